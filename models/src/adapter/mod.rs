@@ -1,0 +1,1 @@
+//! Adapters: where they are put, how they begin, and the file that holds them.

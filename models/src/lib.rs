@@ -1,0 +1,17 @@
+//! What a vision transformer *is*: a graph of named operators, the weights that fill it, the adapters that are
+//! inserted into it, the exact fold that takes them out again, and the ONNX file that comes of it.
+//!
+//! No GPU, no camera, no command line. Everything here is a function over [`Graph`].
+
+pub mod adapter;
+pub mod checkpoint;
+pub mod fold;
+pub mod graph;
+pub mod onnx;
+pub mod op;
+pub mod tensor;
+pub mod vit;
+
+pub use graph::{Graph, GraphError, Node, NodeId};
+pub use op::Op;
+pub use tensor::{Tensor, TensorError};

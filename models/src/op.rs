@@ -1,0 +1,217 @@
+//! The closed set of operators, the weights that each one reads, and the shape that each one gives.
+//!
+//! Shapes are those of one picture: the batch dimension stands before them and is never written.
+
+use crate::tensor::checked_len;
+
+/// An operator. `N` is the batch, `L` the number of tokens, `D` the width.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// What the caller hands in, of this shape a picture: `[C, H, W]` for pixels.
+    Input {
+        /// Shape of one picture, without the batch.
+        shape: Vec<usize>,
+    },
+    /// A convolution whose stride is its kernel, then the patches as tokens, row by row:
+    /// `[C, H, W]` to `[(H/p)(W/p), D]`. Weights: `weight` `[D, C, p, p]`, `bias` `[D]`.
+    PatchEmbed {
+        /// Side of a patch in pixels, `p`.
+        patch_size: usize,
+        /// Width of a token, `D`.
+        embed_dim: usize,
+    },
+    /// Puts the learned class token before the others: `[L, D]` to `[L + 1, D]`. Weight: the node's own name, `[1, 1, D]`.
+    ClassToken,
+    /// Adds the learned position embedding: `[L, D]` to `[L, D]`. Weight: the node's own name, `[1, L, D]`.
+    PosEmbed,
+    /// Normalises the last dimension: `(x - mean) / sqrt(var + eps) * weight + bias`. Weights: `weight` and `bias` `[D]`.
+    LayerNorm {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// `x W^T + b` over the last dimension. Weights: `weight` `[out, in]` and, with `bias`, `bias` `[out]`.
+    Linear {
+        /// Number of outputs.
+        out_features: usize,
+        /// Whether there is a bias.
+        bias: bool,
+    },
+    /// The exact (erf) form: `x (1 + erf(x / sqrt 2)) / 2`.
+    Gelu,
+    /// Multi-head self-attention over `[L, 3D]`, laid out as q, k, v and each as `[num_heads, head_dim]`, to `[L, D]`:
+    /// `softmax(scale q k^T) v`.
+    Attention {
+        /// Number of heads.
+        num_heads: usize,
+        /// Factor on the products, `head_dim^-0.5` in a ViT.
+        scale: f32,
+    },
+    /// Multiplies the last dimension: `x * gamma`. Weight: `gamma` `[D]`.
+    LayerScale,
+    /// The residual sum of its two inputs: the trunk, then the branch (the one that stochastic depth drops).
+    Add,
+    /// The first token alone: `[L, D]` to `[D]`.
+    TakeClassToken,
+    /// The mean over all tokens but the first `skip`: `[L, D]` to `[D]`.
+    MeanTokens {
+        /// Number of leading tokens (class, registers) left out of the mean.
+        skip: usize,
+    },
+    /// RepAdapter, arXiv 2302.08106: `x + scale (B(dropout(A x + a)) + b)`, without a nonlinearity.
+    /// Weights: `adapter_A.weight` `[hidden, D]`, `adapter_A.bias` `[hidden]`, `adapter_B.weight` `[D, hidden / groups]`
+    /// (row `i` reads the hidden units of group `i groups / D`), `adapter_B.bias` `[D]`.
+    RepAdapter {
+        /// Width of the bottleneck.
+        hidden: usize,
+        /// Number of groups of `B`.
+        groups: usize,
+        /// Factor on the whole branch, fixed, not trained.
+        scale: f32,
+    },
+}
+
+/// One weight that an operator reads: its full name and its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Param {
+    /// Key in [`crate::Graph::weights`].
+    pub name: String,
+    /// The shape that it must have.
+    pub shape: Vec<usize>,
+}
+
+impl Op {
+    /// The operator's name, as error messages and text snapshots write it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "Input",
+            Self::PatchEmbed { .. } => "PatchEmbed",
+            Self::ClassToken => "ClassToken",
+            Self::PosEmbed => "PosEmbed",
+            Self::LayerNorm { .. } => "LayerNorm",
+            Self::Linear { .. } => "Linear",
+            Self::Gelu => "Gelu",
+            Self::Attention { .. } => "Attention",
+            Self::LayerScale => "LayerScale",
+            Self::Add => "Add",
+            Self::TakeClassToken => "TakeClassToken",
+            Self::MeanTokens { .. } => "MeanTokens",
+            Self::RepAdapter { .. } => "RepAdapter",
+        }
+    }
+
+    /// How many inputs the operator takes.
+    pub fn arity(&self) -> usize {
+        match self {
+            Self::Input { .. } => 0,
+            Self::Add => 2,
+            _ => 1,
+        }
+    }
+
+    /// The shape of the output for the inputs' shapes, all without the batch.
+    ///
+    /// # Errors
+    /// A sentence that says what the operator needs and what it got.
+    pub fn output_shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        if inputs.len() != self.arity() {
+            return Err(format!("takes {} inputs, got {}", self.arity(), inputs.len()));
+        }
+        match self {
+            Self::Input { shape } => match checked_len(shape) {
+                Some(len) if len > 0 => Ok(shape.clone()),
+                _ => Err(format!("a picture's shape must be positive and addressable, got {shape:?}")),
+            },
+            Self::PatchEmbed { patch_size, embed_dim } => patch_embed_shape(inputs[0], *patch_size, *embed_dim),
+            Self::ClassToken => tokens(inputs[0]).map(|(len, dim)| vec![len + 1, dim]),
+            Self::Attention { num_heads, .. } => attention_shape(inputs[0], *num_heads),
+            Self::Linear { out_features, .. } => {
+                let (_, leading) = last(inputs[0])?;
+                Ok(leading.iter().copied().chain([*out_features]).collect())
+            }
+            Self::LayerNorm { .. } | Self::Gelu | Self::LayerScale => last(inputs[0]).map(|_| inputs[0].to_vec()),
+            Self::PosEmbed => tokens(inputs[0]).map(|_| inputs[0].to_vec()),
+            Self::Add if inputs[0] == inputs[1] => Ok(inputs[0].to_vec()),
+            Self::Add => Err(format!("takes two inputs of one shape, got {:?} and {:?}", inputs[0], inputs[1])),
+            Self::TakeClassToken => tokens(inputs[0]).map(|(_, dim)| vec![dim]),
+            Self::MeanTokens { skip } => match tokens(inputs[0])? {
+                (len, dim) if *skip < len => Ok(vec![dim]),
+                (len, _) => Err(format!("cannot skip {skip} of {len} tokens")),
+            },
+            Self::RepAdapter { hidden, groups, .. } => {
+                let (dim, _) = last(inputs[0])?;
+                if *groups == 0 || *hidden == 0 || hidden % groups != 0 || dim % groups != 0 {
+                    return Err(format!(
+                        "hidden {hidden} and width {dim} must be positive multiples of groups {groups}"
+                    ));
+                }
+                Ok(inputs[0].to_vec())
+            }
+        }
+    }
+
+    /// The weights of a node of this operator, given the node's name and its first input's shape.
+    pub fn params(&self, node: &str, input: &[usize]) -> Vec<Param> {
+        let dim = input.last().copied().unwrap_or(0);
+        let param = |suffix: &str, shape: Vec<usize>| Param { name: format!("{node}.{suffix}"), shape };
+        match self {
+            Self::PatchEmbed { patch_size, embed_dim } => {
+                let channels = input.first().copied().unwrap_or(0);
+                let weight = param("weight", vec![*embed_dim, channels, *patch_size, *patch_size]);
+                vec![weight, param("bias", vec![*embed_dim])]
+            }
+            Self::ClassToken => vec![Param { name: node.to_owned(), shape: vec![1, 1, dim] }],
+            Self::PosEmbed => vec![Param { name: node.to_owned(), shape: [&[1], input].concat() }],
+            Self::LayerNorm { .. } => vec![param("weight", vec![dim]), param("bias", vec![dim])],
+            Self::Linear { out_features, bias } => {
+                let mut params = vec![param("weight", vec![*out_features, dim])];
+                params.extend(bias.then(|| param("bias", vec![*out_features])));
+                params
+            }
+            Self::LayerScale => vec![param("gamma", vec![dim])],
+            Self::RepAdapter { hidden, groups, .. } => vec![
+                param("adapter_A.weight", vec![*hidden, dim]),
+                param("adapter_A.bias", vec![*hidden]),
+                param("adapter_B.weight", vec![dim, hidden / groups]),
+                param("adapter_B.bias", vec![dim]),
+            ],
+            Self::Input { .. }
+            | Self::Gelu
+            | Self::Attention { .. }
+            | Self::Add
+            | Self::TakeClassToken
+            | Self::MeanTokens { .. } => Vec::new(),
+        }
+    }
+}
+
+fn last(shape: &[usize]) -> Result<(usize, &[usize]), String> {
+    match shape.split_last() {
+        Some((&dim, leading)) => Ok((dim, leading)),
+        None => Err("needs at least one dimension, got a scalar".to_owned()),
+    }
+}
+
+fn tokens(shape: &[usize]) -> Result<(usize, usize), String> {
+    match *shape {
+        [len, dim] => Ok((len, dim)),
+        _ => Err(format!("needs tokens [L, D], got {shape:?}")),
+    }
+}
+
+fn patch_embed_shape(input: &[usize], patch_size: usize, embed_dim: usize) -> Result<Vec<usize>, String> {
+    let &[_, height, width] = input else {
+        return Err(format!("needs a picture [C, H, W], got {input:?}"));
+    };
+    if patch_size == 0 || height % patch_size != 0 || width % patch_size != 0 {
+        return Err(format!("height {height} and width {width} must be multiples of patch_size {patch_size}"));
+    }
+    Ok(vec![(height / patch_size) * (width / patch_size), embed_dim])
+}
+
+fn attention_shape(input: &[usize], num_heads: usize) -> Result<Vec<usize>, String> {
+    let (len, width) = tokens(input)?;
+    if num_heads == 0 || width % (3 * num_heads) != 0 {
+        return Err(format!("width {width} must be 3 (q, k, v) times a multiple of num_heads {num_heads}"));
+    }
+    Ok(vec![len, width / 3])
+}

@@ -1,0 +1,135 @@
+//! A dense float32 array with a shape.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Why a [`Tensor`] could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TensorError {
+    /// The number of values is not the product of the dimensions.
+    #[error("a tensor of shape {shape:?} needs {expected} values, {got} were given")]
+    Length {
+        /// The shape asked for.
+        shape: Vec<usize>,
+        /// The product of its dimensions.
+        expected: usize,
+        /// The number of values given.
+        got: usize,
+    },
+    /// The product of the dimensions does not fit the address space.
+    #[error("a tensor of shape {shape:?} is too large to address")]
+    TooLarge {
+        /// The shape asked for.
+        shape: Vec<usize>,
+    },
+}
+
+/// A dense, row-major float32 array. Cloning shares the values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    values: Arc<Vec<f32>>,
+}
+
+/// The number of values in a tensor of this shape, or `None` where it overflows.
+pub fn checked_len(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim))
+}
+
+impl Tensor {
+    /// A tensor of `shape` over `values`, row-major.
+    ///
+    /// # Errors
+    /// When the number of values is not the product of the dimensions.
+    pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self, TensorError> {
+        let shape = shape.into();
+        match checked_len(&shape) {
+            None => Err(TensorError::TooLarge { shape }),
+            Some(expected) if expected != values.len() => {
+                Err(TensorError::Length { expected, got: values.len(), shape })
+            }
+            Some(_) => Ok(Self { shape, values: Arc::new(values) }),
+        }
+    }
+
+    /// A tensor of one value throughout.
+    ///
+    /// # Errors
+    /// When the product of the dimensions does not fit the address space.
+    pub fn full(shape: impl Into<Vec<usize>>, value: f32) -> Result<Self, TensorError> {
+        let shape = shape.into();
+        match checked_len(&shape) {
+            None => Err(TensorError::TooLarge { shape }),
+            Some(len) => Self::new(shape, vec![value; len]),
+        }
+    }
+
+    /// The dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values, row-major.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The values for writing; copied first where another tensor shares them.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        Arc::make_mut(&mut self.values)
+    }
+
+    /// The same values under another shape.
+    ///
+    /// # Errors
+    /// When the new shape holds another number of values.
+    pub fn reshape(self, shape: impl Into<Vec<usize>>) -> Result<Self, TensorError> {
+        let shape = shape.into();
+        match checked_len(&shape) {
+            Some(expected) if expected == self.len() => Ok(Self { shape, values: self.values }),
+            Some(expected) => Err(TensorError::Length { expected, got: self.len(), shape }),
+            None => Err(TensorError::TooLarge { shape }),
+        }
+    }
+
+    /// The transpose of a matrix: `[rows, cols]` becomes `[cols, rows]`. `None` where this is not a matrix.
+    pub fn transposed(&self) -> Option<Self> {
+        let &[rows, cols] = self.shape.as_slice() else { return None };
+        let source = self.values();
+        let values = (0..cols).flat_map(|c| (0..rows).map(move |r| source[r * cols + c])).collect();
+        Some(Self { shape: vec![cols, rows], values: Arc::new(values) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_values_is_checked() {
+        let error = Tensor::new([2, 3], vec![0.0; 5]).unwrap_err();
+        assert_eq!(error, TensorError::Length { shape: vec![2, 3], expected: 6, got: 5 });
+        let error = Tensor::full([usize::MAX, 2], 0.0).unwrap_err();
+        assert!(matches!(error, TensorError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn transposing_twice_is_the_identity() {
+        let tensor = Tensor::new([2, 3], vec![1., 2., 3., 4., 5., 6.]).unwrap();
+        let transposed = tensor.transposed().unwrap();
+        assert_eq!(transposed.shape(), [3, 2]);
+        assert_eq!(transposed.values(), [1., 4., 2., 5., 3., 6.]);
+        assert_eq!(transposed.transposed().unwrap(), tensor);
+    }
+}

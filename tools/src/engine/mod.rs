@@ -1,0 +1,181 @@
+//! What trains a graph, whatever it runs on: the interface of an engine, and what all engines share.
+
+mod noise;
+mod plan;
+
+use std::collections::BTreeMap;
+
+use edge_vit_models::{GraphError, Tensor};
+use thiserror::Error;
+
+pub use noise::{Noise, uniform};
+pub use plan::{BackwardNeeds, Plan};
+
+/// Why an engine could not be made or a step not be taken.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The graph cannot be run.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A weight named as trainable belongs to no operator that has a weight gradient.
+    #[error("weight `{name}` of a {op} cannot be trained; only adapters and linear layers can")]
+    NotTrainable {
+        /// The weight.
+        name: String,
+        /// The operator that reads it.
+        op: &'static str,
+    },
+    /// A weight named as trainable is not in the graph.
+    #[error("weight `{name}` is to be trained, but no operator reads it")]
+    UnknownTrainable {
+        /// The weight.
+        name: String,
+    },
+    /// The input, the labels or a state do not fit the graph.
+    #[error("{what}: expected {expected}, got {got}")]
+    Mismatch {
+        /// What was handed in.
+        what: &'static str,
+        /// What fits.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// The device cannot do it.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// AdamW and the loss, as PyTorch defines them (decoupled weight decay, bias-corrected moments).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hyper {
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// Decoupled weight decay, on every trained weight.
+    pub weight_decay: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f32,
+}
+
+impl Default for Hyper {
+    fn default() -> Self {
+        Self { lr: 1e-3, weight_decay: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, label_smoothing: 0.0 }
+    }
+}
+
+/// A batch to learn from.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// `[pictures, ...]`, each of the shape of the graph's input.
+    pub input: &'a [f32],
+    /// The class of each picture.
+    pub labels: &'a [u32],
+    /// Optimiser and loss.
+    pub hyper: Hyper,
+    /// Dropout and stochastic depth of this step.
+    pub noise: &'a Noise,
+}
+
+/// A trained weight and AdamW's two moments of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// The weight.
+    pub value: Tensor,
+    /// Running mean of the gradient.
+    pub m: Tensor,
+    /// Running mean of the squared gradient.
+    pub v: Tensor,
+}
+
+/// All that changes while training: enough to go on bit-exactly on the same device.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    /// Optimiser steps taken.
+    pub steps: u64,
+    /// By the weight's name.
+    pub trained: BTreeMap<String, Trained>,
+}
+
+/// A graph on a device, ready to run and to learn. The graph's output is the logits `[classes]` of a picture
+/// (any shape where only [`Engine::forward`] is used).
+///
+/// A batch of any size is taken: an engine cuts it into micro-batches that fit its memory and accumulates.
+pub trait Engine {
+    /// The device in words.
+    fn device(&self) -> String;
+
+    /// The output `[pictures, ...]` for `input` `[pictures, ...]`, without dropout or stochastic depth.
+    ///
+    /// # Errors
+    /// When the input does not fit the graph or the device fails.
+    fn forward(&mut self, input: &[f32], pictures: usize) -> Result<Vec<f32>, EngineError>;
+
+    /// The mean cross-entropy over the batch and the gradient of every trainable weight by name; nothing is changed.
+    ///
+    /// # Errors
+    /// When the batch does not fit the graph or the device fails.
+    fn gradients(&mut self, step: &Step<'_>) -> Result<(f32, BTreeMap<String, Tensor>), EngineError>;
+
+    /// Takes one AdamW step and returns the mean cross-entropy before it.
+    ///
+    /// # Errors
+    /// When the batch does not fit the graph or the device fails.
+    fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError>;
+
+    /// The trained weights and the optimiser's moments.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn state(&mut self) -> Result<State, EngineError>;
+
+    /// Takes up a state that [`Engine::state`] gave, or one with fresh moments.
+    ///
+    /// # Errors
+    /// When names or shapes are not those of the trainable weights.
+    fn restore(&mut self, state: &State) -> Result<(), EngineError>;
+
+    /// The most bytes of activations, gradients and scratch held at one time so far, weights left out.
+    fn peak_bytes(&self) -> u64;
+}
+
+/// How far an engine's batch fits its graph; shared by all engines.
+///
+/// # Errors
+/// When the input is not `pictures` times the graph's input.
+pub fn check_input(plan: &Plan, input: &[f32], pictures: usize) -> Result<(), EngineError> {
+    let expected = plan.input_len() * pictures;
+    if pictures == 0 || input.len() != expected {
+        let expected = format!("{pictures} pictures of {:?} ({expected} values), at least one", plan.shapes[0]);
+        return Err(EngineError::Mismatch { what: "input", expected, got: format!("{} values", input.len()) });
+    }
+    Ok(())
+}
+
+/// Checks a batch's input, labels and stochastic-depth rates against the plan.
+///
+/// # Errors
+/// What does not fit.
+pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<(), EngineError> {
+    check_input(plan, step.input, step.labels.len())?;
+    let Some(&[classes]) = plan.shapes.last().map(Vec::as_slice) else {
+        let got = format!("{:?}", plan.shapes.last());
+        return Err(EngineError::Mismatch { what: "output", expected: "logits [classes]".into(), got });
+    };
+    if let Some(label) = step.labels.iter().find(|&&label| label as usize >= classes) {
+        let expected = format!("a class below {classes}");
+        return Err(EngineError::Mismatch { what: "label", expected, got: label.to_string() });
+    }
+    let residuals = plan.residual_of.iter().flatten().count();
+    if !step.noise.drop_path.is_empty() && step.noise.drop_path.len() != residuals {
+        let expected = format!("{residuals}, one a residual sum, or none");
+        let got = step.noise.drop_path.len().to_string();
+        return Err(EngineError::Mismatch { what: "stochastic-depth rates", expected, got });
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What a training step over a graph has to compute and to keep, worked out once for every engine.
+
+use std::collections::BTreeSet;
+
+use edge_vit_models::op::Param;
+use edge_vit_models::{Graph, Op};
+
+use super::EngineError;
+
+/// The analysis of a graph with some weights trainable. All vectors are indexed by graph position.
+///
+/// A gradient flows only where a trainable weight lies behind: a node whose [`Plan::carries_grad`] is false has no
+/// backward, and no weight gradient exists for a node whose [`Plan::trains`] is false.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Output shape for one picture, without the batch.
+    pub shapes: Vec<Vec<usize>>,
+    /// The weights read.
+    pub params: Vec<Vec<Param>>,
+    /// Whether the node's own weights are trained.
+    pub trains: Vec<bool>,
+    /// Whether the output depends on a trained weight, so that its gradient is needed.
+    pub carries_grad: Vec<bool>,
+    /// What the backward of the node reads again.
+    pub needs: Vec<BackwardNeeds>,
+    /// Whether the output has to outlive the forward, because a reader's backward reads it.
+    pub saved: Vec<bool>,
+    /// The last node that reads the output in the forward; its own position where none does.
+    pub last_use: Vec<usize>,
+    /// Which residual sum the node is, counted through the graph; `None` for other operators.
+    pub residual_of: Vec<Option<usize>>,
+}
+
+/// What a node's backward reads beside the gradient of its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackwardNeeds {
+    /// The node's input.
+    pub input: bool,
+    /// The gradient of the input has to be computed (both inputs of a residual sum are judged by `carries_grad`).
+    pub input_grad: bool,
+}
+
+impl Plan {
+    /// Analyses `graph`, whose weights named in `trainable` are trained.
+    ///
+    /// # Errors
+    /// When the graph is not valid, or a trainable weight is not there or belongs to an operator that cannot train.
+    pub fn new(graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
+        let shapes = graph.validate()?;
+        let params = graph.params()?;
+        let trains = trained_nodes(graph, &params, trainable)?;
+        let count = graph.nodes.len();
+        let mut carries_grad = trains.clone();
+        let mut last_use: Vec<usize> = (0..count).collect();
+        let mut saved = vec![false; count];
+        let mut needs = vec![BackwardNeeds::default(); count];
+        let mut residual_of = vec![None; count];
+        let mut residuals = 0;
+        for (id, node) in graph.nodes.iter().enumerate() {
+            let input_carries = node.inputs.iter().any(|&input| carries_grad[input]);
+            carries_grad[id] |= input_carries;
+            if node.op == Op::Add {
+                residual_of[id] = Some(residuals);
+                residuals += 1;
+            }
+            needs[id] =
+                BackwardNeeds { input: reads_input(&node.op, trains[id], input_carries), input_grad: input_carries };
+            for &input in &node.inputs {
+                last_use[input] = id;
+                saved[input] |= needs[id].input;
+            }
+        }
+        Ok(Self { shapes, params, trains, carries_grad, needs, saved, last_use, residual_of })
+    }
+
+    /// Number of values of one picture's input.
+    pub fn input_len(&self) -> usize {
+        self.len(0)
+    }
+
+    /// Number of values of one picture's output.
+    pub fn output_len(&self) -> usize {
+        self.len(self.shapes.len() - 1)
+    }
+
+    /// Number of values of one picture at the output of node `id`.
+    pub fn len(&self, id: usize) -> usize {
+        self.shapes[id].iter().product()
+    }
+}
+
+fn trained_nodes(graph: &Graph, params: &[Vec<Param>], trainable: &BTreeSet<String>) -> Result<Vec<bool>, EngineError> {
+    let known: BTreeSet<&str> = params.iter().flatten().map(|param| param.name.as_str()).collect();
+    if let Some(name) = trainable.iter().find(|name| !known.contains(name.as_str())) {
+        return Err(EngineError::UnknownTrainable { name: name.clone() });
+    }
+    let mut trains = Vec::with_capacity(graph.nodes.len());
+    for (node, params) in graph.nodes.iter().zip(params) {
+        let chosen = params.iter().find(|param| trainable.contains(&param.name));
+        if let (Some(param), false) = (chosen, matches!(node.op, Op::Linear { .. } | Op::RepAdapter { .. })) {
+            return Err(EngineError::NotTrainable { name: param.name.clone(), op: node.op.name() });
+        }
+        if let (Some(_), Some(frozen)) = (chosen, params.iter().find(|param| !trainable.contains(&param.name))) {
+            let expected = format!("all weights of `{}` or none", node.name);
+            return Err(EngineError::Mismatch {
+                what: "trainable weights",
+                expected,
+                got: format!("`{}` frozen", frozen.name),
+            });
+        }
+        trains.push(chosen.is_some());
+    }
+    Ok(trains)
+}
+
+fn reads_input(op: &Op, trains: bool, input_carries: bool) -> bool {
+    match op {
+        Op::Linear { .. } | Op::RepAdapter { .. } => trains,
+        Op::LayerNorm { .. } | Op::Gelu | Op::Attention { .. } => input_carries,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_vit_models::Tensor;
+
+    use super::*;
+
+    /// norm -> adapter -> fc1 -> gelu -> fc2 -> residual -> pool -> head
+    fn block() -> Graph {
+        let mut graph = Graph::default();
+        let input = graph.push("tokens", Op::Input { shape: vec![5, 4] }, &[]);
+        let norm = graph.push("norm", Op::LayerNorm { eps: 1e-6 }, &[input]);
+        let adapter = graph.push("adapter", Op::RepAdapter { hidden: 2, groups: 2, scale: 1.0 }, &[norm]);
+        let fc1 = graph.push("fc1", Op::Linear { out_features: 8, bias: true }, &[adapter]);
+        let act = graph.push("act", Op::Gelu, &[fc1]);
+        let fc2 = graph.push("fc2", Op::Linear { out_features: 4, bias: true }, &[act]);
+        let add = graph.push("add", Op::Add, &[input, fc2]);
+        let pool = graph.push("pool", Op::TakeClassToken, &[add]);
+        graph.push("head", Op::Linear { out_features: 3, bias: true }, &[pool]);
+        for param in graph.params().unwrap().into_iter().flatten() {
+            graph.weights.insert(param.name, Tensor::full(param.shape, 1.0).unwrap());
+        }
+        graph
+    }
+
+    fn trainable(graph: &Graph, prefixes: &[&str]) -> BTreeSet<String> {
+        let chosen = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        graph.weights.keys().filter(chosen).cloned().collect()
+    }
+
+    #[test]
+    fn only_what_the_backward_reads_is_kept() {
+        let graph = block();
+        let plan = Plan::new(&graph, &trainable(&graph, &["adapter.", "head."])).unwrap();
+        let saved: Vec<&str> = graph
+            .nodes
+            .iter()
+            .zip(&plan.saved)
+            .filter(|(_, saved)| **saved)
+            .map(|(node, _)| node.name.as_str())
+            .collect();
+        assert_eq!(saved, ["norm", "fc1", "pool"], "the wide output of the GELU is not kept");
+        let silent: Vec<&str> = graph
+            .nodes
+            .iter()
+            .zip(&plan.carries_grad)
+            .filter(|(_, carries)| !**carries)
+            .map(|(node, _)| node.name.as_str())
+            .collect();
+        assert_eq!(silent, ["tokens", "norm"]);
+    }
+
+    #[test]
+    fn a_head_alone_needs_no_backward_below_it() {
+        let graph = block();
+        let plan = Plan::new(&graph, &trainable(&graph, &["head."])).unwrap();
+        assert_eq!(plan.carries_grad.iter().filter(|carries| **carries).count(), 1);
+        assert_eq!(plan.saved.iter().filter(|saved| **saved).count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_train_is_refused() {
+        let graph = block();
+        let error = Plan::new(&graph, &trainable(&graph, &["norm."])).unwrap_err();
+        assert!(matches!(error, EngineError::NotTrainable { op: "LayerNorm", .. }));
+        let error = Plan::new(&graph, &BTreeSet::from(["nothing".to_owned()])).unwrap_err();
+        assert!(matches!(error, EngineError::UnknownTrainable { .. }));
+    }
+}

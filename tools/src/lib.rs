@@ -1,0 +1,11 @@
+//! The desktop half of edge-vit: adapts a frozen backbone to a person's pictures on the GPU, folds the adapters into
+//! its weights, writes one ONNX file and checks it with the very code that the device runs.
+
+pub mod commands;
+pub mod cpu;
+pub mod data;
+pub mod engine;
+pub mod fetch;
+pub mod gpu;
+pub mod report;
+pub mod train;

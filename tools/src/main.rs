@@ -1,0 +1,62 @@
+//! `edge-vit-tools`: adapt, fold, export, check.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use edge_vit_tools::{commands, gpu};
+
+/// Adapts a frozen vision transformer to your pictures and writes one file for your board.
+#[derive(Debug, Parser)]
+#[command(name = "edge-vit-tools", version)]
+struct Cli {
+    /// List the GPUs that can train, with their limits, and stop
+    #[arg(long)]
+    list_gpus: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch a backbone by name and check it
+    Fetch(commands::fetch::Args),
+    /// Adapt a frozen backbone to a folder of pictures
+    Train(commands::train::Args),
+    /// Fold trained adapters into the backbone and write one ONNX file
+    Fold(commands::fold::Args),
+    /// Measure a model file on a folder of pictures, through the device's own code
+    Eval(commands::eval::Args),
+    /// Write a plain backbone as an ONNX file
+    Export(commands::export::Args),
+    /// Say what a file is and holds
+    Info(commands::info::Args),
+    /// Write the report of a training run as one HTML page
+    Report(commands::report::Args),
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        _ if cli.list_gpus => gpu::list(),
+        Some(Command::Fetch(args)) => commands::fetch::run(args),
+        Some(Command::Train(args)) => commands::train::run(args),
+        Some(Command::Fold(args)) => commands::fold::run(args),
+        Some(Command::Eval(args)) => commands::eval::run(args),
+        Some(Command::Export(args)) => commands::export::run(args),
+        Some(Command::Info(args)) => commands::info::run(args),
+        Some(Command::Report(args)) => commands::report::run(args),
+        None => Cli::command()
+            .error(clap::error::ErrorKind::MissingSubcommand, "name a command; `--help` lists them")
+            .exit(),
+    }
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,edge_vit_tools=info")).init();
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
