@@ -87,7 +87,7 @@ impl Tensor {
 
     /// The values for writing; copied first where another tensor shares them.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        Arc::make_mut(&mut self.values)
+        Arc::make_mut(&mut self.values).as_mut_slice()
     }
 
     /// The same values under another shape.
