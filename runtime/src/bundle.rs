@@ -1,0 +1,196 @@
+//! What a model file carries for the device, and how it lies in the file.
+//!
+//! An ONNX file has a map of strings, `metadata_props`. The bundle is JSON under keys `edge_vit.*` there, defined
+//! here alone: whoever writes a model takes it as opaque pairs.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, GoldenCase, Preprocessing, Provenance};
+
+/// Version of the bundle's layout that this crate writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const FORMAT: &str = "edge_vit.format";
+const LABELS: &str = "edge_vit.labels";
+const PREPROCESSING: &str = "edge_vit.preprocessing";
+const ACTIVATION: &str = "edge_vit.activation";
+const PROVENANCE: &str = "edge_vit.provenance";
+const GOLDEN: &str = "edge_vit.golden";
+
+/// What turns the model's logits into scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The classes exclude each other: the scores are probabilities that sum to 1.
+    Softmax,
+}
+
+impl Activation {
+    /// The scores of `logits`, in float32.
+    pub fn apply(self, logits: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Softmax => {
+                // The largest logit is taken off first: no exponential can overflow, and at least one is 1.
+                let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+                let sum: f32 = exponentials.iter().sum();
+                exponentials.into_iter().map(|exponential| exponential / sum).collect()
+            }
+        }
+    }
+}
+
+/// Everything that a device needs beside the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bundle {
+    /// Name of each output, in the outputs' order.
+    pub labels: Vec<String>,
+    /// What is done to a picture before the model.
+    pub preprocessing: Preprocessing,
+    /// What is done to the logits after it.
+    pub activation: Activation,
+    /// Where the model came from.
+    pub provenance: Provenance,
+    /// Pictures whose logits are known.
+    pub golden: Vec<GoldenCase>,
+}
+
+impl Bundle {
+    /// The bundle as pairs for the model file's metadata.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check): nothing is written that could not be read.
+    pub fn to_metadata(&self) -> Result<BTreeMap<String, String>, Error> {
+        self.check()?;
+        Ok(BTreeMap::from([
+            write(FORMAT, &FORMAT_VERSION)?,
+            write(LABELS, &self.labels)?,
+            write(PREPROCESSING, &self.preprocessing)?,
+            write(ACTIVATION, &self.activation)?,
+            write(PROVENANCE, &self.provenance)?,
+            write(GOLDEN, &self.golden)?,
+        ]))
+    }
+
+    /// The bundle of a model file's metadata. Keys of others are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::NoBundle`] if there is no key of ours, [`Error::BundleVersion`] if it is of another format,
+    /// [`Error::BundleKeyMissing`] and [`Error::BundleKeyInvalid`] name a key, and those of [`check`](Self::check).
+    pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, Error> {
+        if !metadata.keys().any(|key| key.starts_with("edge_vit.")) {
+            return Err(Error::NoBundle);
+        }
+        let found = read(metadata, FORMAT)?;
+        if found != FORMAT_VERSION {
+            return Err(Error::BundleVersion { found, known: FORMAT_VERSION });
+        }
+        let bundle = Self {
+            labels: read(metadata, LABELS)?,
+            preprocessing: read(metadata, PREPROCESSING)?,
+            activation: read(metadata, ACTIVATION)?,
+            provenance: read(metadata, PROVENANCE)?,
+            golden: read(metadata, GOLDEN)?,
+        };
+        bundle.check()?;
+        Ok(bundle)
+    }
+
+    /// Says whether the parts are sound and belong together.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLabels`] if there are none, or one is empty or comes twice; [`Error::InvalidPreprocessing`];
+    /// [`Error::InvalidGoldenCase`] if a golden case has not one finite logit a label.
+    pub fn check(&self) -> Result<(), Error> {
+        let invalid = |reason| Err(Error::InvalidLabels { reason });
+        if self.labels.is_empty() {
+            return invalid("there is none".to_owned());
+        }
+        let mut seen = HashSet::new();
+        for (index, label) in self.labels.iter().enumerate() {
+            if label.is_empty() {
+                return invalid(format!("number {index} is empty"));
+            }
+            if !seen.insert(label) {
+                return invalid(format!("`{label}` comes twice"));
+            }
+        }
+        self.preprocessing.check()?;
+        self.golden.iter().try_for_each(|case| case.check(self.labels.len()))
+    }
+}
+
+fn write(key: &'static str, value: &impl Serialize) -> Result<(String, String), Error> {
+    let json = serde_json::to_string(value).map_err(|source| Error::BundleKeyInvalid { key, source })?;
+    Ok((key.to_owned(), json))
+}
+
+fn read<T: DeserializeOwned>(metadata: &BTreeMap<String, String>, key: &'static str) -> Result<T, Error> {
+    let json = metadata.get(key).ok_or(Error::BundleKeyMissing { key })?;
+    serde_json::from_str(json).map_err(|source| Error::BundleKeyInvalid { key, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+
+    fn bundle() -> Bundle {
+        let preprocessing = Preprocessing::imagenet([28, 14]);
+        let case = GoldenCase::new(&RgbImage::new(5, 5), &preprocessing, vec![1.5, -0.1]).unwrap();
+        Bundle {
+            labels: vec!["orange".into(), "vase \"blue\"".into()],
+            preprocessing,
+            activation: Activation::Softmax,
+            provenance: Provenance { backbone: "b".into(), fold_error: Some(1.25e-7), ..Provenance::default() },
+            golden: vec![case],
+        }
+    }
+
+    #[test]
+    fn metadata_is_read_back() {
+        let mut metadata = bundle().to_metadata().unwrap();
+        assert_eq!(metadata.len(), 6);
+        metadata.insert("someone.else".into(), "not JSON".into());
+        assert_eq!(Bundle::from_metadata(&metadata).unwrap(), bundle());
+    }
+
+    #[test]
+    fn what_is_missing_or_broken_is_named() {
+        let whole = bundle().to_metadata().unwrap();
+        let error = Bundle::from_metadata(&BTreeMap::from([("k".into(), "v".into())])).unwrap_err();
+        assert!(matches!(error, Error::NoBundle));
+        for key in whole.keys() {
+            let mut metadata = whole.clone();
+            metadata.remove(key);
+            let error = Bundle::from_metadata(&metadata).unwrap_err();
+            assert!(matches!(error, Error::BundleKeyMissing { .. }) && error.to_string().contains(key), "{error}");
+            metadata.insert(key.clone(), "{\"cut".into());
+            let error = Bundle::from_metadata(&metadata).unwrap_err();
+            assert!(matches!(error, Error::BundleKeyInvalid { .. }) && error.to_string().contains(key), "{error}");
+        }
+        let mut metadata = whole;
+        metadata.insert(FORMAT.into(), "2".into());
+        assert!(matches!(Bundle::from_metadata(&metadata), Err(Error::BundleVersion { found: 2, known: 1 })));
+    }
+
+    #[test]
+    fn labels_have_to_be_told_apart_and_golden_cases_to_fit() {
+        let labels = |labels: &[&str]| Bundle { labels: labels.iter().map(|&l| l.into()).collect(), ..bundle() };
+        for wrong in [labels(&[]), labels(&["a", ""]), labels(&["a", "a"])] {
+            assert!(matches!(wrong.to_metadata(), Err(Error::InvalidLabels { .. })));
+        }
+        assert!(matches!(labels(&["a", "b", "c"]).to_metadata(), Err(Error::InvalidGoldenCase { .. })));
+    }
+
+    #[test]
+    fn softmax_sums_to_one_and_does_not_overflow() {
+        let scores = Activation::Softmax.apply(&[1000.0, 999.0, -1000.0]);
+        assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((scores[0] - 0.731_058_6).abs() < 1e-6, "{scores:?}");
+    }
+}

@@ -1,0 +1,111 @@
+//! From a picture to named scores.
+
+use std::path::Path;
+
+use image::RgbImage;
+
+use crate::self_test::{SelfTestReport, self_test};
+use crate::{Bundle, Error, Model};
+
+/// One class and how sure the model is of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// The class's name.
+    pub label: String,
+    /// Its score, 0 to 1.
+    pub score: f32,
+    /// Its place among the model's outputs.
+    pub index: usize,
+}
+
+/// A model with the bundle that its file carries: it takes pictures of any size and gives named scores.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    model: Model,
+    bundle: Bundle,
+}
+
+impl Classifier {
+    /// Reads and prepares the file at `path`, as `edge-vit-tools fold` writes it.
+    ///
+    /// # Errors
+    /// [`Error::ReadFile`] if the file cannot be read, else those of [`from_bytes`](Self::from_bytes).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::new(Model::open(path)?)
+    }
+
+    /// Prepares the file with these bytes.
+    ///
+    /// # Errors
+    /// Those of [`Model::from_bytes`] and [`Bundle::from_metadata`]; [`Error::LabelCount`] and [`Error::PictureSize`]
+    /// if bundle and model do not belong together.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::new(Model::from_bytes(bytes)?)
+    }
+
+    fn new(model: Model) -> Result<Self, Error> {
+        let bundle = Bundle::from_metadata(model.metadata())?;
+        if bundle.labels.len() != model.output_len() {
+            return Err(Error::LabelCount { labels: bundle.labels.len(), outputs: model.output_len() });
+        }
+        let [_, height, width] = model.input_shape();
+        if bundle.preprocessing.image_size != [height, width] {
+            let preprocessing = bundle.preprocessing.image_size;
+            return Err(Error::PictureSize { preprocessing, model: [height, width] });
+        }
+        Ok(Self { model, bundle })
+    }
+
+    /// What the file carries beside the graph.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// All classes with their scores for `picture` (8-bit RGB, any size), best first.
+    ///
+    /// # Errors
+    /// Those of [`logits`](Self::logits).
+    pub fn classify(&self, picture: &RgbImage) -> Result<Vec<Prediction>, Error> {
+        let scores = self.bundle.activation.apply(&self.logits(picture)?);
+        let mut predictions: Vec<_> = (self.bundle.labels.iter().zip(scores).enumerate())
+            .map(|(index, (label, score))| Prediction { label: label.clone(), score, index })
+            .collect();
+        // The sort is stable: among equals the first output stays first.
+        predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Ok(predictions)
+    }
+
+    /// The model's outputs for `picture` before any activation, one a label.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPicture`] if the picture has no pixels, else those of [`Model::run`].
+    pub fn logits(&self, picture: &RgbImage) -> Result<Vec<f32>, Error> {
+        let (width, height) = picture.dimensions();
+        if width == 0 || height == 0 {
+            return Err(Error::EmptyPicture { width, height });
+        }
+        self.run(&self.bundle.preprocessing.apply(picture))
+    }
+
+    /// The model's outputs for a preprocessed picture, float32 `[3, height, width]`.
+    ///
+    /// # Errors
+    /// Those of [`Model::run`].
+    pub fn run(&self, values: &[f32]) -> Result<Vec<f32>, Error> {
+        self.model.run(values)
+    }
+
+    /// Compares what this machine computes on the file's golden cases with what the desktop computed.
+    ///
+    /// # Errors
+    /// [`Error::NoGoldenCases`] if the file has none, an error of the picture or the model if a case cannot be run.
+    /// A difference is no error: it is in the report.
+    pub fn self_test(&self) -> Result<SelfTestReport, Error> {
+        self_test(self)
+    }
+}

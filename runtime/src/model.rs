@@ -1,0 +1,162 @@
+//! An ONNX file, prepared by tract to run on one picture.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::{GraphProto, ModelProto};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::DimLike;
+
+use crate::Error;
+
+/// A model with one input `[1, 3, height, width]` and one output row, both float32, ready to run in this thread.
+///
+/// It needs no [`Bundle`](crate::Bundle): any ONNX file of that form opens. A free batch axis is fixed to 1.
+#[derive(Debug, Clone)]
+pub struct Model {
+    plan: Arc<TypedSimplePlan>,
+    input: [usize; 3],
+    outputs: usize,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Model {
+    /// Reads and prepares the model at `path`.
+    ///
+    /// # Errors
+    /// [`Error::ReadFile`] if the file cannot be read, else those of [`from_bytes`](Self::from_bytes).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Prepares the model whose file has these bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotOnnx`] if they are no ONNX model or not a whole one, [`Error::UnsupportedOperators`],
+    /// [`Error::ExternalWeights`], [`Error::ModelForm`] if it does not take one picture to one row,
+    /// [`Error::Prepare`] if the graph does not hold together.
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, Error> {
+        let onnx = tract_onnx::onnx();
+        let proto =
+            onnx.proto_model_for_read(&mut bytes).map_err(|error| Error::NotOnnx { reason: format!("{error:#}") })?;
+        let graph = proto.graph.as_ref().ok_or_else(|| Error::NotOnnx { reason: "it holds no graph".to_owned() })?;
+        check_graph(graph, &onnx)?;
+        let metadata = proto.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+        // A graph can be well-formed protobuf and still break a rule that tract takes for granted with a panic. It
+        // reads from `proto` alone, so nothing half-changed survives the unwinding.
+        let (plan, input) = catch_unwind(AssertUnwindSafe(|| prepare(&onnx, &proto)))
+            .unwrap_or_else(|_| Err(Error::Prepare { reason: "the graph is malformed".to_owned() }))?;
+        let outputs = row_length(&plan)?;
+        Ok(Self { plan, input, outputs, metadata })
+    }
+
+    /// The shape of the input without its batch axis: `[3, height, width]`.
+    pub fn input_shape(&self) -> [usize; 3] {
+        self.input
+    }
+
+    /// How many values the model gives.
+    pub fn output_len(&self) -> usize {
+        self.outputs
+    }
+
+    /// The file's `metadata_props`, ours and others'.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Runs the model on preprocessed `values`, float32 `[3, height, width]` in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::InputLength`] if there are not so many values, [`Error::Run`] if the model fails,
+    /// [`Error::NonFinite`] if it gives a value that is no number.
+    pub fn run(&self, values: &[f32]) -> Result<Vec<f32>, Error> {
+        let [channels, height, width] = self.input;
+        if values.len() != channels * height * width {
+            return Err(Error::InputLength { expected: self.input, got: values.len() });
+        }
+        let failed = |error: TractError| Error::Run { reason: format!("{error:#}") };
+        let input = Tensor::from_shape(&[1, channels, height, width], values).map_err(failed)?;
+        let outputs = self.plan.run(tvec!(input.into())).map_err(failed)?;
+        let output = outputs.first().ok_or_else(|| Error::Run { reason: "it gave no output".to_owned() })?;
+        let row: Vec<f32> = output.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect();
+        match row.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(Error::NonFinite { index, value: row[index] }),
+            None => Ok(row),
+        }
+    }
+}
+
+/// Refuses what tract would answer with an opaque error, a panic, or by looking for another file.
+fn check_graph(graph: &GraphProto, onnx: &tract_onnx::Onnx) -> Result<(), Error> {
+    let unknown: BTreeSet<&str> = graph
+        .node
+        .iter()
+        .map(|node| node.op_type.as_str())
+        .filter(|op_type| !onnx.op_register.0.contains_key(*op_type))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Error::UnsupportedOperators { operators: unknown.into_iter().map(str::to_owned).collect() });
+    }
+    let external = Some(DataLocation::External as i32);
+    if let Some(weight) = graph.initializer.iter().find(|weight| weight.data_location == external) {
+        return Err(Error::ExternalWeights { name: weight.name.clone() });
+    }
+    let made: HashSet<&str> = (graph.node.iter().flat_map(|node| &node.output).map(String::as_str))
+        .chain(graph.initializer.iter().map(|weight| weight.name.as_str()))
+        .chain(graph.input.iter().map(|input| input.name.as_str()))
+        .collect();
+    match graph.output.iter().find(|output| !made.contains(output.name.as_str())) {
+        Some(output) => Err(Error::Prepare { reason: format!("no node makes the output `{}`", output.name) }),
+        None => Ok(()),
+    }
+}
+
+/// Compiles the graph with its batch axis fixed to 1; gives the plan and the input's `[3, height, width]`.
+fn prepare(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
+    let failed = |error: TractError| Error::Prepare { reason: format!("{error:#}") };
+    let mut model = onnx.model_for_proto_model(proto).map_err(failed)?;
+    let ends = (model.inputs.len(), model.outputs.len());
+    if ends != (1, 1) {
+        return Err(Error::ModelForm { reason: format!("it has {} inputs and {} outputs", ends.0, ends.1) });
+    }
+    let fact = model.input_fact(0).map_err(failed)?;
+    let input = picture_shape(fact).ok_or_else(|| Error::ModelForm { reason: format!("its input is {fact:?}") })?;
+    let [channels, height, width] = input;
+    model
+        .set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width)))
+        .map_err(failed)?;
+    let plan = model.into_optimized().and_then(|model| model.into_runnable()).map_err(failed)?;
+    Ok((plan, input))
+}
+
+/// `[3, height, width]` of a declared input `[1 or free, 3, height, width]` of float32.
+fn picture_shape(fact: &InferenceFact) -> Option<[usize; 3]> {
+    if fact.datum_type != f32::datum_type().into() {
+        return None;
+    }
+    let dims: Vec<_> = fact.shape.concretize()?.into_iter().collect();
+    let [batch, sides @ ..] = dims.as_slice() else { return None };
+    if batch.to_usize().is_ok_and(|batch| batch != 1) {
+        return None;
+    }
+    match *sides.iter().map(|side| side.to_usize().ok()).collect::<Option<Vec<_>>>()?.as_slice() {
+        [3, height, width] if height > 0 && width > 0 => Some([3, height, width]),
+        _ => None,
+    }
+}
+
+/// How many values the plan's output row holds.
+fn row_length(plan: &TypedSimplePlan) -> Result<usize, Error> {
+    let fact = plan.model().output_fact(0).map_err(|error| Error::Prepare { reason: format!("{error:#}") })?;
+    match fact.shape.as_concrete() {
+        Some([1, row]) if *row > 0 && fact.datum_type == f32::datum_type() => Ok(*row),
+        _ => Err(Error::ModelForm { reason: format!("its output is {fact:?}") }),
+    }
+}

@@ -1,0 +1,59 @@
+//! The proof that this machine computes what the desktop computed.
+
+use crate::golden::tensor_sha256;
+use crate::{Classifier, Error};
+
+/// The largest difference of a logit that passes, relative to the case's largest logit. Kernels add in an order of
+/// their own, which moves float32 results by some 1e-5; a wrong channel order or resize moves them by far more.
+const LOGIT_TOLERANCE: f32 = 1e-3;
+
+/// How one golden case came out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CaseReport {
+    /// Whether preprocessing gave the very same tensor.
+    pub tensor_equal: bool,
+    /// The largest absolute difference of a logit, relative to the largest absolute logit of the case.
+    pub logit_difference: f32,
+}
+
+impl CaseReport {
+    /// Whether the tensor is the same and the logits are within 1e-3 of the largest.
+    pub fn passed(&self) -> bool {
+        self.tensor_equal && self.logit_difference <= LOGIT_TOLERANCE
+    }
+}
+
+/// How all golden cases of a file came out, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfTestReport {
+    /// One report a case, in the file's order.
+    pub cases: Vec<CaseReport>,
+}
+
+impl SelfTestReport {
+    /// Whether every case passed.
+    pub fn passed(&self) -> bool {
+        self.cases.iter().all(CaseReport::passed)
+    }
+
+    /// The largest relative logit difference of any case.
+    pub fn logit_difference(&self) -> f32 {
+        self.cases.iter().map(|case| case.logit_difference).fold(0.0, f32::max)
+    }
+}
+
+pub(crate) fn self_test(classifier: &Classifier) -> Result<SelfTestReport, Error> {
+    let bundle = classifier.bundle();
+    if bundle.golden.is_empty() {
+        return Err(Error::NoGoldenCases);
+    }
+    let run = |case: &crate::GoldenCase| {
+        let tensor = bundle.preprocessing.apply(&case.picture()?);
+        let tensor_equal = tensor_sha256(&tensor) == case.tensor_sha256();
+        let logits = classifier.run(&tensor)?;
+        let largest = case.logits().iter().fold(f32::MIN_POSITIVE, |largest, logit| largest.max(logit.abs()));
+        let difference = logits.iter().zip(case.logits()).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        Ok(CaseReport { tensor_equal, logit_difference: difference / largest })
+    };
+    Ok(SelfTestReport { cases: bundle.golden.iter().map(run).collect::<Result<_, Error>>()? })
+}
