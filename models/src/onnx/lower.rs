@@ -1,0 +1,318 @@
+//! One graph operator as a few standard ONNX operators.
+
+use std::collections::BTreeSet;
+use std::f32::consts::SQRT_2;
+
+use crate::graph::{Graph, GraphError, Node};
+use crate::op::Op;
+use crate::tensor::Tensor;
+
+use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
+use super::{Batch, INPUT, OnnxError};
+
+/// What an ONNX node's value is called: by the node that gives it.
+type Value = String;
+
+/// Turns a graph into ONNX nodes and initializers.
+///
+/// A graph node `name` gives the value `name`; the nodes before its last are called `name/part`. The slash stands in no
+/// name of a graph, so that these never meet names of other nodes or weights.
+pub(super) struct Lowering<'a> {
+    graph: &'a Graph,
+    shapes: &'a [Vec<usize>],
+    batch: Batch,
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    constants: BTreeSet<String>,
+}
+
+impl<'a> Lowering<'a> {
+    /// `shapes` are those of a valid `graph`.
+    pub(super) fn new(graph: &'a Graph, shapes: &'a [Vec<usize>], batch: Batch) -> Self {
+        Self { graph, shapes, batch, nodes: Vec::new(), initializers: Vec::new(), constants: BTreeSet::new() }
+    }
+
+    /// All nodes and initializers, the last value being called `output`.
+    pub(super) fn run(mut self, output: &str) -> Result<(Vec<NodeProto>, Vec<TensorProto>), OnnxError> {
+        let mut values: Vec<Value> = Vec::with_capacity(self.graph.nodes.len());
+        for (id, node) in self.graph.nodes.iter().enumerate() {
+            let inputs: Vec<&str> = node.inputs.iter().map(|&input| values[input].as_str()).collect();
+            let shape = node.inputs.first().map_or(&[][..], |&input| self.shapes[input].as_slice());
+            let value = self.node(node, &inputs, shape, id)?;
+            values.push(value);
+        }
+        // A valid graph has nodes, and all but the input end with the ONNX node that gives their value.
+        match self.nodes.last_mut() {
+            Some(last) => last.output = vec![output.to_owned()],
+            None => return Err(GraphError::NoInput.into()),
+        }
+        Ok((self.nodes, self.initializers))
+    }
+
+    /// The ONNX form of one node; `shape` is that of its first input for one picture.
+    fn node(&mut self, node: &Node, inputs: &[&str], shape: &[usize], id: usize) -> Result<Value, OnnxError> {
+        let name = node.name.as_str();
+        let x = inputs.first().copied().unwrap_or_default();
+        Ok(match &node.op {
+            Op::Input { .. } => INPUT.to_owned(),
+            Op::PatchEmbed { patch_size, .. } => self.patch_embed(name, x, *patch_size, &self.shapes[id])?,
+            Op::ClassToken => {
+                let token = self.weight(name, &format!("{name}/weight"))?;
+                let token = match self.batch {
+                    Batch::One => token,
+                    Batch::Free => self.repeated(name, x, &token, shape),
+                };
+                self.push("Concat", name, &[&token, x], vec![int("axis", 1)])
+            }
+            Op::PosEmbed => {
+                let embedding = self.weight(name, &format!("{name}/weight"))?;
+                self.push("Add", name, &[x, &embedding], Vec::new())
+            }
+            Op::LayerNorm { eps } => {
+                let weight = self.own_weight(name, "weight")?;
+                let bias = self.own_weight(name, "bias")?;
+                let attributes = vec![int("axis", -1), float("epsilon", *eps)];
+                self.push("LayerNormalization", name, &[x, &weight, &bias], attributes)
+            }
+            Op::Linear { bias, .. } => self.linear(name, x, *bias)?,
+            Op::Gelu => self.gelu(name, x),
+            Op::Attention { num_heads, scale } => self.attention(name, x, *num_heads, *scale, shape),
+            Op::LayerScale => {
+                let gamma = self.own_weight(name, "gamma")?;
+                self.push("Mul", name, &[x, &gamma], Vec::new())
+            }
+            Op::Add => self.push("Add", name, inputs, Vec::new()),
+            Op::TakeClassToken => {
+                let first = self.ints("constant/0", &[], &[0]);
+                self.push("Gather", name, &[x, &first], vec![int("axis", 1)])
+            }
+            Op::MeanTokens { skip } => self.mean_tokens(name, x, *skip, shape),
+            Op::RepAdapter { hidden, groups, scale } => self.rep_adapter(name, x, *hidden, *groups, *scale)?,
+        })
+    }
+
+    fn patch_embed(&mut self, name: &str, x: &str, patch: usize, output: &[usize]) -> Result<Value, OnnxError> {
+        let weight = self.own_weight(name, "weight")?;
+        let bias = self.own_weight(name, "bias")?;
+        let kernel = [patch as i64; 2];
+        let attributes = vec![ints("kernel_shape", &kernel), ints("strides", &kernel)];
+        let grid = self.push("Conv", &format!("{name}/conv"), &[x, &weight, &bias], attributes);
+        // [N, D, h, w] to [N, D, L] to [N, L, D].
+        let flat: Vec<usize> = output.iter().rev().copied().collect();
+        let flat = self.reshape(&format!("{name}/flat"), &grid, &flat);
+        Ok(self.push("Transpose", name, &[&flat], vec![ints("perm", &[0, 2, 1])]))
+    }
+
+    /// The class token `[1, 1, D]` once a picture of `x`: `[N, 1, D]`.
+    fn repeated(&mut self, name: &str, x: &str, token: &str, shape: &[usize]) -> Value {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let sizes = self.push("Shape", &part("sizes"), &[x], Vec::new());
+        let (zero, one) = (self.ints("constant/[0]", &[1], &[0]), self.ints("constant/[1]", &[1], &[1]));
+        let batch = self.push("Slice", &part("batch"), &[&sizes, &zero, &one], Vec::new());
+        let width = shape.last().copied().unwrap_or(0) as i64;
+        let rest = self.ints(&part("width"), &[2], &[1, width]);
+        let target = self.push("Concat", &part("target"), &[&batch, &rest], vec![int("axis", 0)]);
+        self.push("Expand", &part("repeated"), &[token, &target], Vec::new())
+    }
+
+    fn linear(&mut self, name: &str, x: &str, bias: bool) -> Result<Value, OnnxError> {
+        let weight = self.transposed(&format!("{name}.weight"))?;
+        if !bias {
+            return Ok(self.push("MatMul", name, &[x, &weight], Vec::new()));
+        }
+        let product = self.push("MatMul", &format!("{name}/matmul"), &[x, &weight], Vec::new());
+        let bias = self.own_weight(name, "bias")?;
+        Ok(self.push("Add", name, &[&product, &bias], Vec::new()))
+    }
+
+    /// `x (1 + erf(x / sqrt 2)) / 2`, in the order in which PyTorch's exporter writes it.
+    fn gelu(&mut self, name: &str, x: &str) -> Value {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let root = self.scalar("constant/sqrt2", SQRT_2);
+        let (one, half) = (self.scalar("constant/1.0", 1.0), self.scalar("constant/0.5", 0.5));
+        let scaled = self.push("Div", &part("scaled"), &[x, &root], Vec::new());
+        let erf = self.push("Erf", &part("erf"), &[&scaled], Vec::new());
+        let sum = self.push("Add", &part("sum"), &[&erf, &one], Vec::new());
+        let product = self.push("Mul", &part("product"), &[x, &sum], Vec::new());
+        self.push("Mul", name, &[&product, &half], Vec::new())
+    }
+
+    /// Attention over `[N, L, 3D]`. The scale is on q, which is smaller than the products are.
+    fn attention(&mut self, name: &str, x: &str, heads: usize, scale: f32, shape: &[usize]) -> Value {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let (tokens, width) = match *shape {
+            [tokens, width] => (tokens, width / 3),
+            _ => (0, 0),
+        };
+        let widths = self.ints(&part("widths"), &[3], &[width as i64; 3]);
+        let parts = ["q", "k", "v"].map(part);
+        self.nodes.push(NodeProto {
+            input: vec![x.to_owned(), widths],
+            output: parts.to_vec(),
+            name: part("split"),
+            op_type: "Split".to_owned(),
+            attribute: vec![int("axis", -1)],
+            ..NodeProto::default()
+        });
+        // [N, L, D] to [N, heads, L, head_dim], k to [N, heads, head_dim, L].
+        let by_head = [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])];
+        let [q, k, v] = by_head.map(|(which, perm)| {
+            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[tokens, heads, width / heads]);
+            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
+        });
+        let scale = self.scalar(&part("scale"), scale);
+        let q = self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new());
+        let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
+        let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
+        let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
+        let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);
+        self.reshape(name, &rows, &[tokens, width])
+    }
+
+    fn mean_tokens(&mut self, name: &str, x: &str, skip: usize, shape: &[usize]) -> Value {
+        let kept = if skip == 0 {
+            x.to_owned()
+        } else {
+            let part = |suffix: &str| format!("{name}/{suffix}");
+            let tokens = shape.first().copied().unwrap_or(0) as i64;
+            let starts = self.ints(&part("starts"), &[1], &[skip as i64]);
+            let ends = self.ints(&part("ends"), &[1], &[tokens]);
+            let axes = self.ints("constant/[1]", &[1], &[1]);
+            self.push("Slice", &part("kept"), &[x, &starts, &ends, &axes], Vec::new())
+        };
+        self.push("ReduceMean", name, &[&kept], vec![ints("axes", &[1]), int("keepdims", 0)])
+    }
+
+    /// The unmerged adapter; the grouped `B` as its block-diagonal dense form.
+    fn rep_adapter(&mut self, name: &str, x: &str, hidden: usize, groups: usize, s: f32) -> Result<Value, OnnxError> {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let a_weight = self.transposed(&format!("{name}.adapter_A.weight"))?;
+        let a_bias = self.own_weight(name, "adapter_A.bias")?;
+        let b_weight = self.block_diagonal(&format!("{name}.adapter_B.weight"), hidden, groups)?;
+        let b_bias = self.own_weight(name, "adapter_B.bias")?;
+        let scale = self.scalar(&part("scale"), s);
+        let down = self.push("MatMul", &part("A/matmul"), &[x, &a_weight], Vec::new());
+        let down = self.push("Add", &part("A"), &[&down, &a_bias], Vec::new());
+        let up = self.push("MatMul", &part("B/matmul"), &[&down, &b_weight], Vec::new());
+        let up = self.push("Add", &part("B"), &[&up, &b_bias], Vec::new());
+        let branch = self.push("Mul", &part("scaled"), &[&up, &scale], Vec::new());
+        Ok(self.push("Add", name, &[x, &branch], Vec::new()))
+    }
+
+    /// A node of one output, which bears the node's name.
+    fn push(&mut self, op_type: &str, name: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> Value {
+        self.nodes.push(NodeProto {
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![name.to_owned()],
+            name: name.to_owned(),
+            op_type: op_type.to_owned(),
+            attribute,
+            ..NodeProto::default()
+        });
+        name.to_owned()
+    }
+
+    /// `x` as `[N, shape..]`.
+    fn reshape(&mut self, name: &str, x: &str, shape: &[usize]) -> Value {
+        let batch = match self.batch {
+            Batch::One => 1,
+            // 0 stands for the input's own dimension at that place.
+            Batch::Free => 0,
+        };
+        let dims: Vec<i64> = std::iter::once(batch).chain(shape.iter().map(|&dim| dim as i64)).collect();
+        let target = self.ints(&format!("{name}/shape"), &[dims.len()], &dims);
+        self.push("Reshape", name, &[x, &target], Vec::new())
+    }
+
+    fn tensor(&self, name: &str) -> Result<&'a Tensor, GraphError> {
+        let missing = || GraphError::MissingWeight { name: name.to_owned(), shape: Vec::new() };
+        self.graph.weights.get(name).ok_or_else(missing)
+    }
+
+    /// The weight `node.suffix`, under its own name.
+    fn own_weight(&mut self, node: &str, suffix: &str) -> Result<Value, OnnxError> {
+        let name = format!("{node}.{suffix}");
+        self.weight(&name, &name)
+    }
+
+    /// The weight `name` as the initializer `value`.
+    fn weight(&mut self, name: &str, value: &str) -> Result<Value, OnnxError> {
+        let tensor = self.tensor(name)?;
+        self.floats(value, tensor.shape(), tensor.values());
+        Ok(value.to_owned())
+    }
+
+    /// The matrix `name` as `name/transposed`: MatMul takes `[in, out]`.
+    fn transposed(&mut self, name: &str) -> Result<Value, OnnxError> {
+        let tensor = self.tensor(name)?;
+        let malformed = || OnnxError::Weight { name: name.to_owned(), shape: tensor.shape().to_vec() };
+        let transposed = tensor.transposed().ok_or_else(malformed)?;
+        let value = format!("{name}/transposed");
+        self.floats(&value, transposed.shape(), transposed.values());
+        Ok(value)
+    }
+
+    /// The grouped matrix `name` `[D, hidden / groups]` as the transpose of its dense form, `[hidden, D]`.
+    fn block_diagonal(&mut self, name: &str, hidden: usize, groups: usize) -> Result<Value, OnnxError> {
+        let tensor = self.tensor(name)?;
+        let &[dim, per_group] = tensor.shape() else {
+            return Err(OnnxError::Weight { name: name.to_owned(), shape: tensor.shape().to_vec() });
+        };
+        let mut dense = vec![0.0; hidden * dim];
+        for (row, values) in tensor.values().chunks_exact(per_group).enumerate() {
+            let first = row * groups / dim * per_group;
+            for (column, &value) in values.iter().enumerate() {
+                dense[(first + column) * dim + row] = value;
+            }
+        }
+        let value = format!("{name}/dense");
+        self.floats(&value, &[hidden, dim], &dense);
+        Ok(value)
+    }
+
+    fn scalar(&mut self, name: &str, value: f32) -> Value {
+        self.floats(name, &[], &[value]);
+        name.to_owned()
+    }
+
+    /// A float32 initializer; one that is there already is kept.
+    fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, DataType::Float, shape, bytes);
+    }
+
+    /// An int64 initializer; one that is there already is kept.
+    fn ints(&mut self, name: &str, shape: &[usize], values: &[i64]) -> Value {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, DataType::Int64, shape, bytes);
+        name.to_owned()
+    }
+
+    fn initializer(&mut self, name: &str, data_type: DataType, shape: &[usize], bytes: Vec<u8>) {
+        if self.constants.insert(name.to_owned()) {
+            self.initializers.push(TensorProto {
+                name: name.to_owned(),
+                data_type: data_type as i32,
+                dims: shape.iter().map(|&dim| dim as i64).collect(),
+                raw_data: Some(bytes),
+                ..TensorProto::default()
+            });
+        }
+    }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: kind as i32, ..AttributeProto::default() }
+}
