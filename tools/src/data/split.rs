@@ -55,16 +55,8 @@ pub fn split(folder: &Folder, fraction: f64, group: Option<&Group>, seed: u64) -
         None => stratified(folder, fraction, &mut rng)?,
         Some(group) => grouped(folder, fraction, group, &mut rng)?,
     };
-    let part = |wanted: bool| {
-        folder
-            .pictures
-            .iter()
-            .zip(&in_val)
-            .filter(|(_, val)| **val == wanted)
-            .map(|(picture, _)| picture.clone())
-            .collect()
-    };
-    Ok(Split { train: part(false), val: part(true) })
+    let (val, train) = (0..in_val.len()).partition(|&index| in_val[index]);
+    Ok(Split { train, val })
 }
 
 /// How many of a class of `count` pictures to split off.
@@ -106,11 +98,7 @@ fn grouped(folder: &Folder, fraction: f64, group: &Group, rng: &mut ChaCha8Rng) 
             with[folder.pictures[index].label as usize] += 1;
         }
         let leaves_some = with.iter().zip(&counts).all(|(with, count)| with < count);
-        let missing = with
-            .iter()
-            .zip(&taken)
-            .zip(&wanted)
-            .any(|((with, taken), wanted)| with > taken && *taken == 0 && *wanted > 0);
+        let missing = with.iter().zip(&taken).any(|(&with, &taken)| taken == 0 && with > 0);
         if leaves_some && (missing || off(&with, &wanted) < off(&taken, &wanted)) {
             taken = with;
             members.iter().for_each(|&index| in_val[index] = true);
