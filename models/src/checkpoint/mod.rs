@@ -1,1 +1,176 @@
 //! Reading weights: a map from a publisher's names to tensors, and from those to timm's.
+
+mod dtype;
+mod names;
+mod onnx;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::{Tensor, TensorError};
+
+pub use names::{Publisher, to_timm};
+pub use safetensors::write_safetensors;
+
+/// The weights of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// By the names that the publisher gave; [`to_timm`] gives timm's.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What the file says of itself: `__metadata__` of safetensors, `metadata_props` of ONNX.
+    pub metadata: BTreeMap<String, String>,
+    /// SHA-256 of the file in hexadecimal.
+    pub sha256: String,
+}
+
+/// Why weights could not be read, understood or written.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The file cannot be opened or read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file cannot be written; what stood there is untouched.
+    #[error("cannot write `{path}`: {source}; what stood there is unchanged")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file was read, but its bytes are not weights.
+    #[error("`{path}`: {cause}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its bytes.
+        cause: Box<CheckpointError>,
+    },
+    /// The bytes are of neither format.
+    #[error("expected a safetensors or an ONNX file, got {got}")]
+    Foreign {
+        /// What it seems to be, and what to do with it.
+        got: &'static str,
+    },
+    /// The header of a safetensors file is broken, or bytes are missing or left over.
+    #[error("not a whole safetensors file ({0}); was the download cut off?")]
+    Safetensors(#[from] ::safetensors::SafeTensorError),
+    /// The messages of an ONNX file are broken.
+    #[error("not a whole ONNX file ({0}); was the download cut off?")]
+    Onnx(#[from] prost::DecodeError),
+    /// The values of a tensor are of a type that weights are not.
+    #[error("tensor `{name}` holds {got}; weights must be F32, F16, BF16 or F64")]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        got: String,
+    },
+    /// The values of a tensor lie in another file.
+    #[error(
+        "tensor `{name}` keeps its values in another file; save the model as one file (onnx.save with \
+         save_as_external_data=False)"
+    )]
+    External {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has more or fewer values than its shape says, or an impossible shape.
+    #[error("tensor `{name}`: {reason}")]
+    Values {
+        /// The tensor.
+        name: String,
+        /// What was expected and what came.
+        reason: String,
+    },
+    /// The file holds no floating-point tensor at all.
+    #[error("the file holds no weights")]
+    Empty,
+    /// Names of neither timm's nor Hugging Face's vision transformers.
+    #[error("{count} tensors belong to no ViT or DINOv2 by timm's or Hugging Face's names: {shown}")]
+    UnknownNames {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        shown: String,
+    },
+    /// A vision transformer with a part that is not supported.
+    #[error("tensor `{name}` belongs to a model with {part}, which is not supported; take one without")]
+    Unsupported {
+        /// The tensor.
+        name: String,
+        /// The part.
+        part: &'static str,
+    },
+    /// A tensor that its neighbours need is not there.
+    #[error("tensor `{name}` is missing; is the file whole, and is it a ViT or DINOv2?")]
+    Missing {
+        /// The publisher's name of it.
+        name: String,
+    },
+    /// A tensor has a shape that does not fit.
+    #[error("tensor `{name}` has shape {got:?}, expected {expected}")]
+    WrongShape {
+        /// The tensor.
+        name: String,
+        /// The shape needed, in words.
+        expected: String,
+        /// The shape found.
+        got: Vec<usize>,
+    },
+}
+
+impl CheckpointError {
+    fn values(name: &str, error: &TensorError) -> Self {
+        Self::Values { name: name.to_owned(), reason: error.to_string() }
+    }
+}
+
+impl Checkpoint {
+    /// Reads the bytes of a safetensors or an ONNX file, told apart by what they hold.
+    ///
+    /// Of ONNX the floating-point initializers are taken; those that the exporter left without a name are named by the
+    /// node that uses them, and where there are tensors `backbone.*` these alone are kept, without the prefix.
+    ///
+    /// # Errors
+    /// When the bytes are truncated, damaged, of another format, or hold tensors that are not floats.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (tensors, metadata) = match bytes {
+            [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parse(bytes)?,
+            // The first field of an ONNX file, by every known writer: ir_version.
+            [0x08, ..] => onnx::parse(bytes)?,
+            [b'P', b'K', ..] => {
+                return Err(CheckpointError::Foreign {
+                    got: "a zip archive (a PyTorch .pth or a NumPy .npz?); convert it to safetensors",
+                });
+            }
+            [] => return Err(CheckpointError::Foreign { got: "an empty file" }),
+            _ => return Err(CheckpointError::Foreign { got: "something else" }),
+        };
+        if tensors.is_empty() {
+            return Err(CheckpointError::Empty);
+        }
+        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { tensors, metadata, sha256 })
+    }
+}
+
+/// Reads a file of weights, see [`Checkpoint::from_bytes`]. All values become float32.
+///
+/// # Errors
+/// When the file cannot be read, or as [`Checkpoint::from_bytes`]; the message names the file.
+pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
+    Checkpoint::from_bytes(&bytes)
+        .map_err(|cause| CheckpointError::File { path: path.to_owned(), cause: Box::new(cause) })
+}

@@ -1,0 +1,183 @@
+//! The configuration of a vision transformer, told from its weights.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Config, VitError};
+use crate::Tensor;
+use crate::checkpoint::CheckpointError;
+
+/// timm's models whose heads are not 64 wide, by the width of a token: so400m, huge, giant and gigantic, all of 16 heads.
+const SIXTEEN_HEADS: [usize; 4] = [1152, 1280, 1408, 1664];
+
+impl Config {
+    /// The configuration of the model that has these weights, by timm's names (see [`crate::checkpoint::to_timm`]).
+    ///
+    /// The weights say patch, channels, width, depth, MLP, LayerScale, class token and head; the picture is the square
+    /// that the position embeddings cover. `metadata` may say `num_heads` and `layer_norm_eps`. Otherwise heads are 64
+    /// wide, but widths of 1152, 1280, 1408 and 1664 have 16 heads (so400m, huge, giant, gigantic), and epsilon is 1e-6.
+    ///
+    /// # Errors
+    /// When a weight that tells one of these is missing or of another rank, or the rest cannot be told.
+    pub fn detect(weights: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<Self, VitError> {
+        let mut config = Self::detect_but_image_size(weights, metadata)?;
+        let positions = config.positions(weights)?;
+        let side = positions.isqrt();
+        if side == 0 || side * side != positions {
+            return Err(VitError::UnknownGrid { positions, patch_size: config.patch_size });
+        }
+        config.image_size = [side * config.patch_size; 2];
+        Ok(config)
+    }
+
+    /// As [`Config::detect`], with an image size of 0.
+    pub(super) fn detect_but_image_size(
+        weights: &BTreeMap<String, Tensor>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Self, VitError> {
+        let proj = "patch_embed.proj.weight";
+        let (embed_dim, in_chans, patch_size) = match *shape(weights, proj)? {
+            [dim, channels, height, width] if height == width && dim * channels * height > 0 => (dim, channels, height),
+            ref got => return Err(wrong(proj, "[D, C, p, p] with square patches", got)),
+        };
+        let fc1 = "blocks.0.mlp.fc1.weight";
+        let depth = depth(weights)?;
+        let &[mlp_hidden, _] = shape(weights, fc1)? else {
+            return Err(wrong(fc1, "[hidden, D]", shape(weights, fc1)?));
+        };
+        let num_classes = match weights.get("head.weight").map(Tensor::shape) {
+            None => None,
+            Some(&[classes, width]) if width == embed_dim => Some(classes),
+            Some(got) => return Err(wrong("head.weight", &format!("[classes, {embed_dim}]"), got)),
+        };
+        Ok(Self {
+            image_size: [0, 0],
+            patch_size,
+            in_chans,
+            embed_dim,
+            depth,
+            num_heads: num_heads(embed_dim, metadata)?,
+            mlp_ratio: mlp_hidden as f32 / embed_dim as f32,
+            layer_scale: weights.contains_key("blocks.0.ls1.gamma"),
+            ln_eps: number(metadata, "layer_norm_eps", "a positive number", |&eps: &f32| eps > 0.0 && eps.is_finite())?
+                .unwrap_or(1e-6),
+            class_token: weights.contains_key("cls_token"),
+            num_classes,
+        })
+    }
+
+    /// The number of patches that have a position embedding.
+    pub(super) fn positions(&self, weights: &BTreeMap<String, Tensor>) -> Result<usize, VitError> {
+        let tokens = usize::from(self.class_token);
+        match *shape(weights, "pos_embed")? {
+            [1, len, dim] if dim == self.embed_dim && len > tokens => Ok(len - tokens),
+            ref got => Err(wrong("pos_embed", &format!("[1, {tokens} + patches, {}]", self.embed_dim), got)),
+        }
+    }
+}
+
+/// The number of blocks, which must be numbered without a gap.
+fn depth(weights: &BTreeMap<String, Tensor>) -> Result<usize, VitError> {
+    let index = |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
+    let indices: BTreeSet<usize> = weights.keys().filter_map(index).collect();
+    match (0..=indices.len()).find(|index| !indices.contains(index)) {
+        Some(gap) if gap > 0 && gap == indices.len() => Ok(gap),
+        gap => missing(&format!("blocks.{}.norm1.weight", gap.unwrap_or(0))),
+    }
+}
+
+fn num_heads(embed_dim: usize, metadata: &BTreeMap<String, String>) -> Result<usize, VitError> {
+    let expected = format!("a positive divisor of the width {embed_dim}");
+    let divides = |&heads: &usize| heads > 0 && embed_dim.is_multiple_of(heads);
+    match number(metadata, "num_heads", &expected, divides)? {
+        Some(heads) => Ok(heads),
+        None if SIXTEEN_HEADS.contains(&embed_dim) => Ok(16),
+        None if embed_dim.is_multiple_of(64) => Ok(embed_dim / 64),
+        None => Err(VitError::UnknownHeads { embed_dim }),
+    }
+}
+
+fn number<T: std::str::FromStr>(
+    metadata: &BTreeMap<String, String>,
+    key: &'static str,
+    expected: &str,
+    fits: impl Fn(&T) -> bool,
+) -> Result<Option<T>, VitError> {
+    let Some(value) = metadata.get(key) else { return Ok(None) };
+    match value.parse::<T>() {
+        Ok(number) if fits(&number) => Ok(Some(number)),
+        _ => Err(VitError::Metadata { key, value: value.clone(), expected: expected.to_owned() }),
+    }
+}
+
+fn shape<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a [usize], VitError> {
+    weights.get(name).map_or_else(|| missing(name), |tensor| Ok(tensor.shape()))
+}
+
+fn missing<T>(name: &str) -> Result<T, VitError> {
+    Err(CheckpointError::Missing { name: name.to_owned() }.into())
+}
+
+fn wrong(name: &str, expected: &str, got: &[usize]) -> VitError {
+    CheckpointError::WrongShape { name: name.to_owned(), expected: expected.to_owned(), got: got.to_vec() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{filled, tiny};
+    use super::*;
+
+    fn two_heads() -> BTreeMap<String, String> {
+        BTreeMap::from([("num_heads".to_owned(), "2".to_owned())])
+    }
+
+    #[test]
+    fn weights_tell_the_configuration_that_made_them() {
+        for layer_scale in [false, true] {
+            for class_token in [false, true] {
+                for num_classes in [None, Some(7)] {
+                    let base = Config { image_size: [12, 12], mlp_ratio: 3.0, depth: 11, ..tiny() };
+                    let config = Config { layer_scale, class_token, num_classes, ..base };
+                    assert_eq!(Config::detect(&filled(&config).weights, &two_heads()).unwrap(), config);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn heads_are_64_wide_but_where_timms_are_not() {
+        let none = BTreeMap::new();
+        for (width, heads) in
+            [(192, 3), (384, 6), (768, 12), (1024, 16), (1152, 16), (1280, 16), (1408, 16), (1664, 16)]
+        {
+            assert_eq!(num_heads(width, &none).unwrap(), heads, "{width}");
+        }
+        assert!(matches!(num_heads(100, &none), Err(VitError::UnknownHeads { embed_dim: 100 })));
+        assert_eq!(num_heads(100, &two_heads()).unwrap(), 2);
+        assert!(matches!(num_heads(101, &two_heads()), Err(VitError::Metadata { key: "num_heads", .. })));
+    }
+
+    #[test]
+    fn what_is_missing_or_misshapen_is_named() {
+        let config = Config { image_size: [12, 12], ..tiny() };
+        let weights = filled(&config).weights;
+        let error = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+            let mut weights = weights.clone();
+            change(&mut weights);
+            Config::detect(&weights, &two_heads()).unwrap_err().to_string()
+        };
+        let without_patches = error(&|weights| drop(weights.remove("patch_embed.proj.weight")));
+        assert!(without_patches.contains("`patch_embed.proj.weight` is missing"), "{without_patches}");
+        let with_gap = error(&|weights| {
+            weights.insert("blocks.3.norm1.weight".into(), Tensor::full([16], 1.0).unwrap());
+        });
+        assert!(with_gap.contains("`blocks.2.norm1.weight` is missing"), "{with_gap}");
+        let flat = error(&|weights| {
+            weights.insert("pos_embed".into(), Tensor::full([10, 16], 1.0).unwrap());
+        });
+        assert!(flat.contains("`pos_embed` has shape [10, 16], expected [1, 1 + patches, 16]"), "{flat}");
+        let oblong = error(&|weights| {
+            weights.insert("pos_embed".into(), Tensor::full([1, 7, 16], 1.0).unwrap());
+        });
+        assert!(oblong.contains("6 position embeddings are no square grid"), "{oblong}");
+    }
+}

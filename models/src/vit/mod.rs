@@ -1,0 +1,281 @@
+//! The vision transformer: ViT (arXiv 2010.11929) and DINOv2 (arXiv 2304.07193, with LayerScale), as timm's
+//! `vision_transformer.py` computes them.
+
+mod detect;
+mod load;
+mod pos_embed;
+
+use thiserror::Error;
+
+use crate::checkpoint::CheckpointError;
+use crate::{Graph, GraphError, NodeId, Op, Tensor, TensorError};
+
+pub use load::{Backbone, load};
+pub use pos_embed::{Resampling, resample};
+
+/// The sizes that make one vision transformer of the family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Height and width of a picture in pixels, multiples of `patch_size`.
+    pub image_size: [usize; 2],
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Channels of a picture.
+    pub in_chans: usize,
+    /// Width of a token.
+    pub embed_dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Number of attention heads, a divisor of `embed_dim`.
+    pub num_heads: usize,
+    /// Width of the MLP's hidden layer over `embed_dim`.
+    pub mlp_ratio: f32,
+    /// Whether each branch is scaled by a learned vector before it is added.
+    pub layer_scale: bool,
+    /// Added to the variance in every LayerNorm.
+    pub ln_eps: f32,
+    /// Whether there is a class token. With one it alone is the feature, else the mean over all tokens is.
+    pub class_token: bool,
+    /// Number of classes of the head; `None` for features alone.
+    pub num_classes: Option<usize>,
+}
+
+/// Why a vision transformer could not be made from weights.
+#[derive(Debug, Error)]
+pub enum VitError {
+    /// The weights could not be read or named.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The weights do not fill the graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A size cannot be held in memory.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// The number of heads cannot be told from the weights.
+    #[error(
+        "width {embed_dim} is not a multiple of 64, so the number of heads cannot be guessed; \
+         give it in the file's metadata as `num_heads`"
+    )]
+    UnknownHeads {
+        /// Width of a token.
+        embed_dim: usize,
+    },
+    /// An entry of the file's metadata is not a number that fits.
+    #[error("the file's metadata say `{key}` is `{value}`; expected {expected}")]
+    Metadata {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+        /// What should stand there.
+        expected: String,
+    },
+    /// The position embeddings are not those of a square picture, so that no other grid can be interpolated from them.
+    #[error(
+        "{positions} position embeddings are no square grid; give the picture size they were made for \
+         (it has {positions} patches of {patch_size} pixels)"
+    )]
+    UnknownGrid {
+        /// Number of position embeddings of patches.
+        positions: usize,
+        /// Side of a patch.
+        patch_size: usize,
+    },
+    /// A picture cannot be cut into whole patches.
+    #[error(
+        "a picture of {height}x{width} cannot be cut into patches of {patch_size}; both sides must be positive multiples of {patch_size}"
+    )]
+    ImageSize {
+        /// Height asked for.
+        height: usize,
+        /// Width asked for.
+        width: usize,
+        /// Side of a patch.
+        patch_size: usize,
+    },
+}
+
+impl Config {
+    /// Rows and columns of patches.
+    ///
+    /// # Errors
+    /// When a side of the picture is not a positive multiple of the patch.
+    pub fn grid(&self) -> Result<[usize; 2], VitError> {
+        let [height, width] = self.image_size;
+        let patch_size = self.patch_size;
+        let fits = |side: usize| patch_size > 0 && side > 0 && side % patch_size == 0;
+        if fits(height) && fits(width) {
+            Ok([height / patch_size, width / patch_size])
+        } else {
+            Err(VitError::ImageSize { height, width, patch_size })
+        }
+    }
+
+    /// Width of the MLP's hidden layer.
+    pub fn mlp_hidden(&self) -> usize {
+        (self.embed_dim as f64 * f64::from(self.mlp_ratio)).round() as usize
+    }
+}
+
+/// The graph of a vision transformer, without weights. The nodes bear timm's names: `pixels` `[C, H, W]`,
+/// `patch_embed.proj`, `cls_token`, `pos_embed`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with classes, `head`.
+///
+/// Sizes that do not fit each other are found by [`Graph::shapes`].
+pub fn graph(config: &Config) -> Graph {
+    let mut graph = Graph::default();
+    let [height, width] = config.image_size;
+    let pixels = graph.push("pixels", Op::Input { shape: vec![config.in_chans, height, width] }, &[]);
+    let embed = Op::PatchEmbed { patch_size: config.patch_size, embed_dim: config.embed_dim };
+    let mut x = graph.push("patch_embed.proj", embed, &[pixels]);
+    if config.class_token {
+        x = graph.push("cls_token", Op::ClassToken, &[x]);
+    }
+    x = graph.push("pos_embed", Op::PosEmbed, &[x]);
+    for index in 0..config.depth {
+        x = block(&mut graph, config, index, x);
+    }
+    x = graph.push("norm", Op::LayerNorm { eps: config.ln_eps }, &[x]);
+    let pool = if config.class_token { Op::TakeClassToken } else { Op::MeanTokens { skip: 0 } };
+    x = graph.push("pool", pool, &[x]);
+    if let Some(out_features) = config.num_classes {
+        graph.push("head", Op::Linear { out_features, bias: true }, &[x]);
+    }
+    graph
+}
+
+/// `x + ls1(proj(attention(qkv(norm1(x)))))`, then `x + ls2(fc2(gelu(fc1(norm2(x)))))`.
+fn block(graph: &mut Graph, config: &Config, index: usize, input: NodeId) -> NodeId {
+    let &Config { embed_dim, num_heads, ln_eps: eps, .. } = config;
+    let name = |module: &str| format!("blocks.{index}.{module}");
+    let linear = |out_features| Op::Linear { out_features, bias: true };
+    let head_dim = embed_dim / num_heads.max(1);
+    let scale = (head_dim as f32).sqrt().recip();
+
+    let mut x = graph.push(name("norm1"), Op::LayerNorm { eps }, &[input]);
+    x = graph.push(name("attn.qkv"), linear(3 * embed_dim), &[x]);
+    x = graph.push(name("attn"), Op::Attention { num_heads, scale }, &[x]);
+    x = graph.push(name("attn.proj"), linear(embed_dim), &[x]);
+    if config.layer_scale {
+        x = graph.push(name("ls1"), Op::LayerScale, &[x]);
+    }
+    let trunk = graph.push(name("add1"), Op::Add, &[input, x]);
+
+    x = graph.push(name("norm2"), Op::LayerNorm { eps }, &[trunk]);
+    x = graph.push(name("mlp.fc1"), linear(config.mlp_hidden()), &[x]);
+    x = graph.push(name("mlp.act"), Op::Gelu, &[x]);
+    x = graph.push(name("mlp.fc2"), linear(embed_dim), &[x]);
+    if config.layer_scale {
+        x = graph.push(name("ls2"), Op::LayerScale, &[x]);
+    }
+    graph.push(name("add2"), Op::Add, &[trunk, x])
+}
+
+/// The graph with a new head `[D]` to `[num_classes]` in place of any it had, weights `head.weight` `[C, D]` and
+/// `head.bias` `[C]` zero: every class is as likely until it is trained.
+///
+/// # Errors
+/// When the graph is not whole or the head is too large to address.
+pub fn with_head(backbone: &Graph, num_classes: usize) -> Result<Graph, VitError> {
+    let mut graph = backbone.clone();
+    if graph.nodes.last().is_some_and(|node| node.name == "head") {
+        graph.nodes.pop();
+    }
+    let features = graph.shapes()?.pop().unwrap_or_default();
+    let width = features.last().copied().unwrap_or(0);
+    let input = graph.nodes.len() - 1;
+    graph.push("head", Op::Linear { out_features: num_classes, bias: true }, &[input]);
+    graph.weights.insert("head.weight".to_owned(), Tensor::full([num_classes, width], 0.0)?);
+    graph.weights.insert("head.bias".to_owned(), Tensor::full([num_classes], 0.0)?);
+    Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn tiny() -> Config {
+        Config {
+            image_size: [8, 12],
+            patch_size: 4,
+            in_chans: 3,
+            embed_dim: 16,
+            depth: 2,
+            num_heads: 2,
+            mlp_ratio: 4.0,
+            layer_scale: true,
+            ln_eps: 1e-6,
+            class_token: true,
+            num_classes: None,
+        }
+    }
+
+    /// A graph with weights that differ from one another.
+    pub(super) fn filled(config: &Config) -> Graph {
+        let mut graph = graph(config);
+        for (i, param) in graph.params().unwrap().into_iter().flatten().enumerate() {
+            let len = param.shape.iter().product::<usize>();
+            let values = (0..len).map(|j| (i as f32 + 0.37 * j as f32).sin()).collect();
+            graph.weights.insert(param.name, Tensor::new(param.shape, values).unwrap());
+        }
+        graph
+    }
+
+    #[test]
+    fn a_base_model_has_as_many_parameters_as_timms() {
+        let config = Config {
+            image_size: [224, 224],
+            patch_size: 16,
+            embed_dim: 768,
+            depth: 12,
+            num_heads: 12,
+            layer_scale: false,
+            num_classes: Some(1000),
+            ..tiny()
+        };
+        let params = graph(&config).params().unwrap();
+        let total: usize = params.iter().flatten().map(|param| param.shape.iter().product::<usize>()).sum();
+        assert_eq!(total, 86_567_656);
+    }
+
+    #[test]
+    fn the_text_of_a_block_is_the_architecture() {
+        let text = graph(&Config { depth: 1, ..tiny() }).to_text().unwrap();
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split(" = ").next()).collect();
+        let block = ["norm1", "attn.qkv", "attn", "attn.proj", "ls1", "add1", "norm2", "mlp.fc1", "mlp.act", "mlp.fc2"];
+        let block: Vec<String> =
+            block.iter().chain(&["ls2", "add2"]).map(|module| format!("blocks.0.{module}")).collect();
+        let around = ["pixels", "patch_embed.proj", "cls_token", "pos_embed"];
+        let expected: Vec<&str> =
+            around.into_iter().chain(block.iter().map(String::as_str)).chain(["norm", "pool"]).collect();
+        assert_eq!(names, expected);
+        assert!(text.contains("pos_embed = PosEmbed(cls_token) -> [7, 16]"), "{text}");
+        assert!(text.contains("blocks.0.add2 = Add(blocks.0.add1, blocks.0.ls2)"), "{text}");
+    }
+
+    #[test]
+    fn without_a_class_token_the_feature_is_the_mean() {
+        let config = Config { class_token: false, ..tiny() };
+        let graph = graph(&config);
+        assert_eq!(graph.shapes().unwrap().last().unwrap(), &[16]);
+        assert!(graph.find("cls_token").is_none());
+    }
+
+    #[test]
+    fn a_head_replaces_the_one_that_was_there() {
+        let backbone = filled(&Config { num_classes: Some(5), ..tiny() });
+        let graph = with_head(&backbone, 3).unwrap();
+        assert_eq!(graph.nodes.len(), backbone.nodes.len());
+        assert_eq!(graph.validate().unwrap().last().unwrap(), &[3]);
+        assert!(graph.weights["head.weight"].values().iter().all(|&value| value == 0.0));
+        let features = filled(&tiny());
+        assert_eq!(with_head(&features, 3).unwrap().validate().unwrap().last().unwrap(), &[3]);
+    }
+
+    #[test]
+    fn a_picture_that_is_not_whole_patches_is_refused() {
+        let error = Config { image_size: [8, 13], ..tiny() }.grid().unwrap_err();
+        assert!(error.to_string().contains("8x13 cannot be cut into patches of 4"), "{error}");
+        assert_eq!(tiny().grid().unwrap(), [2, 3]);
+    }
+}
