@@ -1,4 +1,4 @@
-//! What can go wrong, one variant a cause.
+//! What can go wrong, one variant a cause. What lies beneath an error is its source, not part of its message.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read from the disk.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     ReadFile {
         /// The file.
         path: PathBuf,
@@ -17,7 +17,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The bytes are no picture that can be decoded, or stop in the middle of one.
-    #[error("not a readable picture (JPEG, PNG, WebP, BMP, TIFF or GIF): {0}")]
+    #[error("not a readable picture (JPEG, PNG, WebP, BMP, TIFF or GIF)")]
     Picture(#[source] image::ImageError),
     /// The picture would need more memory than a decoder is allowed to take.
     #[error("the picture is {width}x{height}; at most {max_side} pixels a side and {max_mib} MiB decoded are read")]
@@ -40,7 +40,7 @@ pub enum Error {
         height: u32,
     },
     /// A picture could not be encoded into a golden case.
-    #[error("cannot encode the golden picture as PNG: {0}")]
+    #[error("cannot encode the golden picture as PNG")]
     EncodePicture(#[source] image::ImageError),
     /// A field of the preprocessing has a value that cannot be followed.
     #[error("preprocessing: `{field}` {reason}")]
@@ -124,7 +124,7 @@ pub enum Error {
         key: &'static str,
     },
     /// A key of the bundle holds something that cannot be read.
-    #[error("the file's bundle holds a `{key}` that cannot be read: {source}")]
+    #[error("the file's bundle holds a `{key}` that cannot be read; fold the model again")]
     BundleKeyInvalid {
         /// The key.
         key: &'static str,

@@ -19,6 +19,8 @@
 //! `camera` adds the module `camera` (Linux, V4L2), the feature `cli` the binary `edge-vit`.
 
 mod bundle;
+#[cfg(all(feature = "camera", target_os = "linux"))]
+pub mod camera;
 mod classifier;
 mod error;
 mod golden;
