@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The CPU engine: one implementation of every operator and of its gradient, in float32 to train with and in float64
+//! as the reference that other engines are compared with.
+//!
+//! A batch is cut into chunks of a fixed number of pictures, each walked forward and backward by one thread with its own
+//! buffers; gradients are summed in the chunks' order. Results therefore do not depend on the number of threads.
+
+mod adamw;
+mod attention;
+mod cross_entropy;
+mod engine;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod model;
+mod pass;
+mod patch_embed;
+mod pool;
+mod product;
+mod real;
+mod rep_adapter;
+mod residual;
+mod tokens;
+mod vector;
+
+pub use engine::CpuEngine;
+pub use real::Real;

@@ -1,0 +1,132 @@
+//! Multi-head self-attention: `softmax(scale q k^T) v` a head. The probabilities are computed again for the backward,
+//! one head at a time, so that no `[heads, L, L]` is kept.
+
+use super::Real;
+use super::product::{Layout, product};
+use super::vector::{max, sum, sum_of, vectorized};
+
+/// The shape of one picture's attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attention {
+    /// Number of tokens, `L`.
+    pub(super) len: usize,
+    /// Width of the output, `D`.
+    pub(super) dim: usize,
+    /// Number of heads; divides `dim`.
+    pub(super) num_heads: usize,
+    /// Factor on the products of queries and keys.
+    pub(super) scale: f32,
+}
+
+impl Attention {
+    /// The first columns of each head's query, key and value in `[L, 3D]`; the query's is the output's in `[L, D]` too.
+    fn heads(self) -> impl Iterator<Item = [usize; 3]> {
+        let head_dim = self.dim / self.num_heads;
+        (0..self.num_heads).map(move |head| [0, 1, 2].map(|part| part * self.dim + head * head_dim))
+    }
+
+    /// A head's columns of `[L, 3D]`.
+    fn part(self) -> Layout {
+        Layout::columns(self.len, self.dim / self.num_heads, 3 * self.dim)
+    }
+
+    /// A head's columns of `[L, D]`.
+    fn output(self) -> Layout {
+        Layout::columns(self.len, self.dim / self.num_heads, self.dim)
+    }
+
+    fn square(self) -> Layout {
+        Layout::dense(self.len, self.len)
+    }
+
+    fn probabilities<T: Real>(self, qkv: &[T], [q, k, _]: [usize; 3], probabilities: &mut [T]) {
+        let (part, scale) = (self.part(), T::from_f32(self.scale));
+        product(self.square().of_mut(probabilities), part.of(&qkv[q..]), part.of(&qkv[k..]).transpose(), scale);
+        softmax_rows(probabilities, self.len);
+    }
+
+    /// `qkv` `[pictures, L, 3D]` to `y` `[pictures, L, D]`. `scratch` `[L, L]`.
+    pub(super) fn forward<T: Real>(self, qkv: &[T], y: &mut [T], scratch: &mut [T]) {
+        let size = self.len * self.dim;
+        for (qkv, y) in qkv.chunks_exact(3 * size).zip(y.chunks_exact_mut(size)) {
+            for head in self.heads() {
+                let [q, _, v] = head;
+                self.probabilities(qkv, head, scratch);
+                let target = self.output().of_mut(&mut y[q..]);
+                product(target, self.square().of(scratch), self.part().of(&qkv[v..]), T::ONE);
+            }
+        }
+    }
+
+    /// `dy` `[pictures, L, D]` to `dqkv` `[pictures, L, 3D]`. `scratch` two of `[L, L]`.
+    pub(super) fn backward<T: Real>(self, qkv: &[T], dy: &[T], dqkv: &mut [T], scratch: [&mut [T]; 2]) {
+        let [probabilities, dscores] = scratch;
+        let (part, output, square) = (self.part(), self.output(), self.square());
+        let (size, scale) = (self.len * self.dim, T::from_f32(self.scale));
+        let pictures = qkv.chunks_exact(3 * size).zip(dy.chunks_exact(size)).zip(dqkv.chunks_exact_mut(3 * size));
+        for ((qkv, dy), dqkv) in pictures {
+            for head in self.heads() {
+                let [q, k, v] = head;
+                self.probabilities(qkv, head, probabilities);
+                let dy = output.of(&dy[q..]);
+                product(part.of_mut(&mut dqkv[v..]), square.of(probabilities).transpose(), dy, T::ONE);
+                product(square.of_mut(dscores), dy, part.of(&qkv[v..]).transpose(), T::ONE);
+                softmax_rows_backward(probabilities, dscores, self.len);
+                let dscores = square.of(dscores);
+                product(part.of_mut(&mut dqkv[q..]), dscores, part.of(&qkv[k..]), scale);
+                product(part.of_mut(&mut dqkv[k..]), dscores.transpose(), part.of(&qkv[q..]), scale);
+            }
+        }
+    }
+}
+
+/// In place over rows of `len`.
+fn softmax_rows<T: Real>(values: &mut [T], len: usize) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for row in values.chunks_exact_mut(len) {
+                let largest = max(row);
+                for value in row.iter_mut() {
+                    *value = (*value - largest).exp();
+                }
+                let factor = T::ONE / sum(row);
+                for value in row.iter_mut() {
+                    *value *= factor;
+                }
+            }
+        },
+    );
+}
+
+/// In place, the gradient `dp` of the probabilities becomes that of the scores: `p (dp - sum(p dp))`.
+fn softmax_rows_backward<T: Real>(probabilities: &[T], gradient: &mut [T], len: usize) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (p, gradient) in probabilities.chunks_exact(len).zip(gradient.chunks_exact_mut(len)) {
+                let mean = sum_of(p, gradient, |p, gradient| p * gradient);
+                for (gradient, &p) in gradient.iter_mut().zip(p) {
+                    *gradient = p * (*gradient - mean);
+                }
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_tokens_two_heads_by_hand() {
+        let attention = Attention { len: 2, dim: 2, num_heads: 2, scale: 1.0 };
+        let third = 3f64.ln();
+        // Head 0: scores [ln 3, 0] for both tokens, values 1 and 5. Head 1: equal scores, values 2 and 4.
+        let qkv = [1.0, 0.0, third, 7.0, 1.0, 2.0, 1.0, 0.0, 0.0, 7.0, 5.0, 4.0];
+        let (mut y, mut scratch) = ([0.0; 4], [0.0; 4]);
+        attention.forward(&qkv, &mut y, &mut scratch);
+        let expected = [0.75 + 1.25, 3.0, 0.75 + 1.25, 3.0];
+        assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-14), "{y:?}");
+    }
+}

@@ -1,0 +1,56 @@
+//! A graph with its weights in the engine's numbers.
+
+use std::collections::BTreeSet;
+
+use edge_vit_models::{Graph, Node};
+
+use super::Real;
+use crate::engine::{EngineError, Plan};
+
+/// What a walk over the graph reads.
+#[derive(Debug)]
+pub(super) struct Model<T> {
+    /// The operators in order.
+    pub(super) nodes: Vec<Node>,
+    /// The graph's analysis.
+    pub(super) plan: Plan,
+    /// The weights of every node, in the order of [`Plan::params`].
+    pub(super) weights: Vec<Vec<Vec<T>>>,
+}
+
+impl<T: Real> Model<T> {
+    /// Takes over a graph of which the weights named in `trainable` are trained.
+    pub(super) fn new(graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
+        let plan = Plan::new(graph, trainable)?;
+        if let Some(id) = plan.shapes.iter().position(|shape| shape.contains(&0)) {
+            let expected = format!("values at the output of `{}`", graph.nodes[id].name);
+            let got = format!("the shape {:?}", plan.shapes[id]);
+            return Err(EngineError::Mismatch { what: "graph", expected, got });
+        }
+        // The plan has found every parameter in the graph.
+        let weight = |name: &str| graph.weights.get(name).map_or(&[][..], |tensor| tensor.values());
+        let load = |name: &str| weight(name).iter().copied().map(T::from_f32).collect();
+        let weights = plan.params.iter().map(|params| params.iter().map(|param| load(&param.name)).collect()).collect();
+        Ok(Self { nodes: graph.nodes.clone(), plan, weights })
+    }
+
+    /// The shape of what node `id` reads first.
+    pub(super) fn input_shape(&self, id: usize) -> &[usize] {
+        self.nodes[id].inputs.first().map_or(&[], |&input| &self.plan.shapes[input])
+    }
+
+    /// Tokens and width of what node `id` reads first: the last two dimensions.
+    pub(super) fn tokens(&self, id: usize) -> (usize, usize) {
+        match self.input_shape(id) {
+            [.., len, dim] => (*len, *dim),
+            [dim] => (1, *dim),
+            [] => (1, 1),
+        }
+    }
+
+    /// Number of weights of every node: the length of its part of a list of gradients.
+    pub(super) fn trained(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let trains = |&id: &usize| self.plan.trains[id];
+        (0..self.nodes.len()).filter(trains).flat_map(|id| (0..self.weights[id].len()).map(move |param| (id, param)))
+    }
+}

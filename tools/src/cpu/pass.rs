@@ -1,0 +1,313 @@
+//! One chunk of pictures on its way through the graph, forward and back.
+
+use edge_vit_models::Op;
+
+use super::attention::Attention;
+use super::model::Model;
+use super::patch_embed::Patches;
+use super::pool::Pool;
+use super::rep_adapter::{Gradients, RepAdapter};
+use super::{Real, cross_entropy, gelu, layer_norm, linear, residual, tokens, vector};
+use crate::engine::Noise;
+
+/// The buffers of a walk. A buffer that is not held is empty.
+#[derive(Debug)]
+pub(super) struct Pass<'a, T: Real> {
+    model: &'a Model<T>,
+    pool: &'a mut Pool<T>,
+    /// The chunk's first picture, counted through the batch.
+    first: usize,
+    pictures: usize,
+    /// What is dropped; `None` outside training.
+    noise: Option<&'a Noise>,
+    /// The outputs of the nodes.
+    values: Vec<Vec<T>>,
+    /// What the forward of a node leaves to its backward: a LayerNorm's moments, an adapter's hidden units.
+    extras: Vec<Vec<T>>,
+    /// The gradients of the nodes' outputs.
+    gradients: Vec<Vec<T>>,
+    /// The gradients of the nodes' weights.
+    weight_gradients: Vec<Vec<Vec<T>>>,
+}
+
+/// The losses of a chunk's pictures added up, and the gradients in the order of [`Model::trained`].
+#[derive(Debug)]
+pub(super) struct Learned<T> {
+    pub(super) loss: f64,
+    pub(super) gradients: Vec<Vec<T>>,
+}
+
+impl<'a, T: Real> Pass<'a, T> {
+    /// A walk for `pictures` pictures from the batch's picture `first` on.
+    pub(super) fn new(
+        model: &'a Model<T>,
+        pool: &'a mut Pool<T>,
+        first: usize,
+        pictures: usize,
+        noise: Option<&'a Noise>,
+    ) -> Self {
+        let empty = || vec![Vec::new(); model.nodes.len()];
+        let weight_gradients = vec![Vec::new(); model.nodes.len()];
+        let (values, extras, gradients) = (empty(), empty(), empty());
+        Self { model, pool, first, pictures, noise, values, extras, gradients, weight_gradients }
+    }
+
+    /// The output for the chunk's `input`.
+    pub(super) fn infer(mut self, input: &[f32]) -> Vec<T> {
+        self.forward(input, false)
+    }
+
+    /// The loss and its gradient for the chunk's `input` and `labels`; the gradient is `share` times that of the losses'
+    /// sum.
+    pub(super) fn learn(mut self, input: &[f32], labels: &[u32], smoothing: f32, share: T) -> Learned<T> {
+        let mut logits = self.forward(input, true);
+        let loss = cross_entropy::in_place(&mut logits, labels, smoothing, share);
+        let last = self.model.nodes.len() - 1;
+        self.hand_down(last, logits);
+        for id in (0..=last).rev() {
+            let (value, gradient) = (std::mem::take(&mut self.values[id]), std::mem::take(&mut self.gradients[id]));
+            self.give(value);
+            if !gradient.is_empty() {
+                self.backward(id, gradient);
+            }
+            let extra = std::mem::take(&mut self.extras[id]);
+            self.give(extra);
+        }
+        Learned { loss, gradients: self.weight_gradients.into_iter().flatten().collect() }
+    }
+
+    fn give(&mut self, buffer: Vec<T>) {
+        if !buffer.is_empty() {
+            self.pool.give(buffer);
+        }
+    }
+
+    /// Runs all nodes and returns the last one's output; with `keep`, what the backward reads stays.
+    fn forward(&mut self, input: &[f32], keep: bool) -> Vec<T> {
+        let (model, last) = (self.model, self.model.nodes.len() - 1);
+        for id in 0..=last {
+            self.values[id] = self.output(id, input, keep);
+            for &read in model.nodes[id].inputs.iter().chain([&id]) {
+                if model.plan.last_use[read] == id && read != last && !(keep && model.plan.saved[read]) {
+                    let value = std::mem::take(&mut self.values[read]);
+                    self.give(value);
+                }
+            }
+        }
+        std::mem::take(&mut self.values[last])
+    }
+
+    /// The output of node `id`, whose inputs are held.
+    fn output(&mut self, id: usize, input: &[f32], keep: bool) -> Vec<T> {
+        let (model, weights) = (self.model, &self.model.weights[id]);
+        let node = &model.nodes[id];
+        let mut y = self.pool.take(model.plan.len(id) * self.pictures);
+        let x = node.inputs.first().map_or(&[][..], |&input| &self.values[input]);
+        let (len, dim) = model.tokens(id);
+        match &node.op {
+            Op::Input { .. } => {
+                for (y, &value) in y.iter_mut().zip(input) {
+                    *y = T::from_f32(value);
+                }
+            }
+            Op::PatchEmbed { .. } => {
+                let patches = self.patches(id);
+                let mut rows = self.pool.take(x.len());
+                patches.gather(x, &mut rows);
+                linear::forward(&rows, &weights[0], Some(&weights[1]), patches.row_len(), &mut y);
+                self.pool.give(rows);
+            }
+            Op::ClassToken => tokens::class_token(x, &weights[0], len, &mut y),
+            Op::PosEmbed => tokens::pos_embed(x, &weights[0], &mut y),
+            Op::LayerNorm { eps } => {
+                let mut moments = self.pool.take(x.len() / dim * 2);
+                layer_norm::forward(x, &weights[0], &weights[1], *eps, &mut moments, &mut y);
+                self.keep_extra(id, moments, keep && model.plan.needs[id].input_grad);
+            }
+            Op::Linear { .. } => linear::forward(x, &weights[0], weights.get(1).map(Vec::as_slice), dim, &mut y),
+            Op::Gelu => gelu::forward(x, &mut y),
+            Op::Attention { .. } => {
+                let mut scratch = self.pool.take(len * len);
+                self.attention(id).forward(x, &mut y, &mut scratch);
+                self.pool.give(scratch);
+            }
+            Op::LayerScale => {
+                y.copy_from_slice(x);
+                residual::scale_channels(&mut y, &weights[0]);
+            }
+            Op::Add => residual::add(x, &self.values[node.inputs[1]], &self.branch_factors(id), &mut y),
+            Op::TakeClassToken => tokens::take_class_token(x, len, dim, &mut y),
+            Op::MeanTokens { skip } => tokens::mean_tokens(x, len, dim, *skip, &mut y),
+            Op::RepAdapter { hidden: width, .. } => {
+                let mut hidden = self.pool.take(x.len() / dim * width);
+                let drop = self.dropout(id);
+                self.adapter(id).forward(x, &mut hidden, drop.as_deref(), &mut y);
+                self.keep_extra(id, hidden, keep && model.plan.trains[id]);
+            }
+        }
+        y
+    }
+
+    fn keep_extra(&mut self, id: usize, extra: Vec<T>, keep: bool) {
+        if keep {
+            self.extras[id] = extra;
+        } else {
+            self.give(extra);
+        }
+    }
+
+    /// Turns the gradient of node `id`'s output into those of its weights and its inputs.
+    fn backward(&mut self, id: usize, mut gradient: Vec<T>) {
+        let (model, weights) = (self.model, &self.model.weights[id]);
+        let node = &model.nodes[id];
+        let Some(&source) = node.inputs.first() else { return self.give(gradient) };
+        let (len, dim) = model.tokens(id);
+        let (trains, below) = (model.plan.trains[id], model.plan.needs[id].input_grad);
+        let input_len = model.plan.len(source) * self.pictures;
+        match &node.op {
+            // In place: the input's gradient is as large as the output's.
+            Op::Input { .. } | Op::PosEmbed => {}
+            Op::LayerNorm { .. } => {
+                layer_norm::backward(&self.values[source], &weights[0], &self.extras[id], &mut gradient);
+            }
+            Op::Gelu => gelu::backward(&self.values[source], &mut gradient),
+            Op::LayerScale => residual::scale_channels(&mut gradient, &weights[0]),
+            Op::RepAdapter { .. } => {
+                self.adapter_backward(id, &mut gradient);
+                if !below {
+                    return self.give(gradient);
+                }
+            }
+            Op::Add => {
+                let branch = node.inputs[1];
+                if model.plan.carries_grad[branch] {
+                    let mut scaled = self.pool.copy(&gradient);
+                    residual::scale_pictures(&mut scaled, &self.branch_factors(id));
+                    self.hand_down(branch, scaled);
+                }
+            }
+            op => {
+                if trains {
+                    self.linear_weights(id, &gradient);
+                }
+                if !below {
+                    return self.give(gradient);
+                }
+                let mut dx = self.pool.take(input_len);
+                match op {
+                    Op::PatchEmbed { .. } => {
+                        let patches = self.patches(id);
+                        let mut rows = self.pool.take(input_len);
+                        linear::backward_input(&gradient, &weights[0], patches.row_len(), &mut rows);
+                        patches.scatter(&rows, &mut dx);
+                        self.pool.give(rows);
+                    }
+                    Op::Attention { .. } => {
+                        let mut scratch = [self.pool.take(len * len), self.pool.take(len * len)];
+                        let qkv = &self.values[source];
+                        let both = scratch.each_mut().map(Vec::as_mut_slice);
+                        self.attention(id).backward(qkv, &gradient, &mut dx, both);
+                        scratch.into_iter().for_each(|buffer| self.pool.give(buffer));
+                    }
+                    Op::ClassToken => tokens::class_token_backward(&gradient, len, dim, &mut dx),
+                    Op::TakeClassToken => tokens::take_class_token_backward(&gradient, len, dim, &mut dx),
+                    Op::MeanTokens { skip } => tokens::mean_tokens_backward(&gradient, len, dim, *skip, &mut dx),
+                    _ => linear::backward_input(&gradient, &weights[0], dim, &mut dx),
+                }
+                self.give(std::mem::replace(&mut gradient, dx));
+            }
+        }
+        self.hand_down(source, gradient);
+    }
+
+    /// Adds to the gradient of node `id`'s output, where it is needed.
+    fn hand_down(&mut self, id: usize, gradient: Vec<T>) {
+        if !self.model.plan.carries_grad[id] {
+            self.give(gradient);
+        } else if self.gradients[id].is_empty() {
+            self.gradients[id] = gradient;
+        } else {
+            vector::add_assign(&mut self.gradients[id], &gradient);
+            self.give(gradient);
+        }
+    }
+
+    fn linear_weights(&mut self, id: usize, gradient: &[T]) {
+        let model = self.model;
+        let mut gradients = self.take_weights(id);
+        let x = &self.values[model.nodes[id].inputs[0]];
+        if let Some((weight, bias)) = gradients.split_first_mut() {
+            let bias = bias.first_mut().map(Vec::as_mut_slice);
+            linear::backward_weights(x, gradient, model.tokens(id).1, weight, bias);
+        }
+        self.weight_gradients[id] = gradients;
+    }
+
+    fn adapter_backward(&mut self, id: usize, gradient: &mut [T]) {
+        let plan = &self.model.plan;
+        let adapter = self.adapter(id);
+        let mut dhidden = self.pool.take(gradient.len() / adapter.up_bias.len() * adapter.down_bias.len());
+        let mut gradients = if plan.trains[id] { self.take_weights(id) } else { Vec::new() };
+        let drop = self.dropout(id);
+        let x = &self.values[self.model.nodes[id].inputs[0]];
+        let trained = match gradients.as_mut_slice() {
+            [down, down_bias, up, up_bias] => {
+                Some((x.as_slice(), self.extras[id].as_slice(), Gradients { down, down_bias, up, up_bias }))
+            }
+            _ => None,
+        };
+        adapter.backward(gradient, &mut dhidden, drop.as_deref(), trained, plan.needs[id].input_grad);
+        self.pool.give(dhidden);
+        self.weight_gradients[id] = gradients;
+    }
+
+    fn take_weights(&mut self, id: usize) -> Vec<Vec<T>> {
+        let weights = &self.model.weights[id];
+        weights.iter().map(|weight| self.pool.take(weight.len())).collect()
+    }
+
+    fn patches(&self, id: usize) -> Patches {
+        match (&self.model.nodes[id].op, self.model.input_shape(id)) {
+            (Op::PatchEmbed { patch_size, .. }, &[channels, height, width]) => {
+                Patches { picture: [channels, height, width], patch_size: *patch_size }
+            }
+            _ => unreachable!("called for patch embeddings, whose input has three dimensions"),
+        }
+    }
+
+    fn attention(&self, id: usize) -> Attention {
+        let (len, width) = self.model.tokens(id);
+        match self.model.nodes[id].op {
+            Op::Attention { num_heads, scale } => Attention { len, dim: width / 3, num_heads, scale },
+            _ => unreachable!("called for attentions"),
+        }
+    }
+
+    fn adapter(&self, id: usize) -> RepAdapter<'a, T> {
+        match (&self.model.nodes[id].op, self.model.weights[id].as_slice()) {
+            (&Op::RepAdapter { groups, scale, .. }, [down, down_bias, up, up_bias]) => {
+                RepAdapter { down, down_bias, up, up_bias, groups, scale }
+            }
+            _ => unreachable!("called for adapters, which have four weights"),
+        }
+    }
+
+    /// The factor on each of the chunk's hidden units of adapter `id`, counted from the chunk's first.
+    fn dropout(&self, id: usize) -> Option<Box<dyn Fn(usize) -> T + 'a>> {
+        let noise = self.noise.filter(|noise| noise.dropout > 0.0)?;
+        let width = self.adapter(id).down_bias.len();
+        let tokens = self.model.plan.len(id) / self.model.tokens(id).1;
+        let first = self.first * tokens * width;
+        // The index wraps as it does in every engine.
+        Some(Box::new(move |unit| T::from_f32(noise.dropout_factor(id, (first + unit) as u32))))
+    }
+
+    /// The factor on the branch of residual sum `id`, picture by picture.
+    fn branch_factors(&self, id: usize) -> Vec<T> {
+        let factor = |picture: usize| match (self.noise, self.model.plan.residual_of[id]) {
+            (Some(noise), Some(residual)) => noise.drop_path_factor(id, residual, (self.first + picture) as u32),
+            _ => 1.0,
+        };
+        (0..self.pictures).map(|picture| T::from_f32(factor(picture))).collect()
+    }
+}
