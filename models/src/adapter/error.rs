@@ -1,13 +1,15 @@
-//! Why adapters could not be inserted.
+//! Why adapters could not be inserted, read, written or applied.
 
 use thiserror::Error;
 
+use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::tensor::TensorError;
+use crate::vit::VitError;
 
 use super::Placement;
 
-/// Why adapters could not be inserted.
+/// Why adapters could not be inserted, read, written or applied.
 #[derive(Debug, Error)]
 pub enum AdapterError {
     /// The graph itself is not valid.
@@ -55,5 +57,92 @@ pub enum AdapterError {
     Scale {
         /// The factor asked for.
         scale: f32,
+    },
+    /// A file could not be read as safetensors, or could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The head could not be put on the graph.
+    #[error(transparent)]
+    Head(#[from] VitError),
+    /// A safetensors file without this project's metadata.
+    #[error("not an adapter file: the metadata has no `{key}`; was a backbone given in place of the adapters?")]
+    NotAnAdapterFile {
+        /// The metadata key looked for.
+        key: &'static str,
+    },
+    /// The metadata of an adapter file cannot be understood.
+    #[error("the adapter file's metadata is damaged: {reason}")]
+    Metadata {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file was written by a later version.
+    #[error("the adapter file has format version {got}, this program reads up to {supported}; update the program")]
+    NewerFormat {
+        /// The version of the file.
+        got: u64,
+        /// The latest version understood.
+        supported: u32,
+    },
+    /// The file holds adapters of another method.
+    #[error("the adapter file's method is `{got}`, this program applies `{expected}`")]
+    Method {
+        /// The method understood.
+        expected: &'static str,
+        /// The method of the file.
+        got: String,
+    },
+    /// The adapters were trained on another backbone.
+    #[error(
+        "the adapters were trained on backbone `{name}` (SHA-256 {expected}), the one given has SHA-256 {got}; \
+         adapters fit only the weights they were trained on"
+    )]
+    OtherBackbone {
+        /// The name of the backbone that the adapters belong to.
+        name: String,
+        /// Its hash.
+        expected: String,
+        /// The hash of the backbone given.
+        got: String,
+    },
+    /// The graph takes pictures of another size than the adapters were trained on.
+    #[error("the adapters were trained on pictures of {expected:?} (height, width), the graph takes {got:?}")]
+    ImageSize {
+        /// Height and width in training.
+        expected: [usize; 2],
+        /// The shape that the graph takes.
+        got: Vec<usize>,
+    },
+    /// The number of labels is not the number of the head's outputs.
+    #[error("the adapter file names {labels} labels, its head has {rows} outputs; they must be as many")]
+    LabelCount {
+        /// Number of labels in the metadata.
+        labels: usize,
+        /// Number of rows of `head.weight`.
+        rows: usize,
+    },
+    /// A tensor that the adapters or the head need is not in the file.
+    #[error("tensor `{name}` {shape:?} is missing from the adapter file")]
+    MissingTensor {
+        /// Its name.
+        name: String,
+        /// The shape that it must have; empty where that depends on the file itself.
+        shape: Vec<usize>,
+    },
+    /// A tensor of the file has another shape than the graph needs.
+    #[error("tensor `{name}` of the adapter file has shape {got:?}, the graph needs {expected:?}")]
+    TensorShape {
+        /// Its name.
+        name: String,
+        /// The shape needed.
+        expected: Vec<usize>,
+        /// The shape found.
+        got: Vec<usize>,
+    },
+    /// A tensor of the file belongs to no adapter and not to the head.
+    #[error("tensor `{name}` of the adapter file belongs to no adapter of its own description, nor to the head")]
+    UnexpectedTensor {
+        /// Its name.
+        name: String,
     },
 }

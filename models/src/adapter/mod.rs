@@ -5,6 +5,7 @@
 //! it into the linear layer behind it.
 
 mod error;
+mod file;
 mod insert;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use crate::graph::{Graph, GraphError, Node};
 use crate::op::{Op, Param};
 
 pub use error::AdapterError;
+pub use file::{FORMAT_VERSION, File, METADATA_KEY, METHOD, Meta};
 pub use insert::insert;
 
 /// Before which linear layers of a block adapters stand. The names are those of the authors' code.

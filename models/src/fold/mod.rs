@@ -50,7 +50,7 @@ pub enum FoldError {
         adapter: String,
     },
     /// A weight of an adapter or a merged weight is infinite or not a number.
-    #[error("`{node}` has weights that are infinite or not numbers after the fold; did the training diverge?")]
+    #[error("the weights of `{node}`, merged or to be merged, are not all finite; did the training diverge?")]
     NotFinite {
         /// The adapter, or the linear layer that took one in.
         node: String,

@@ -1,0 +1,154 @@
+//! The file of adapters and head: all that is needed to fold them into their backbone without a flag.
+//!
+//! A safetensors file of float32 tensors under timm's names, whose metadata hold [`Meta`] as JSON under [`METADATA_KEY`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint;
+use crate::graph::{Graph, Node};
+use crate::op::Op;
+use crate::tensor::Tensor;
+use crate::vit;
+
+use super::insert::place;
+use super::{AdapterError, Spec, is_adapter, is_head, params_where};
+
+/// The version of the format that is written, and the latest that is read.
+pub const FORMAT_VERSION: u32 = 1;
+/// The key of the safetensors metadata under which [`Meta`] stands.
+pub const METADATA_KEY: &str = "edge_vit.adapter";
+/// The method of the adapters: RepAdapter, arXiv 2302.08106.
+pub const METHOD: &str = "repadapter";
+
+/// What an adapter file says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`FORMAT_VERSION`] of the program that wrote the file.
+    pub format_version: u32,
+    /// [`METHOD`].
+    pub method: String,
+    /// Where the adapters stand, and their sizes.
+    pub spec: Spec,
+    /// Name of the backbone, for messages.
+    pub backbone_name: String,
+    /// SHA-256 of the backbone's file in hexadecimal: adapters fit no other weights.
+    pub backbone_sha256: String,
+    /// Height and width of the pictures, in pixels.
+    pub image_size: [usize; 2],
+    /// Name of each class, in the order of the head's rows.
+    pub labels: Vec<String>,
+    /// How a picture becomes the model's input, as the runtime describes it; not interpreted here.
+    pub preprocessing: serde_json::Value,
+    /// How the adapters were trained; not interpreted here.
+    pub training: serde_json::Value,
+}
+
+/// Adapters and head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct File {
+    /// What they are.
+    pub meta: Meta,
+    /// Their tensors by name: those of the adapters, `head.weight` `[C, D]` and `head.bias` `[C]`.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl File {
+    /// Reads an adapter file.
+    ///
+    /// # Errors
+    /// When it is no readable safetensors file, no adapter file, one of a later format or another method, or its labels
+    /// are not as many as its head has rows.
+    pub fn read(path: &Path) -> Result<Self, AdapterError> {
+        let checkpoint = checkpoint::read(path)?;
+        let Some(json) = checkpoint.metadata.get(METADATA_KEY) else {
+            return Err(AdapterError::NotAnAdapterFile { key: METADATA_KEY });
+        };
+        let file = Self { meta: parse_meta(json)?, tensors: checkpoint.tensors };
+        file.check_labels()?;
+        Ok(file)
+    }
+
+    /// Writes the file; a killed run leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When the labels are not as many as the head has rows, or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), AdapterError> {
+        self.check_labels()?;
+        let json = serde_json::to_string(&self.meta).map_err(damaged)?;
+        let metadata = BTreeMap::from([(METADATA_KEY.to_owned(), json)]);
+        Ok(checkpoint::write_safetensors(path, &self.tensors, &metadata)?)
+    }
+
+    /// The backbone with these adapters and this head in it, not folded.
+    ///
+    /// # Errors
+    /// When the backbone is not the one that the adapters were trained on or takes pictures of another size, or the
+    /// tensors are not exactly those that the description in [`Meta`] asks for.
+    pub fn apply(&self, backbone: &Graph, backbone_sha256: &str) -> Result<Graph, AdapterError> {
+        let meta = &self.meta;
+        if !meta.backbone_sha256.eq_ignore_ascii_case(backbone_sha256) {
+            return Err(AdapterError::OtherBackbone {
+                name: meta.backbone_name.clone(),
+                expected: meta.backbone_sha256.clone(),
+                got: backbone_sha256.to_owned(),
+            });
+        }
+        if let Some(Op::Input { shape }) = backbone.nodes.first().map(|node| &node.op)
+            && shape.get(1..) != Some(&meta.image_size)
+        {
+            return Err(AdapterError::ImageSize { expected: meta.image_size, got: shape.clone() });
+        }
+        self.check_labels()?;
+        let mut graph = place(&vit::with_head(backbone, meta.labels.len())?, &meta.spec)?;
+        let params = params_where(&graph, |node: &Node| is_adapter(node) || is_head(node))?;
+        if let Some(name) = self.tensors.keys().find(|&name| params.iter().all(|param| param.name != *name)) {
+            return Err(AdapterError::UnexpectedTensor { name: name.clone() });
+        }
+        for param in params {
+            match self.tensors.get(&param.name) {
+                None => return Err(AdapterError::MissingTensor { name: param.name, shape: param.shape }),
+                Some(tensor) if tensor.shape() != param.shape => {
+                    return Err(AdapterError::TensorShape {
+                        name: param.name,
+                        expected: param.shape,
+                        got: tensor.shape().to_vec(),
+                    });
+                }
+                Some(tensor) => graph.weights.insert(param.name, tensor.clone()),
+            };
+        }
+        Ok(graph)
+    }
+
+    fn check_labels(&self) -> Result<(), AdapterError> {
+        let labels = self.meta.labels.len();
+        let Some(head) = self.tensors.get("head.weight") else {
+            return Err(AdapterError::MissingTensor { name: "head.weight".to_owned(), shape: Vec::new() });
+        };
+        match head.shape().first().copied().unwrap_or(0) {
+            rows if rows != labels => Err(AdapterError::LabelCount { labels, rows }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads version and method before the rest, which another version may hold in another form.
+fn parse_meta(json: &str) -> Result<Meta, AdapterError> {
+    let value: serde_json::Value = serde_json::from_str(json).map_err(damaged)?;
+    let version = value.get("format_version").and_then(serde_json::Value::as_u64);
+    if let Some(got) = version.filter(|&got| got > u64::from(FORMAT_VERSION)) {
+        return Err(AdapterError::NewerFormat { got, supported: FORMAT_VERSION });
+    }
+    let method = value.get("method").and_then(serde_json::Value::as_str);
+    if let Some(got) = method.filter(|&got| got != METHOD) {
+        return Err(AdapterError::Method { expected: METHOD, got: got.to_owned() });
+    }
+    serde_json::from_value(value).map_err(damaged)
+}
+
+fn damaged(error: serde_json::Error) -> AdapterError {
+    AdapterError::Metadata { reason: error.to_string() }
+}
