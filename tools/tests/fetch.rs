@@ -1,5 +1,7 @@
 //! Fetching, against a server on this machine that speaks the hub's paths and against a Python that only pretends.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "fetch/server.rs"]
 mod server;
 
@@ -136,7 +138,7 @@ fn the_hub_gives_the_graph_of_the_local_file() {
     let hub = Hub::new(Fault::None);
     assert_eq!(hub.fetch().unwrap(), Outcome::Fetched);
     assert_same_graph(&hub.out(), &hub.local);
-    let metadata = checkpoint::read(&hub.out()).unwrap().metadata;
+    let metadata = checkpoint::read(hub.out()).unwrap().metadata;
     assert_eq!(metadata["licence"], "MIT");
     assert!(metadata["source"].contains("owner/tiny"), "{metadata:?}");
     assert_eq!(vit::load(&hub.out(), None).unwrap().config.num_heads, HEADS);
@@ -160,7 +162,7 @@ fn a_file_that_was_changed_is_fetched_again() {
     hub.fetch().unwrap();
     std::fs::copy(&hub.local, hub.out()).unwrap();
     assert_eq!(hub.fetch().unwrap(), Outcome::Fetched);
-    assert_eq!(checkpoint::read(&hub.out()).unwrap().metadata["name"], "tiny");
+    assert_eq!(checkpoint::read(hub.out()).unwrap().metadata["name"], "tiny");
 }
 
 #[test]
@@ -215,7 +217,10 @@ fn a_hub_that_is_not_there_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     settings.hub.endpoint = format!("http://127.0.0.1:{port}");
     let error = fetch::fetch(&hub.entry, &hub.out(), &settings).unwrap_err();
-    assert!(matches!(&error, FetchError::Unreachable { endpoint, .. } if *endpoint == settings.hub.endpoint), "{error}");
+    assert!(
+        matches!(&error, FetchError::Unreachable { endpoint, .. } if *endpoint == settings.hub.endpoint),
+        "{error}"
+    );
 }
 
 #[test]

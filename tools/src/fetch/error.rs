@@ -10,7 +10,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// The registry has no such name.
-    #[error("there is no backbone {name:?}: the names are {known}; a file of your own needs no fetching, pass it as --backbone")]
+    #[error(
+        "there is no backbone {name:?}: the names are {known}; a file of your own needs no fetching, pass it as --backbone"
+    )]
     UnknownName {
         /// The name asked for.
         name: String,
@@ -83,12 +85,12 @@ pub enum FetchError {
         reason: String,
     },
     /// Python could not be started.
-    #[error("{} cannot be started ({source}): install Python with pip (Debian, Ubuntu: apt-get install python3-pip)", python.display())]
+    #[error("{} cannot be started ({cause}): install Python with pip (Debian, Ubuntu: apt-get install python3-pip)", python.display())]
     NoPython {
         /// The program.
         python: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Python has no pip.
     #[error("{} has no pip: install it (Debian, Ubuntu: apt-get install python3-pip)", python.display())]
@@ -97,7 +99,9 @@ pub enum FetchError {
         python: PathBuf,
     },
     /// pip could not bring the package.
-    #[error("pip could not bring {requirement} ({reason}): check the network, or pip's own settings (`pip config list`)")]
+    #[error(
+        "pip could not bring {requirement} ({reason}): check the network, or pip's own settings (`pip config list`)"
+    )]
     Pip {
         /// The package and its version.
         requirement: String,
@@ -119,12 +123,12 @@ pub enum FetchError {
         path: PathBuf,
     },
     /// A file or folder could not be read or written.
-    #[error("{}: {source}: check the path and its permissions, or choose another place with --out", path.display())]
+    #[error("{}: {cause}: check the path and its permissions, or choose another place with --out", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What came, or what should be kept, is no checkpoint of a vision transformer.
     #[error(transparent)]
@@ -133,10 +137,10 @@ pub enum FetchError {
 
 impl FetchError {
     /// What an operation on `path` ran into.
-    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        match source.kind() {
+    pub(crate) fn io(path: &Path, cause: io::Error) -> Self {
+        match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path: path.to_owned() },
-            _ => Self::Io { path: path.to_owned(), source },
+            _ => Self::Io { path: path.to_owned(), cause },
         }
     }
 }

@@ -62,7 +62,10 @@ pub(super) fn write(
 ) -> Result<(), FetchError> {
     metadata.insert(SOURCE_SHA256.to_owned(), source_sha256.to_owned());
     metadata.insert(TENSORS_SHA256.to_owned(), tensors_sha256(tensors));
-    Ok(checkpoint::write_safetensors(path, tensors, &metadata)?)
+    checkpoint::write_safetensors(path, tensors, &metadata).map_err(|error| match error {
+        CheckpointError::Write { path, source } => FetchError::io(&path, source),
+        error => error.into(),
+    })
 }
 
 /// SHA-256 over the tensors in order of their names: for each its name, its rank and dimensions, its values

