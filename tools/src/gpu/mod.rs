@@ -1,9 +1,26 @@
-//! The wgpu engine.
+//! The engine on wgpu: every operator forward and backward as a compute kernel in WGSL.
+//!
+//! - `device` finds and opens an adapter, with the adapter's own limits.
+//! - `template` and `kernels` hold the WGSL and its wrappers, one file pair a kernel.
+//! - `pool` hands out buffers and takes them back; `recorder` turns kernel calls into one submission.
+//! - `engine` walks the [`crate::engine::Plan`]: `forward` and `backward` record a micro-batch.
+//!
+//! A micro-batch is as large as bindings, budget and memory allow: where recording one runs out of memory, it is halved
+//! and the step begins again, so that a batch of any size is taken wherever a single picture fits.
 
-/// Prints the adapters at hand with their limits.
-///
-/// # Errors
-/// When there is none: the sentence names the driver package to install.
-pub fn list() -> anyhow::Result<()> {
-    anyhow::bail!("not written yet")
-}
+mod backward;
+mod device;
+mod engine;
+mod forward;
+mod kernels;
+mod pool;
+mod recorder;
+mod template;
+#[cfg(test)]
+mod tests;
+mod throughput;
+mod weights;
+
+pub use device::{AdapterInfo, adapters, list};
+pub use engine::GpuEngine;
+pub use throughput::ProductTimer;

@@ -1,0 +1,182 @@
+//! The backward of a micro-batch: gradients flow from the output down to the lowest trained weight and no further.
+
+use edge_vit_models::{NodeId, Op};
+
+use super::forward::{Walk, value_of, width_of};
+use super::kernels::adapter::AdapterGrads;
+use super::kernels::elementwise::{Branch, Broadcast, broadcast, gelu, residual};
+use super::kernels::matmul::Product;
+use super::kernels::reduce::{Parts, accumulate, column_sums};
+use super::kernels::tokens::{Tokens, mean_backward, shift};
+use super::pool::{Buf, PoolError};
+
+impl Walk<'_> {
+    /// Records the backward from the output's gradient on, adding to the gradients of the trained weights. `values` are
+    /// what the forward kept; each goes back to the pool as soon as nothing reads it any more, and so does each gradient.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub(crate) fn backward(&mut self, mut values: Vec<Option<Buf>>, out_grad: Buf) -> Result<(), PoolError> {
+        let model = self.model;
+        let mut grads: Vec<Option<Buf>> = vec![None; model.nodes.len()];
+        if let Some(last) = grads.last_mut() {
+            *last = Some(out_grad);
+        }
+        for id in (1..model.nodes.len()).rev() {
+            let grad = grads[id].take().filter(|_| model.plan.carries_grad[id]);
+            if let Some(grad) = grad {
+                self.backward_node(id, &values, grad, &mut grads)?;
+            }
+            values[id] = None;
+        }
+        Ok(())
+    }
+
+    fn backward_node(
+        &mut self,
+        id: NodeId,
+        values: &[Option<Buf>],
+        grad: Buf,
+        grads: &mut [Option<Buf>],
+    ) -> Result<(), PoolError> {
+        let node = &self.model.nodes[id];
+        let input = node.inputs[0];
+        let needs = self.model.plan.needs[id];
+        let shape = &self.model.plan.shapes[input];
+        let count = self.pictures * self.model.plan.len(input);
+        let input_grad = match &node.op {
+            Op::Linear { out_features, bias } => {
+                if self.model.plan.trains[id] {
+                    self.linear_weights(id, value_of(values, input, node)?, &grad, *bias)?;
+                }
+                if needs.input_grad { Some(self.linear_input(id, &grad, *out_features)?) } else { None }
+            }
+            Op::RepAdapter { .. } => self.adapter_backward(id, values, &grad)?,
+            Op::Add => return self.add_backward(id, grad, grads),
+            _ if !needs.input_grad => None,
+            Op::Input { .. } | Op::PatchEmbed { .. } => None,
+            Op::ClassToken => {
+                let source = self.tokens(&grad, &self.model.plan.shapes[id]);
+                Some(shift(&mut self.rec, &source, source.tokens - 1, 1, None)?)
+            }
+            Op::PosEmbed => Some(grad),
+            Op::LayerNorm { eps } => {
+                let x = value_of(values, input, node)?;
+                Some(self.norm(id, x, *eps)?.backward(&mut self.rec, &grad)?)
+            }
+            Op::Gelu => Some(gelu(&mut self.rec, value_of(values, input, node)?, Some(&grad), count)?),
+            Op::Attention { num_heads, scale } => {
+                let qkv = value_of(values, input, node)?;
+                Some(self.attention(qkv, shape, *num_heads, *scale).backward(&mut self.rec, &grad)?)
+            }
+            Op::LayerScale => {
+                let gamma = self.model.weights.of(&node.name, "gamma")?;
+                Some(broadcast(&mut self.rec, Broadcast::Multiply, &grad, gamma, count, width_of(shape))?)
+            }
+            Op::TakeClassToken => {
+                let source = Tokens { values: &grad, pictures: self.pictures, tokens: 1, width: width_of(shape) };
+                Some(shift(&mut self.rec, &source, shape[0], 0, None)?)
+            }
+            Op::MeanTokens { skip } => {
+                let source = self.tokens(&grad, shape);
+                Some(mean_backward(&mut self.rec, &source, *skip)?)
+            }
+        };
+        match input_grad {
+            Some(input_grad) => self.add_grad(grads, input, input_grad),
+            None => Ok(()),
+        }
+    }
+
+    /// The trunk takes the gradient as it is, the branch with its factor.
+    fn add_backward(&mut self, id: NodeId, grad: Buf, grads: &mut [Option<Buf>]) -> Result<(), PoolError> {
+        let &[trunk, branch] = self.model.nodes[id].inputs.as_slice() else { return Ok(()) };
+        if self.model.plan.carries_grad[branch] {
+            let dropped = self.branch(id, &grad);
+            let branch_grad = match dropped.drop {
+                Some(_) => residual(&mut self.rec, None, &dropped)?,
+                None => grad.clone(),
+            };
+            self.add_grad(grads, branch, branch_grad)?;
+        }
+        if self.model.plan.carries_grad[trunk] { self.add_grad(grads, trunk, grad) } else { Ok(()) }
+    }
+
+    /// Adds a reader's contribution to the gradient of the output of `id`.
+    fn add_grad(&mut self, grads: &mut [Option<Buf>], id: NodeId, grad: Buf) -> Result<(), PoolError> {
+        grads[id] = Some(match grads[id].take() {
+            None => grad,
+            Some(earlier) => {
+                let picture_len = self.model.plan.len(id);
+                let branch =
+                    Branch { values: &grad, pictures: self.pictures, picture_len, first_picture: 0, drop: None };
+                residual(&mut self.rec, Some(&earlier), &branch)?
+            }
+        });
+        Ok(())
+    }
+
+    fn linear_input(&mut self, id: NodeId, grad: &Buf, out_features: usize) -> Result<Buf, PoolError> {
+        let node = &self.model.nodes[id];
+        let in_features = width_of(&self.model.plan.shapes[node.inputs[0]]);
+        Product {
+            a: grad,
+            a_transposed: false,
+            b: self.model.weights.of(&node.name, "weight")?,
+            b_transposed: false,
+            m: self.pictures * self.model.plan.len(id) / out_features,
+            n: in_features,
+            k: out_features,
+            bias: None,
+            addend: None,
+        }
+        .record(&mut self.rec)
+    }
+
+    fn linear_weights(&mut self, id: NodeId, x: &Buf, grad: &Buf, bias: bool) -> Result<(), PoolError> {
+        let node = &self.model.nodes[id];
+        let weights = &self.model.weights;
+        let in_features = width_of(&self.model.plan.shapes[node.inputs[0]]);
+        let out_features = width_of(&self.model.plan.shapes[id]);
+        let rows = self.pictures * self.model.plan.len(id) / out_features;
+        let product = Product {
+            a: grad,
+            a_transposed: true,
+            b: x,
+            b_transposed: false,
+            m: out_features,
+            n: in_features,
+            k: rows,
+            bias: None,
+            addend: None,
+        };
+        let (values, chunks) = product.record_split(&mut self.rec)?;
+        let parts = Parts { values: &values, chunks, rows: out_features, columns: in_features, groups: 1 };
+        accumulate(&mut self.rec, &parts, 1.0, weights.grad(&node.name, "weight")?)?;
+        if bias {
+            let (values, chunks) = column_sums(&mut self.rec, grad, rows, out_features)?;
+            let parts = Parts { values: &values, chunks, rows: 1, columns: out_features, groups: 1 };
+            accumulate(&mut self.rec, &parts, 1.0, weights.grad(&node.name, "bias")?)?;
+        }
+        Ok(())
+    }
+
+    fn adapter_backward(&mut self, id: NodeId, values: &[Option<Buf>], grad: &Buf) -> Result<Option<Buf>, PoolError> {
+        let model = self.model;
+        let node = &model.nodes[id];
+        let weights = &model.weights;
+        let wants_input = model.plan.needs[id].input_grad;
+        let adapter = self.adapter(id)?;
+        if !model.plan.trains[id] {
+            return adapter.backward(&mut self.rec, None, grad, None, wants_input);
+        }
+        let grads = AdapterGrads {
+            a_weight: weights.grad(&node.name, "adapter_A.weight")?,
+            a_bias: weights.grad(&node.name, "adapter_A.bias")?,
+            b_weight: weights.grad(&node.name, "adapter_B.weight")?,
+            b_bias: weights.grad(&node.name, "adapter_B.bias")?,
+        };
+        let x = value_of(values, node.inputs[0], node)?;
+        adapter.backward(&mut self.rec, Some(x), grad, Some(&grads), wants_input)
+    }
+}

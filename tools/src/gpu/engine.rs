@@ -1,0 +1,249 @@
+//! The engine: micro-batches, the optimiser, and what goes in and out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use edge_vit_models::{Graph, Tensor};
+
+use super::device::Gpu;
+use super::forward::{Model, Walk};
+use super::kernels::adamw;
+use super::kernels::loss::Loss;
+use super::pool::{Buf, Pool, PoolError};
+use super::recorder::Recorder;
+use super::weights::{Weights, write};
+use crate::engine::{
+    Engine, EngineError, Noise, Plan, State, Step, Trained, check_input, check_step,
+};
+
+/// A graph on a wgpu adapter.
+pub struct GpuEngine {
+    gpu: Arc<Gpu>,
+    pool: Pool,
+    model: Model,
+    steps: u64,
+    /// The most pictures of a micro-batch that were found to fit.
+    fitting: Fitting,
+}
+
+/// Pictures of a micro-batch, by what is done with them.
+struct Fitting {
+    training: usize,
+    forward: usize,
+}
+
+impl GpuEngine {
+    /// Puts `graph`, whose weights named in `trainable` are trained, on the adapter that `selection` means: an index of
+    /// [`super::adapters`], a part of a name in any case, or the first one.
+    ///
+    /// # Errors
+    /// When there is no such adapter, the graph cannot be run or trained so, or a weight does not fit the device.
+    pub fn new(
+        selection: Option<&str>,
+        graph: &Graph,
+        trainable: &BTreeSet<String>,
+    ) -> Result<Self, EngineError> {
+        Self::on(Arc::new(Gpu::open(selection, |limits| limits)?), graph, trainable)
+    }
+
+    /// As [`GpuEngine::new`], on an opened adapter.
+    pub(crate) fn on(gpu: Arc<Gpu>, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
+        let plan = Plan::new(graph, trainable)?;
+        let used = plan.params.iter().flatten().map(|param| param.name.clone()).collect();
+        let weights = Weights::new(&gpu, graph, &used, trainable)?;
+        let pool = Pool::new(Arc::clone(&gpu), gpu.memory_budget());
+        // A micro-batch's largest tensor has to fit a binding.
+        let largest = (0..plan.shapes.len()).map(|id| plan.len(id)).max().unwrap_or(1).max(1);
+        let most = usize::try_from(gpu.largest_binding() / 4 / largest as u64).unwrap_or(usize::MAX).max(1);
+        let model = Model { nodes: graph.nodes.clone(), plan, weights };
+        Ok(Self { gpu, pool, model, steps: 0, fitting: Fitting { training: most, forward: most } })
+    }
+
+    /// Sets the most bytes that activations, gradients and scratch may take together.
+    pub fn set_memory_budget(&mut self, bytes: u64) {
+        self.pool.set_budget(bytes);
+        self.pool.trim();
+    }
+
+    /// The output of `pictures` pictures, which are few enough.
+    fn forward_part(&self, input: &[f32], pictures: usize) -> Result<Vec<f32>, PoolError> {
+        let rec = Recorder::new(&self.gpu, &self.pool);
+        let input = rec.upload(input)?;
+        let mut walk = Walk { model: &self.model, rec, pictures, first_picture: 0, noise: None };
+        let values = walk.forward(input)?;
+        let Some(output) = values.last().and_then(Option::as_ref) else { return Ok(Vec::new()) };
+        let read = walk.rec.read(&[(output, pictures * self.model.plan.output_len())])?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// Sums up the gradients of a whole batch on the device, from zero; returns each picture's loss.
+    fn accumulate(&mut self, step: &Step<'_>) -> Result<Vec<Buf>, EngineError> {
+        check_step(&self.model.plan, step)?;
+        loop {
+            let pictures = self.fitting.training.min(step.labels.len());
+            match self.accumulate_parts(step, pictures) {
+                Err(PoolError::Full(reason)) if pictures > 1 => {
+                    self.fitting.training = self.shrink(pictures, &reason)?;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn accumulate_parts(&self, step: &Step<'_>, most: usize) -> Result<Vec<Buf>, PoolError> {
+        let mut losses = Vec::new();
+        let parts = step.input.chunks(most * self.model.plan.input_len()).zip(step.labels.chunks(most));
+        for (part, (input, labels)) in parts.enumerate() {
+            let rec = Recorder::new(&self.gpu, &self.pool);
+            let (input, labels_buf) = (rec.upload(input)?, rec.upload(labels)?);
+            let pictures = labels.len();
+            let first_picture = part * most;
+            let mut walk =
+                Walk { model: &self.model, rec, pictures, first_picture, noise: Some(step.noise) };
+            if part == 0 {
+                for training in self.model.weights.trained().values() {
+                    walk.rec.clear(&training.grad);
+                }
+            }
+            let values = walk.forward(input)?;
+            let Some(logits) = values.last().and_then(Clone::clone) else { continue };
+            let loss = Loss {
+                logits: &logits,
+                labels: &labels_buf,
+                pictures,
+                classes: self.model.plan.output_len(),
+                smoothing: step.hyper.label_smoothing,
+                batch: step.labels.len(),
+            };
+            let (part_losses, grad) = loss.record(&mut walk.rec)?;
+            drop(logits);
+            walk.backward(values, grad)?;
+            walk.rec.submit()?;
+            losses.push(part_losses);
+        }
+        Ok(losses)
+    }
+
+    /// Half as many pictures, after the device's idle memory has been given back.
+    fn shrink(&self, pictures: usize, reason: &str) -> Result<usize, EngineError> {
+        let fewer = pictures.div_ceil(2);
+        log::info!("a micro-batch of {pictures} pictures does not fit ({reason}); going on with {fewer}");
+        self.gpu.wait()?;
+        self.pool.trim();
+        Ok(fewer)
+    }
+
+    /// The mean over the pictures of a batch whose micro-batches' losses came back.
+    fn mean_loss(parts: &[Vec<f32>], pictures: usize) -> f32 {
+        let sum: f64 = parts.iter().flatten().map(|&loss| f64::from(loss)).sum();
+        (sum / pictures as f64) as f32
+    }
+
+    /// The losses as buffers to read, with the number of pictures of each.
+    fn to_read<'a>(&self, losses: &'a [Buf], pictures: usize) -> Vec<(&'a wgpu::Buffer, usize)> {
+        let most = self.fitting.training.min(pictures);
+        losses.iter().enumerate().map(|(part, losses)| (&**losses, most.min(pictures - part * most))).collect()
+    }
+}
+
+impl Engine for GpuEngine {
+    fn device(&self) -> String {
+        let info = &self.gpu.info;
+        let kind = if info.software { ", software" } else { "" };
+        format!("{} ({}{kind})", info.name, info.backend)
+    }
+
+    fn forward(&mut self, input: &[f32], pictures: usize) -> Result<Vec<f32>, EngineError> {
+        check_input(&self.model.plan, input, pictures)?;
+        let mut output = Vec::with_capacity(pictures * self.model.plan.output_len());
+        let mut done = 0;
+        let len = self.model.plan.input_len();
+        while done < pictures {
+            let part = self.fitting.forward.min(pictures - done);
+            match self.forward_part(&input[done * len..(done + part) * len], part) {
+                Err(PoolError::Full(reason)) if part > 1 => self.fitting.forward = self.shrink(part, &reason)?,
+                result => {
+                    output.extend(result?);
+                    done += part;
+                }
+            }
+        }
+        Ok(output)
+    }
+
+    fn gradients(&mut self, step: &Step<'_>) -> Result<(f32, BTreeMap<String, Tensor>), EngineError> {
+        let losses = self.accumulate(step)?;
+        let mut wanted = self.to_read(&losses, step.labels.len());
+        let trained = self.model.weights.trained();
+        wanted.extend(trained.values().map(|training| (&training.grad, training.count())));
+        let mut read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
+        let gradients = read.split_off(losses.len());
+        let named = trained.iter().zip(gradients).map(|((name, training), values)| {
+            Ok((name.clone(), tensor(training.shape.clone(), values)?))
+        });
+        let named = named.collect::<Result<_, EngineError>>()?;
+        Ok((Self::mean_loss(&read, step.labels.len()), named))
+    }
+
+    fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError> {
+        let losses = self.accumulate(step)?;
+        let mut rec = Recorder::new(&self.gpu, &self.pool);
+        for trained in self.model.weights.updates()? {
+            adamw::update(&mut rec, &trained, &step.hyper, self.steps + 1)?;
+        }
+        let read = rec.read(&self.to_read(&losses, step.labels.len()))?;
+        self.steps += 1;
+        Ok(Self::mean_loss(&read, step.labels.len()))
+    }
+
+    fn state(&mut self) -> Result<State, EngineError> {
+        let weights = &self.model.weights;
+        let mut wanted = Vec::new();
+        for trained in weights.updates()? {
+            wanted.extend([trained.value, trained.m, trained.v].map(|buffer| (buffer, trained.count)));
+        }
+        let read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
+        let mut state = State { steps: self.steps, trained: BTreeMap::new() };
+        let mut values = read.into_iter();
+        for (name, training) in weights.trained() {
+            let mut next = || tensor(training.shape.clone(), values.next().unwrap_or_default());
+            let trained = Trained { value: next()?, m: next()?, v: next()? };
+            state.trained.insert(name.clone(), trained);
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), EngineError> {
+        let weights = &self.model.weights;
+        let names = |keys: &mut dyn Iterator<Item = &String>| keys.cloned().collect::<Vec<_>>();
+        let (expected, got) = (names(&mut weights.trained().keys()), names(&mut state.trained.keys()));
+        if expected != got {
+            let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+            return Err(EngineError::Mismatch { what: "trained weights of the state", expected, got });
+        }
+        for (training, trained) in weights.trained().values().zip(state.trained.values()) {
+            for tensor in [&trained.value, &trained.m, &trained.v] {
+                if tensor.shape() != training.shape {
+                    let (expected, got) = (format!("{:?}", training.shape), format!("{:?}", tensor.shape()));
+                    return Err(EngineError::Mismatch { what: "shape of a trained weight", expected, got });
+                }
+            }
+        }
+        for (buffers, trained) in weights.updates()?.iter().zip(state.trained.values()) {
+            write(&self.gpu, buffers.value, &trained.value);
+            write(&self.gpu, buffers.m, &trained.m);
+            write(&self.gpu, buffers.v, &trained.v);
+        }
+        self.steps = state.steps;
+        self.gpu.check()
+    }
+
+    fn peak_bytes(&self) -> u64 {
+        self.pool.peak_bytes()
+    }
+}
+
+/// Values that came back, under the shape that they were allocated for.
+fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, EngineError> {
+    Tensor::new(shape, values).map_err(|error| EngineError::Device(format!("read back: {error}")))
+}

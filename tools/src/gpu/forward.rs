@@ -1,0 +1,234 @@
+//! The forward of a micro-batch.
+
+use edge_vit_models::graph::Node;
+use edge_vit_models::{NodeId, Op};
+
+use super::kernels::adapter::Adapter;
+use super::kernels::attention::Attention;
+use super::kernels::elementwise::{Branch, Broadcast, broadcast, gelu, residual};
+use super::kernels::layer_norm::Norm;
+use super::kernels::matmul::Product;
+use super::kernels::tokens::{Tokens, mean, shift, unfold};
+use super::kernels::Drop;
+use super::pool::{Buf, PoolError};
+use super::recorder::Recorder;
+use super::weights::Weights;
+use crate::engine::{EngineError, Noise, Plan};
+
+/// A graph as the walks over it see it.
+pub(crate) struct Model {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) plan: Plan,
+    pub(crate) weights: Weights,
+}
+
+/// Some pictures of a batch on their way through the graph.
+pub(crate) struct Walk<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) rec: Recorder,
+    pub(crate) pictures: usize,
+    /// How many pictures of the batch stand before these.
+    pub(crate) first_picture: usize,
+    /// Dropout and stochastic depth; none outside of training.
+    pub(crate) noise: Option<&'a Noise>,
+}
+
+impl Walk<'_> {
+    /// Records the forward from the input on. The result holds the output and, while training, what the backward reads;
+    /// everything else has gone back to the pool at its last use.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub(crate) fn forward(&mut self, input: Buf) -> Result<Vec<Option<Buf>>, PoolError> {
+        let plan = &self.model.plan;
+        let count = self.model.nodes.len();
+        let mut values: Vec<Option<Buf>> = vec![None; count];
+        values[0] = Some(input);
+        for id in 1..count {
+            let output = self.forward_node(id, &values)?;
+            values[id] = Some(output);
+            let kept = |at: usize| at + 1 == count || (self.noise.is_some() && plan.saved[at]);
+            for &at in self.model.nodes[id].inputs.iter().chain([&id]) {
+                if plan.last_use[at] <= id && !kept(at) {
+                    values[at] = None;
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn forward_node(&mut self, id: NodeId, values: &[Option<Buf>]) -> Result<Buf, PoolError> {
+        let model = self.model;
+        let node = &model.nodes[id];
+        let weights = &model.weights;
+        let pictures = self.pictures;
+        let input = node.inputs[0];
+        let x = value_of(values, input, node)?;
+        let shape = &model.plan.shapes[input];
+        let count = pictures * model.plan.len(input);
+        match &node.op {
+            Op::Input { .. } => Ok(x.clone()),
+            Op::PatchEmbed { patch_size, embed_dim } => {
+                let &[channels, height, width] = shape.as_slice() else { return Err(misshapen(node).into()) };
+                let patches = unfold(&mut self.rec, x, pictures, [channels, height, width], *patch_size)?;
+                let k = channels * patch_size * patch_size;
+                let bias = Some(weights.of(&node.name, "bias")?);
+                self.linear(&patches, weights.of(&node.name, "weight")?, bias, count / k, *embed_dim, k)
+            }
+            Op::ClassToken => {
+                let source = self.tokens(x, shape);
+                shift(&mut self.rec, &source, source.tokens + 1, -1, Some(weights.value(&node.name)?))
+            }
+            Op::PosEmbed => {
+                let embedding = weights.value(&node.name)?;
+                broadcast(&mut self.rec, Broadcast::Add, x, embedding, count, count / pictures)
+            }
+            Op::LayerNorm { eps } => {
+                let bias = weights.of(&node.name, "bias")?;
+                self.norm(id, x, *eps)?.forward(&mut self.rec, bias)
+            }
+            Op::Linear { out_features, bias } => {
+                let k = width_of(shape);
+                let bias = if *bias { Some(weights.of(&node.name, "bias")?) } else { None };
+                self.linear(x, weights.of(&node.name, "weight")?, bias, count / k, *out_features, k)
+            }
+            Op::Gelu => gelu(&mut self.rec, x, None, count),
+            Op::Attention { num_heads, scale } => {
+                self.attention(x, shape, *num_heads, *scale).forward(&mut self.rec)
+            }
+            Op::LayerScale => {
+                let gamma = weights.of(&node.name, "gamma")?;
+                broadcast(&mut self.rec, Broadcast::Multiply, x, gamma, count, width_of(shape))
+            }
+            Op::Add => {
+                let branch = self.branch(id, value_of(values, node.inputs[1], node)?);
+                residual(&mut self.rec, Some(x), &branch)
+            }
+            Op::TakeClassToken => {
+                let source = self.tokens(x, shape);
+                shift(&mut self.rec, &source, 1, 0, None)
+            }
+            Op::MeanTokens { skip } => {
+                let source = self.tokens(x, shape);
+                mean(&mut self.rec, &source, *skip)
+            }
+            Op::RepAdapter { .. } => self.adapter(id)?.forward(&mut self.rec, x),
+        }
+    }
+
+    fn linear(
+        &mut self,
+        x: &wgpu::Buffer,
+        weight: &wgpu::Buffer,
+        bias: Option<&wgpu::Buffer>,
+        rows: usize,
+        out_features: usize,
+        in_features: usize,
+    ) -> Result<Buf, PoolError> {
+        Product {
+            a: x,
+            a_transposed: false,
+            b: weight,
+            b_transposed: true,
+            m: rows,
+            n: out_features,
+            k: in_features,
+            bias,
+            addend: None,
+        }
+        .record(&mut self.rec)
+    }
+
+    /// `values` as the tokens of these pictures, of `shape` a picture.
+    pub(crate) fn tokens<'b>(&self, values: &'b wgpu::Buffer, shape: &[usize]) -> Tokens<'b> {
+        let width = width_of(shape);
+        let tokens = shape.iter().product::<usize>() / width;
+        Tokens { values, pictures: self.pictures, tokens, width }
+    }
+
+    /// The LayerNorm at `id` over its input `x`.
+    pub(crate) fn norm<'b>(&self, id: NodeId, x: &'b wgpu::Buffer, eps: f32) -> Result<Norm<'b>, EngineError>
+    where
+        Self: 'b,
+    {
+        let width = width_of(&self.model.plan.shapes[id]);
+        let rows = self.pictures * self.model.plan.len(id) / width;
+        let weight = self.model.weights.of(&self.model.nodes[id].name, "weight")?;
+        Ok(Norm { x, weight, rows, width, eps })
+    }
+
+    /// Attention over `qkv` of `shape` a picture.
+    pub(crate) fn attention<'b>(
+        &self,
+        qkv: &'b wgpu::Buffer,
+        shape: &[usize],
+        heads: usize,
+        scale: f32,
+    ) -> Attention<'b> {
+        let width = width_of(shape);
+        let tokens = shape.iter().product::<usize>() / width;
+        Attention { qkv, pictures: self.pictures, tokens, heads, head_dim: width / (3 * heads), scale }
+    }
+
+    /// `values` as the branch of the residual sum at `id`, with stochastic depth while training.
+    pub(crate) fn branch<'b>(&self, id: NodeId, values: &'b wgpu::Buffer) -> Branch<'b> {
+        let plan = &self.model.plan;
+        let rate = self
+            .noise
+            .zip(plan.residual_of[id])
+            .and_then(|(noise, residual)| noise.drop_path.get(residual).copied())
+            .unwrap_or(0.0);
+        Branch {
+            values,
+            pictures: self.pictures,
+            picture_len: plan.len(id),
+            first_picture: self.first_picture,
+            drop: self.drop(id, rate),
+        }
+    }
+
+    /// The adapter at `id`, with dropout while training.
+    pub(crate) fn adapter(&self, id: NodeId) -> Result<Adapter<'_>, EngineError> {
+        let node = &self.model.nodes[id];
+        let Op::RepAdapter { hidden, groups, scale } = node.op else { return Err(misshapen(node)) };
+        let weights = &self.model.weights;
+        let width = width_of(&self.model.plan.shapes[id]);
+        let rows_of_picture = self.model.plan.len(id) / width;
+        let rate = self.noise.map_or(0.0, |noise| noise.dropout);
+        // The noise's index is 32 bits wide and wraps.
+        let first_index = (self.first_picture * rows_of_picture * hidden) as u32;
+        Ok(Adapter {
+            a_weight: weights.of(&node.name, "adapter_A.weight")?,
+            a_bias: weights.of(&node.name, "adapter_A.bias")?,
+            b_weight: weights.of(&node.name, "adapter_B.weight")?,
+            b_bias: weights.of(&node.name, "adapter_B.bias")?,
+            rows: self.pictures * rows_of_picture,
+            width,
+            hidden,
+            groups,
+            scale,
+            drop: self.drop(id, rate).map(|drop| (drop, first_index)),
+        })
+    }
+
+    fn drop(&self, id: NodeId, rate: f32) -> Option<Drop> {
+        let noise = self.noise.filter(|_| rate > 0.0)?;
+        // Graph positions are small.
+        Some(Drop { seed: noise.seed, stream: id as u32, rate })
+    }
+}
+
+/// The output of `id`, which `reader` reads.
+pub(crate) fn value_of<'a>(values: &'a [Option<Buf>], id: NodeId, reader: &Node) -> Result<&'a Buf, EngineError> {
+    let value = values[id].as_ref();
+    value.ok_or_else(|| EngineError::Device(format!("`{}` reads a tensor that is no longer there", reader.name)))
+}
+
+/// The last dimension.
+pub(crate) fn width_of(shape: &[usize]) -> usize {
+    shape.last().copied().unwrap_or(1)
+}
+
+fn misshapen(node: &Node) -> EngineError {
+    EngineError::Device(format!("`{}` ({}) is given a shape that it cannot take", node.name, node.op.name()))
+}

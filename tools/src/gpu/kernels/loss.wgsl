@@ -1,0 +1,50 @@
+// Softmax cross-entropy with label smoothing: the loss of each picture, and the gradient of the batch's mean loss.
+
+struct Shape {
+    pictures: u32,
+    classes: u32,
+    smoothing: f32,
+    // One over the pictures of the whole batch, of which these may be a part.
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;
+@group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
+
+// One Newton step on exp(y) = x: some drivers' log is a polynomial of low degree.
+fn log_of(x: f32) -> f32 {
+    let y = log(x);
+    return y + (x * exp(-y) - 1.0);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(place: Place) {
+    let picture = invocation_number(place);
+    if (picture >= shape.pictures) {
+        return;
+    }
+    let start = picture * shape.classes;
+    var largest = logits[start];
+    for (var i = 1u; i < shape.classes; i += 1u) {
+        largest = max(largest, logits[start + i]);
+    }
+    var sum = 0.0;
+    var shifted = 0.0;
+    for (var i = 0u; i < shape.classes; i += 1u) {
+        let logit = logits[start + i] - largest;
+        sum += exp(logit);
+        shifted += logit;
+    }
+    let label = labels[picture];
+    let off = shape.smoothing / f32(shape.classes);
+    let on = 1.0 - shape.smoothing;
+    losses[picture] = log_of(sum) - on * (logits[start + label] - largest) - off * shifted;
+    for (var i = 0u; i < shape.classes; i += 1u) {
+        let probability = exp(logits[start + i] - largest) / sum;
+        let goal = off + select(0.0, on, i == label);
+        gradient[start + i] = (probability - goal) * shape.scale;
+    }
+}

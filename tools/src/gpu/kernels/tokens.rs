@@ -1,0 +1,82 @@
+//! What moves tokens: the class token, pooling, patches.
+
+use super::{COMMON, Kernel, for_each, lines, word};
+use crate::gpu::pool::{Buf, PoolError};
+use crate::gpu::recorder::Recorder;
+
+/// Tokens `[pictures, tokens, width]`.
+pub(crate) struct Tokens<'a> {
+    pub(crate) values: &'a wgpu::Buffer,
+    pub(crate) pictures: usize,
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
+}
+
+/// `[pictures, result_tokens, width]` whose token `l` is token `l + shift` of the source where there is one, and `fill`
+/// `[width]`, or zero, elsewhere.
+pub(crate) fn shift(
+    rec: &mut Recorder,
+    source: &Tokens<'_>,
+    result_tokens: usize,
+    shift: i32,
+    fill: Option<&wgpu::Buffer>,
+) -> Result<Buf, PoolError> {
+    let result = rec.tensor(source.pictures * result_tokens * source.width)?;
+    let (width, vector) = lines(source.width);
+    let count = source.pictures * result_tokens * width;
+    let kernel = Kernel {
+        name: "tokens",
+        parts: &[COMMON, include_str!("tokens.wgsl")],
+        constants: vec![("FILL", u32::from(fill.is_some()))],
+        vector,
+    };
+    let params = [word(count), word(width), word(result_tokens), word(source.tokens), shift.cast_unsigned()];
+    let mut buffers = vec![(1, source.values), (2, &*result)];
+    buffers.extend(fill.map(|fill| (3, fill)));
+    for_each(rec, kernel, &params, &buffers, count)?;
+    Ok(result)
+}
+
+/// The mean `[pictures, width]` over the tokens of each picture behind the first `skip`.
+pub(crate) fn mean(rec: &mut Recorder, source: &Tokens<'_>, skip: usize) -> Result<Buf, PoolError> {
+    record_mean(rec, source, skip, false)
+}
+
+/// The gradient `[pictures, tokens, width]` of what [`mean`] takes, from that of its result, which `grad` holds beside
+/// the shape of the tokens.
+pub(crate) fn mean_backward(rec: &mut Recorder, grad: &Tokens<'_>, skip: usize) -> Result<Buf, PoolError> {
+    record_mean(rec, grad, skip, true)
+}
+
+fn record_mean(rec: &mut Recorder, tokens: &Tokens<'_>, skip: usize, backward: bool) -> Result<Buf, PoolError> {
+    let rows = tokens.pictures * if backward { tokens.tokens } else { 1 };
+    let result = rec.tensor(rows * tokens.width)?;
+    let (width, vector) = lines(tokens.width);
+    let kernel = Kernel {
+        name: "mean_tokens",
+        parts: &[COMMON, include_str!("mean_tokens.wgsl")],
+        constants: vec![("BACKWARD", u32::from(backward))],
+        vector,
+    };
+    let params = [word(rows * width), word(width), word(tokens.tokens), word(skip)];
+    for_each(rec, kernel, &params, &[(1, tokens.values), (2, &result)], rows * width)?;
+    Ok(result)
+}
+
+/// Pictures `[pictures, C, H, W]` as rows of patches `[pictures (H/p)(W/p), C p p]`.
+pub(crate) fn unfold(
+    rec: &mut Recorder,
+    pixels: &wgpu::Buffer,
+    pictures: usize,
+    shape: [usize; 3],
+    patch: usize,
+) -> Result<Buf, PoolError> {
+    let [channels, height, width] = shape;
+    let count = pictures * channels * height * width;
+    let result = rec.tensor(count)?;
+    let kernel =
+        Kernel { name: "unfold", parts: &[COMMON, include_str!("unfold.wgsl")], constants: Vec::new(), vector: false };
+    let params = [word(count), word(channels), word(height), word(width), word(patch)];
+    for_each(rec, kernel, &params, &[(1, pixels), (2, &result)], count)?;
+    Ok(result)
+}
