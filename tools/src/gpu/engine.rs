@@ -13,7 +13,7 @@ use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
 use crate::engine::{
-    Engine, EngineError, Noise, Plan, State, Step, Trained, check_input, check_step,
+    Engine, EngineError, Plan, State, Step, Trained, check_input, check_step,
 };
 
 /// A graph on a wgpu adapter.

@@ -33,7 +33,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) noise: Option<&'a Noise>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Records the forward from the input on. The result holds the output and, while training, what the backward reads;
     /// everything else has gone back to the pool at its last use.
     ///
@@ -188,7 +188,7 @@ impl Walk<'_> {
     }
 
     /// The adapter at `id`, with dropout while training.
-    pub(crate) fn adapter(&self, id: NodeId) -> Result<Adapter<'_>, EngineError> {
+    pub(crate) fn adapter(&self, id: NodeId) -> Result<Adapter<'a>, EngineError> {
         let node = &self.model.nodes[id];
         let Op::RepAdapter { hidden, groups, scale } = node.op else { return Err(misshapen(node)) };
         let weights = &self.model.weights;

@@ -1,0 +1,91 @@
+//! Each operator between a trained layer and a head, so that its forward and its input's gradient show.
+
+use edge_vit_models::{Graph, Op};
+
+use super::{assert_agrees, fill, gpu, trainable};
+use crate::engine::Noise;
+
+/// tokens [7, 10] -> trained Linear -> `ops` -> mean -> head.
+fn around(ops: &[Op], width: usize) -> Graph {
+    let mut graph = Graph::default();
+    let input = graph.push("tokens", Op::Input { shape: vec![7, 10] }, &[]);
+    let mut last = graph.push("first", Op::Linear { out_features: width, bias: true }, &[input]);
+    for (i, op) in ops.iter().enumerate() {
+        last = graph.push(format!("op{i}"), op.clone(), &[last]);
+    }
+    let pool = graph.push("pool", Op::MeanTokens { skip: 1 }, &[last]);
+    graph.push("head", Op::Linear { out_features: 3, bias: true }, &[pool]);
+    fill(&mut graph);
+    graph
+}
+
+fn check(ops: &[Op], widths: &[usize]) {
+    let Some(gpu) = gpu() else { return };
+    for &width in widths {
+        let graph = around(ops, width);
+        assert_agrees(&gpu, &graph, &trainable(&graph, &["first", "head"]), 3, &Noise::default());
+    }
+}
+
+#[test]
+fn layer_norm() {
+    check(&[Op::LayerNorm { eps: 1e-5 }], &[12, 13]);
+}
+
+#[test]
+fn gelu() {
+    check(&[Op::Gelu], &[12, 13]);
+}
+
+#[test]
+fn attention_with_whole_and_broken_lines() {
+    check(&[Op::Attention { num_heads: 2, scale: 0.6 }], &[24, 30]);
+}
+
+#[test]
+fn layer_scale() {
+    check(&[Op::LayerScale], &[12, 13]);
+}
+
+#[test]
+fn class_token_and_position() {
+    check(&[Op::ClassToken, Op::PosEmbed], &[12, 13]);
+}
+
+#[test]
+fn a_frozen_linear_without_bias() {
+    check(&[Op::Linear { out_features: 9, bias: false }], &[12, 13]);
+}
+
+#[test]
+fn adapters() {
+    check(&[Op::RepAdapter { hidden: 8, groups: 2, scale: 0.5 }], &[12]);
+    check(&[Op::RepAdapter { hidden: 6, groups: 3, scale: 2.0 }], &[9]);
+}
+
+#[test]
+fn a_frozen_adapter_passes_gradients() {
+    let Some(gpu) = gpu() else { return };
+    let graph = around(&[Op::RepAdapter { hidden: 4, groups: 1, scale: 0.5 }], 12);
+    let mut chosen = trainable(&graph, &["first", "head"]);
+    chosen.retain(|name| !name.contains("adapter_"));
+    assert_agrees(&gpu, &graph, &chosen, 3, &Noise::default());
+}
+
+#[test]
+fn both_branches_of_a_residual_sum() {
+    let Some(gpu) = gpu() else { return };
+    let mut graph = Graph::default();
+    let input = graph.push("tokens", Op::Input { shape: vec![5, 10] }, &[]);
+    let trunk = graph.push("first", Op::Linear { out_features: 12, bias: true }, &[input]);
+    let branch = graph.push("second", Op::Linear { out_features: 12, bias: true }, &[trunk]);
+    let add = graph.push("add", Op::Add, &[trunk, branch]);
+    let pool = graph.push("pool", Op::TakeClassToken, &[add]);
+    graph.push("head", Op::Linear { out_features: 3, bias: true }, &[pool]);
+    fill(&mut graph);
+    let chosen = trainable(&graph, &["first", "second", "head"]);
+    let noise = Noise { seed: 5, dropout: 0.0, drop_path: vec![0.5] };
+    for noise in [Noise::default(), noise] {
+        assert_agrees(&gpu, &graph, &chosen, 6, &noise);
+    }
+}
