@@ -174,9 +174,8 @@ impl Gpu {
             required_limits: limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| {
-            EngineError::Device(format!("`{}` could not be opened: {error}", infos[index].name))
-        })?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|error| EngineError::Device(format!("`{}` could not be opened: {error}", infos[index].name)))?;
         let failure = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&failure);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -222,7 +221,9 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.pipelines).get(kernel) {
             return Ok(pipeline.clone());
         }
-        let refused = |reason: String| EngineError::Device(format!("kernel {} {:?} cannot be compiled: {reason}", kernel.name, kernel.constants));
+        let refused = |reason: String| {
+            EngineError::Device(format!("kernel {} {:?} cannot be compiled: {reason}", kernel.name, kernel.constants))
+        };
         let mut source = template::declarations(&kernel.constants);
         source.push_str(if kernel.vector { "alias V = vec4<f32>;\n" } else { "alias V = f32;\n" });
         for part in kernel.parts {

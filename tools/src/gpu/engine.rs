@@ -12,9 +12,7 @@ use super::kernels::loss::Loss;
 use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
-use crate::engine::{
-    Engine, EngineError, Plan, State, Step, Trained, check_input, check_step,
-};
+use crate::engine::{Engine, EngineError, Plan, State, Step, Trained, check_input, check_step};
 
 /// A graph on a wgpu adapter.
 pub struct GpuEngine {
@@ -38,11 +36,7 @@ impl GpuEngine {
     ///
     /// # Errors
     /// When there is no such adapter, the graph cannot be run or trained so, or a weight does not fit the device.
-    pub fn new(
-        selection: Option<&str>,
-        graph: &Graph,
-        trainable: &BTreeSet<String>,
-    ) -> Result<Self, EngineError> {
+    pub fn new(selection: Option<&str>, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
         Self::on(Arc::new(Gpu::open(selection, |limits| limits)?), graph, trainable)
     }
 
@@ -98,8 +92,7 @@ impl GpuEngine {
             let (input, labels_buf) = (rec.upload(input)?, rec.upload(labels)?);
             let pictures = labels.len();
             let first_picture = part * most;
-            let mut walk =
-                Walk { model: &self.model, rec, pictures, first_picture, noise: Some(step.noise) };
+            let mut walk = Walk { model: &self.model, rec, pictures, first_picture, noise: Some(step.noise) };
             if part == 0 {
                 for training in self.model.weights.trained().values() {
                     walk.rec.clear(&training.grad);
@@ -178,9 +171,10 @@ impl Engine for GpuEngine {
         wanted.extend(trained.values().map(|training| (&training.grad, training.count())));
         let mut read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
         let gradients = read.split_off(losses.len());
-        let named = trained.iter().zip(gradients).map(|((name, training), values)| {
-            Ok((name.clone(), tensor(training.shape.clone(), values)?))
-        });
+        let named = trained
+            .iter()
+            .zip(gradients)
+            .map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?)));
         let named = named.collect::<Result<_, EngineError>>()?;
         Ok((Self::mean_loss(&read, step.labels.len()), named))
     }

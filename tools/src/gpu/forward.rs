@@ -3,13 +3,13 @@
 use edge_vit_models::graph::Node;
 use edge_vit_models::{NodeId, Op};
 
+use super::kernels::Drop;
 use super::kernels::adapter::Adapter;
 use super::kernels::attention::Attention;
 use super::kernels::elementwise::{Branch, Broadcast, broadcast, gelu, residual};
 use super::kernels::layer_norm::Norm;
 use super::kernels::matmul::Product;
 use super::kernels::tokens::{Tokens, mean, shift, unfold};
-use super::kernels::Drop;
 use super::pool::{Buf, PoolError};
 use super::recorder::Recorder;
 use super::weights::Weights;
@@ -93,9 +93,7 @@ impl<'a> Walk<'a> {
                 self.linear(x, weights.of(&node.name, "weight")?, bias, count / k, *out_features, k)
             }
             Op::Gelu => gelu(&mut self.rec, x, None, count),
-            Op::Attention { num_heads, scale } => {
-                self.attention(x, shape, *num_heads, *scale).forward(&mut self.rec)
-            }
+            Op::Attention { num_heads, scale } => self.attention(x, shape, *num_heads, *scale).forward(&mut self.rec),
             Op::LayerScale => {
                 let gamma = weights.of(&node.name, "gamma")?;
                 broadcast(&mut self.rec, Broadcast::Multiply, x, gamma, count, width_of(shape))

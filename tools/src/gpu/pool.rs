@@ -87,14 +87,6 @@ impl Deref for Buf {
     }
 }
 
-impl Buf {
-    /// Whether no other handle shares the buffer.
-    #[cfg(test)]
-    pub(crate) fn is_unique(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
-    }
-}
-
 impl Pool {
     /// A pool on `gpu` that holds no more than `budget` bytes.
     pub(crate) fn new(gpu: Arc<Gpu>, budget: u64) -> Self {

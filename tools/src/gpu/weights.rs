@@ -48,8 +48,7 @@ impl Weights {
             values.insert(name.clone(), value);
             if trainable.contains(name) {
                 let fresh = || allocate(gpu, name, tensor.len());
-                let training =
-                    Training { shape: tensor.shape().to_vec(), m: fresh()?, v: fresh()?, grad: fresh()? };
+                let training = Training { shape: tensor.shape().to_vec(), m: fresh()?, v: fresh()?, grad: fresh()? };
                 trained.insert(name.clone(), training);
             }
         }

@@ -109,4 +109,3 @@ impl Drop {
         [self.seed, self.stream, self.rate.to_bits(), (1.0 / (1.0 - self.rate)).to_bits()]
     }
 }
-

@@ -17,12 +17,8 @@ pub(crate) fn column_sums(
     let chunks = rows.div_ceil(CHUNK_ROWS);
     let result = rec.tensor(chunks * width)?;
     let (lines, vector) = lines(width);
-    let kernel = Kernel {
-        name: "column_sum",
-        parts: &[COMMON, include_str!("column_sum.wgsl")],
-        constants: Vec::new(),
-        vector,
-    };
+    let kernel =
+        Kernel { name: "column_sum", parts: &[COMMON, include_str!("column_sum.wgsl")], constants: Vec::new(), vector };
     let params = [word(rows), word(lines), word(chunks), word(CHUNK_ROWS)];
     for_each(rec, kernel, &params, &[(1, x), (2, &result)], chunks * lines)?;
     Ok((result, chunks))

@@ -5,7 +5,7 @@ struct Shape {
     channels: u32,
     height: u32,
     width: u32,
-    patch: u32,
+    side: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -18,14 +18,14 @@ fn main(place: Place) {
     if (i >= shape.count) {
         return;
     }
-    let p = shape.patch;
+    let p = shape.side;
     let across = shape.width / p;
     let x = i % p;
     let y = (i / p) % p;
     let channel = (i / (p * p)) % shape.channels;
-    let patch = i / (p * p * shape.channels);
-    let column = patch % across;
-    let row = (patch / across) % (shape.height / p);
-    let picture = patch / (across * (shape.height / p));
+    let place_of_patch = i / (p * p * shape.channels);
+    let column = place_of_patch % across;
+    let row = (place_of_patch / across) % (shape.height / p);
+    let picture = place_of_patch / (across * (shape.height / p));
     patches[i] = pixels[((picture * shape.channels + channel) * shape.height + row * p + y) * shape.width + column * p + x];
 }

@@ -101,17 +101,8 @@ fn a_product_over_many_rows_is_summed_in_chunks() {
     let expected = product([m, n, rows], &transposed(&a, rows, m), &b, &vec![0.0; n], &vec![0.0; m * n]);
     let got = run(&gpu, &[&a, &b, &vec![0.0; m * n]], m * n, |rec, operands| {
         let (a, b) = (&operands[0], &operands[1]);
-        let product = Product {
-            a,
-            a_transposed: true,
-            b,
-            b_transposed: false,
-            m,
-            n,
-            k: rows,
-            bias: None,
-            addend: None,
-        };
+        let product =
+            Product { a, a_transposed: true, b, b_transposed: false, m, n, k: rows, bias: None, addend: None };
         let (parts, chunks) = product.record_split(rec)?;
         assert!(chunks > 1);
         accumulate(rec, &Parts { values: &parts, chunks, rows: m, columns: n, groups: 1 }, 1.0, &operands[2])?;
@@ -138,9 +129,8 @@ fn columns_are_summed() {
     let Some(gpu) = gpu() else { return };
     for width in [5, 8] {
         let x = values(1, 150 * width);
-        let expected: Vec<f32> = (0..width)
-            .map(|c| (0..150).map(|r| f64::from(x[r * width + c])).sum::<f64>() as f32)
-            .collect();
+        let expected: Vec<f32> =
+            (0..width).map(|c| (0..150).map(|r| f64::from(x[r * width + c])).sum::<f64>() as f32).collect();
         let got = run(&gpu, &[&x, &vec![0.0; width]], width, |rec, operands| {
             let (parts, chunks) = column_sums(rec, &operands[0], 150, width)?;
             accumulate(rec, &Parts { values: &parts, chunks, rows: 1, columns: width, groups: 1 }, 1.0, &operands[1])?;
@@ -160,8 +150,7 @@ fn dropout_is_the_hash_of_the_other_engines_bit_for_bit() {
         let drop = Drop { seed: noise.seed, stream: 17, rate: noise.dropout };
         dropout(rec, &operands[0], count, first_index, drop)
     });
-    let expected: Vec<f32> =
-        (0..count as u32).map(|i| noise.dropout_factor(17, first_index.wrapping_add(i))).collect();
+    let expected: Vec<f32> = (0..count as u32).map(|i| noise.dropout_factor(17, first_index.wrapping_add(i))).collect();
     assert_eq!(got, expected);
     assert!(got.contains(&0.0));
 }
@@ -184,9 +173,8 @@ fn patches_are_rows() {
     let Some(gpu) = gpu() else { return };
     let (channels, height, width, p) = (2, 4, 6, 2);
     let pixels: Vec<f32> = (0..2 * channels * height * width).map(|i| i as f32).collect();
-    let got = run(&gpu, &[&pixels], pixels.len(), |rec, operands| {
-        unfold(rec, &operands[0], 2, [channels, height, width], p)
-    });
+    let got =
+        run(&gpu, &[&pixels], pixels.len(), |rec, operands| unfold(rec, &operands[0], 2, [channels, height, width], p));
     let mut expected = Vec::new();
     for picture in 0..2 {
         for (row, column) in (0..height / p).flat_map(|row| (0..width / p).map(move |column| (row, column))) {

@@ -54,7 +54,8 @@ fn fill(graph: &mut Graph) {
 /// The weights of all adapters and of the layers named here.
 fn trainable(graph: &Graph, layers: &[&str]) -> BTreeSet<String> {
     let chosen = |name: &&String| {
-        name.contains("adapter_") || layers.iter().any(|layer| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')))
+        name.contains("adapter_")
+            || layers.iter().any(|layer| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')))
     };
     graph.weights.keys().filter(chosen).cloned().collect()
 }
