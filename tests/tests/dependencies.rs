@@ -27,7 +27,10 @@ fn dependencies(features: &[&str]) -> BTreeSet<String> {
 fn assert_without(dependencies: &BTreeSet<String>, forbidden: &[&str]) {
     assert!(dependencies.contains("tract-onnx"), "this is not the device's tree: {dependencies:?}");
     for name in forbidden {
-        assert!(!dependencies.contains(*name), "edge-vit must not depend on {name}; `cargo tree -p edge-vit -i {name}`");
+        assert!(
+            !dependencies.contains(*name),
+            "edge-vit must not depend on {name}; `cargo tree -p edge-vit -i {name}`"
+        );
     }
 }
 

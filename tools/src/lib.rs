@@ -7,5 +7,6 @@ pub mod data;
 pub mod engine;
 pub mod fetch;
 pub mod gpu;
+pub mod merge;
 pub mod report;
 pub mod train;

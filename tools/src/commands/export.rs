@@ -1,13 +1,42 @@
-//! `edge-vit-tools export`.
+//! `edge-vit-tools export`: the plain backbone as an ONNX file that takes normalised pictures.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use edge_vit_models::file::write_atomic;
+use edge_vit_models::onnx::{self, Batch};
+use edge_vit_models::vit;
 
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The backbone
+    #[arg(long, value_name = "FILE")]
+    backbone: PathBuf,
+    /// Where to write the model
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Side of the square pictures it takes, a multiple of the patch [default: the checkpoint's own]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// Leave the batch free instead of fixing it at one picture
+    #[arg(long)]
+    free_batch: bool,
+}
 
-/// Runs the command.
+/// Writes the backbone with its own head, if it has one; without one the output is the class token's features.
 ///
 /// # Errors
-/// What stopped it, with the remedy.
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not written yet")
+/// When the checkpoint cannot be read or the file not be written.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let backbone = vit::load(&args.backbone, args.image_size.map(|side| [side, side]))
+        .with_context(|| format!("backbone {}", args.backbone.display()))?;
+    let batch = if args.free_batch { Batch::Free } else { Batch::One };
+    let bytes = onnx::to_bytes(&backbone.graph, batch, &BTreeMap::new())?;
+    write_atomic(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
+    let [height, width] = backbone.config.image_size;
+    let output = if backbone.config.num_classes.is_some() { "logits" } else { "features" };
+    println!("{} ({:.1} MB): {height}x{width} pictures to {output}", args.out.display(), bytes.len() as f64 / 1e6);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use edge_vit_models::file::write_atomic;
 
 use crate::merge::{self, Merge};
 
@@ -42,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         free_batch: args.free_batch,
     }
     .run()?;
-    merge::write(&args.out, &merged.bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
+    write_atomic(&args.out, &merged.bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
     println!(
         "folded {} adapters; largest logit difference on {} pictures: {:.3e} (relative {:.3e}, limit {:.0e})",
         merged.adapters,

@@ -1,0 +1,47 @@
+//! What a merged model costs on the device: the plain backbone, the merged and the unmerged model through the runtime,
+//! interleaved, medians. `cargo bench -p edge-vit-tests --bench merged [-- SIDE [ROUNDS]]`
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Instant;
+
+use edge_vit::Model;
+use edge_vit_models::{adapter, fold, onnx, vit};
+use edge_vit_tests::{dinov2_small, fill_random, median};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
+    let side = numbers.next().unwrap_or(224);
+    let rounds = numbers.next().unwrap_or(31);
+
+    let mut plain = vit::graph(&dinov2_small(side));
+    fill_random(&mut plain, 1)?;
+    let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
+    unmerged.weights.retain(|name, _| !name.contains("adapter"));
+    fill_random(&mut unmerged, 3)?;
+    let merged = fold::fold(&unmerged, 1.0)?;
+
+    let mut models = Vec::new();
+    for (name, graph) in [("plain", &plain), ("merged", &merged), ("unmerged", &unmerged)] {
+        let bytes = onnx::to_bytes(graph, onnx::Batch::One, &BTreeMap::new())?;
+        models.push((name, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
+    }
+    let picture: Vec<f32> = (0..3 * side * side).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect();
+    for round in 0..=rounds {
+        for (_, model, seconds) in &mut models {
+            let start = Instant::now();
+            std::hint::black_box(model.run(&picture)?);
+            // The first round warms caches and allocators.
+            if round > 0 {
+                seconds.push(start.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let medians: Vec<(&str, f64)> = models.into_iter().map(|(name, _, seconds)| (name, median(seconds))).collect();
+    println!("DINOv2-S/14 at {side}x{side}, one picture, {rounds} interleaved rounds");
+    println!("| model | median ms | ratio to plain |\n|---|---|---|");
+    for (name, seconds) in &medians {
+        println!("| {name} | {:.1} | {:.3} |", seconds * 1e3, seconds / medians[0].1);
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! From a backbone and its adapters to the bytes of one checked model file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use edge_vit::{Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, open_picture};
+use edge_vit_models::adapter::{AdapterError, File, Meta};
+use edge_vit_models::fold::FoldError;
+use edge_vit_models::onnx::{Batch, OnnxError};
+use edge_vit_models::{Graph, Op, fold, onnx, vit};
+use image::RgbImage;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::cpu::CpuEngine;
+use crate::data::find_pictures;
+use crate::engine::{Engine, EngineError};
+
+/// The largest difference between folded and unfolded logits, relative to the largest logit, that is written.
+pub const LIMIT: f64 = 1e-4;
+
+/// How many pictures the fold is checked on.
+const PICTURES: usize = 8;
+
+/// How many of them go into the file as golden cases.
+const GOLDEN: usize = 3;
+
+/// Why no model file came of it.
+#[derive(Debug, Error)]
+pub enum MergeError {
+    /// The backbone could not be read.
+    #[error("backbone {path}: {source}")]
+    Backbone {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: vit::VitError,
+    },
+    /// The adapter file could not be read or is not of this backbone.
+    #[error("adapters {path}: {source}")]
+    Adapters {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: AdapterError,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The preprocessing in the adapter file is not readable.
+    #[error("adapters {path}: the preprocessing is not readable ({reason}); train again with this version")]
+    Preprocessing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// There are no pictures to check the fold on.
+    #[error("no readable picture to check the fold on in {place}; name a folder with --pictures DIR")]
+    NoPictures {
+        /// Where they were looked for.
+        place: String,
+    },
+    /// Folding is refused.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The folded model does not compute what the unfolded one does.
+    #[error(
+        "the folded model departs from the unfolded one by {relative:.3e} of the largest logit, more than {LIMIT:.0e}; \
+         nothing was written. Please report this with the adapter file"
+    )]
+    Departs {
+        /// Relative to the largest logit.
+        relative: f64,
+    },
+    /// A graph could not be run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The graph could not be written as ONNX.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The device's code does not take the file or computes something else.
+    #[error("the device's own code refuses the file: {0}; nothing was written")]
+    Device(#[from] edge_vit::Error),
+    /// The device's code computes something else than the desktop.
+    #[error(
+        "the device's own code computes other logits than the trainer ({relative:.3e} relative); nothing was written"
+    )]
+    SelfTest {
+        /// Relative to the largest logit.
+        relative: f64,
+    },
+}
+
+/// What is to be merged.
+#[derive(Debug, Clone, Copy)]
+pub struct Merge<'a> {
+    /// The backbone file.
+    pub backbone: &'a Path,
+    /// The adapter file.
+    pub adapters: &'a Path,
+    /// Folder of pictures to check on; `None` for the folder that the adapters were trained with.
+    pub pictures: Option<&'a Path>,
+    /// Share of the adapters' departure from the identity, 0 to 1.
+    pub strength: f64,
+    /// Leave the batch free instead of fixing it at one picture.
+    pub free_batch: bool,
+}
+
+/// The largest difference between two sets of logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Difference {
+    /// In units of the logits.
+    pub absolute: f64,
+    /// Relative to the largest logit.
+    pub relative: f64,
+}
+
+/// A merged model that passed its checks.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// The ONNX file.
+    pub bytes: Vec<u8>,
+    /// Number of adapters folded.
+    pub adapters: usize,
+    /// Number of pictures that the fold was checked on.
+    pub pictures: usize,
+    /// Folded against unfolded.
+    pub difference: Difference,
+    /// The device's logits against the desktop's, relative to the largest.
+    pub self_test: f64,
+}
+
+impl Merge<'_> {
+    /// Folds, compares folded with unfolded on pictures, writes the bundle and runs its golden cases through the
+    /// device's code.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn run(&self) -> Result<Merged, MergeError> {
+        let file = File::read(self.adapters).map_err(|source| self.adapters_error(source))?;
+        let backbone = vit::load(self.backbone, Some(file.meta.image_size))
+            .map_err(|source| MergeError::Backbone { path: self.backbone.to_owned(), source })?;
+        let preprocessing: Preprocessing = serde_json::from_value(file.meta.preprocessing.clone())
+            .map_err(|error| MergeError::Preprocessing { path: self.adapters.to_owned(), reason: error.to_string() })?;
+        let mut unfolded =
+            file.apply(&backbone.graph, &backbone.sha256).map_err(|source| self.adapters_error(source))?;
+        let folded = fold::fold(&unfolded, self.strength)?;
+        let adapters = weaken(&mut unfolded, self.strength);
+
+        let pictures = self.check_pictures(&file.meta)?;
+        let input: Vec<f32> = pictures.iter().flat_map(|picture| preprocessing.apply(picture)).collect();
+        let expected = forward(&unfolded, &input, pictures.len())?;
+        let logits = forward(&folded, &input, pictures.len())?;
+        let difference = largest_difference(&logits, &expected);
+        // Written so that a NaN is refused too.
+        if !(difference.relative <= LIMIT) {
+            return Err(MergeError::Departs { relative: difference.relative });
+        }
+
+        let classes = file.meta.labels.len().max(1);
+        let golden = pictures.iter().zip(logits.chunks(classes)).take(GOLDEN);
+        let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &preprocessing, logits.to_vec()));
+        let bundle = Bundle {
+            labels: file.meta.labels.clone(),
+            activation: Activation::Softmax,
+            provenance: provenance(&file, self.adapters_sha256()?, self.strength, difference),
+            golden: golden.collect::<Result<_, _>>()?,
+            preprocessing,
+        };
+        let batch = if self.free_batch { Batch::Free } else { Batch::One };
+        let bytes = onnx::to_bytes(&folded, batch, &bundle.to_metadata()?)?;
+        let report = Classifier::from_bytes(&bytes)?.self_test()?;
+        let self_test = f64::from(report.logit_difference());
+        if !report.passed() {
+            return Err(MergeError::SelfTest { relative: self_test });
+        }
+        Ok(Merged { bytes, adapters, pictures: pictures.len(), difference, self_test })
+    }
+
+    fn adapters_sha256(&self) -> Result<String, MergeError> {
+        let bytes =
+            fs::read(self.adapters).map_err(|source| MergeError::Read { path: self.adapters.to_owned(), source })?;
+        Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn adapters_error(&self, source: AdapterError) -> MergeError {
+        MergeError::Adapters { path: self.adapters.to_owned(), source }
+    }
+}
+impl Merge<'_> {
+    fn check_pictures(&self, meta: &Meta) -> Result<Vec<RgbImage>, MergeError> {
+        let trained_with = meta.training.get("data").and_then(Value::as_str).map(PathBuf::from);
+        let place = self.pictures.map(Path::to_owned).or(trained_with);
+        let paths = place.as_deref().map(pictures_under).unwrap_or_default();
+        // Spread over the folder, so that not all pictures are of one class.
+        let stride = (paths.len() / PICTURES).max(1);
+        let readable = paths.iter().step_by(stride).filter_map(|path| open_picture(path).ok());
+        let pictures: Vec<RgbImage> = readable.take(PICTURES).map(|picture| GoldenCase::small(&picture)).collect();
+        if pictures.is_empty() {
+            let place =
+                place.map_or("the adapter file's training record".to_owned(), |place| place.display().to_string());
+            return Err(MergeError::NoPictures { place });
+        }
+        Ok(pictures)
+    }
+}
+
+/// Scales every adapter of the graph as [`fold::fold`] does with this strength; returns how many there are.
+fn weaken(graph: &mut Graph, strength: f64) -> usize {
+    let mut adapters = 0;
+    for node in &mut graph.nodes {
+        if let Op::RepAdapter { scale, .. } = &mut node.op {
+            *scale = (f64::from(*scale) * strength) as f32;
+            adapters += 1;
+        }
+    }
+    adapters
+}
+
+fn forward(graph: &Graph, input: &[f32], pictures: usize) -> Result<Vec<f32>, EngineError> {
+    CpuEngine::<f32>::new(graph, &BTreeSet::new())?.forward(input, pictures)
+}
+
+/// The picture files under `folder`, its subfolders included, sorted within each folder.
+fn pictures_under(folder: &Path) -> Vec<PathBuf> {
+    let mut found = find_pictures(folder).unwrap_or_default();
+    let mut subfolders: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    subfolders.sort();
+    found.extend(subfolders.iter().flat_map(|subfolder| pictures_under(subfolder)));
+    found
+}
+
+fn provenance(file: &File, adapters_sha256: String, strength: f64, difference: Difference) -> Provenance {
+    // A weakened fold is another model than the one that was validated.
+    let validated = (strength == 1.0).then(|| file.meta.training.get("val_top1").and_then(Value::as_f64)).flatten();
+    Provenance {
+        backbone: file.meta.backbone_name.clone(),
+        backbone_sha256: file.meta.backbone_sha256.clone(),
+        adapters_sha256,
+        tool: format!("edge-vit-tools {}", env!("CARGO_PKG_VERSION")),
+        fold_error: Some(difference.relative),
+        validation_accuracy: validated,
+    }
+}
+
+/// The largest difference between `got` and `expected`; NaN where either holds one.
+fn largest_difference(got: &[f32], expected: &[f32]) -> Difference {
+    let worst = |worst: f64, value: f64| if value.is_nan() || value > worst { value } else { worst };
+    let pairs = got.iter().zip(expected).map(|(&got, &expected)| f64::from(got) - f64::from(expected));
+    let absolute = pairs.map(f64::abs).fold(0.0, worst);
+    let largest = expected.iter().map(|&value| f64::from(value).abs()).fold(f64::MIN_POSITIVE, worst);
+    Difference { absolute, relative: absolute / largest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_relative_to_the_largest_logit() {
+        let difference = largest_difference(&[1.0, -4.0], &[1.5, -5.0]);
+        assert_eq!(difference, Difference { absolute: 1.0, relative: 0.2 });
+    }
+
+    #[test]
+    fn a_nan_is_never_within_the_limit() {
+        let first = largest_difference(&[f32::NAN, 1.0], &[1.0, 1.0]);
+        let last = largest_difference(&[1.0, f32::NAN], &[1.0, 1.0]);
+        assert!(first.relative.is_nan());
+        assert!(last.relative.is_nan());
+    }
+}
