@@ -1,5 +1,7 @@
 //! Adapter files: what is written is read again, and every file that does not fit is refused with its own reason.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
+
 mod common;
 
 use std::collections::BTreeMap;

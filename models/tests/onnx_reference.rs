@@ -2,6 +2,8 @@
 //!
 //! Skipped where python3 does not find numpy, onnx and onnxruntime; `./test` installs them.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
+
 mod common;
 
 use std::collections::BTreeMap;

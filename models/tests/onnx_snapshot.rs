@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test -p edge-vit-models --test onnx_snapshot` rewrites the stored texts.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
+
 mod common;
 
 use std::collections::BTreeMap;
