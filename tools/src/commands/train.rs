@@ -1,13 +1,334 @@
-//! `edge-vit-tools train`.
+//! `edge-vit-tools train`: adapts a frozen backbone to a folder of pictures.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use edge_vit_models::adapter::{Placement, Spec};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::data::Group;
+use crate::train::record::Record;
+use crate::train::{self, DeviceChoice, Options, Outcome, Recipe};
+
+/// Exit status of a run stopped by Ctrl-C: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The backbone's weights: safetensors (timm's or Hugging Face's names) or ONNX
+    #[arg(long, value_name = "FILE")]
+    backbone: PathBuf,
+    /// The pictures: a folder for each class, directly in DIR, or in DIR/train (and DIR/val)
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The run's folder
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with the run in --out from its last saved state
+    #[arg(long)]
+    resume: bool,
 
-/// Runs the command.
+    /// Where to compute; `auto` takes a real GPU where there is one
+    #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
+    device: DeviceName,
+    /// The GPU to compute on: its index in --list-gpus, or a part of its name
+    #[arg(long, value_name = "NAME|INDEX")]
+    gpu: Option<String>,
+
+    /// Where adapters stand: before attention and MLP, or before attention alone
+    #[arg(long, value_enum, default_value_t = PlacementName::Repblock, help_heading = "Adapters")]
+    placement: PlacementName,
+    /// Width of an adapter's bottleneck
+    #[arg(long, default_value_t = 8, help_heading = "Adapters")]
+    hidden: usize,
+    /// Groups of an adapter's second projection
+    #[arg(long, default_value_t = 2, help_heading = "Adapters")]
+    groups: usize,
+    /// Fixed factor on an adapter's branch
+    #[arg(long, default_value_t = 1.0, help_heading = "Adapters")]
+    scale: f32,
+    /// Adapt these blocks only, counted from 0, the last excluded; what lies below is computed once a picture
+    #[arg(long, value_name = "A..B", value_parser = parse_range, help_heading = "Adapters")]
+    blocks: Option<Range<usize>>,
+
+    /// Side of the square that pictures are resized to [default: the multiple of the patch that covers the median
+    /// picture's shorter side, within 112 to 224]
+    #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
+    image_size: Option<usize>,
+    /// Share of the pictures that choose the epoch, where there is no DIR/val
+    #[arg(long, default_value_t = 0.15, help_heading = "Pictures")]
+    val_fraction: f64,
+    /// Pictures whose file names share their first N characters are not parted by the split
+    #[arg(long, value_name = "N", conflicts_with = "group_before", help_heading = "Pictures")]
+    group_prefix: Option<usize>,
+    /// Pictures whose file names are the same before the first TEXT are not parted by the split
+    #[arg(long, value_name = "TEXT", help_heading = "Pictures")]
+    group_before: Option<String>,
+    /// Mebibytes of pictures kept in memory; the rest is read again in every epoch
+    #[arg(long, value_name = "MIB", default_value_t = 2048, help_heading = "Pictures")]
+    cache_limit: u64,
+
+    /// Passes over the pictures
+    #[arg(long, default_value_t = 30, help_heading = "Optimisation")]
+    epochs: u32,
+    /// Pictures a step
+    #[arg(long, default_value_t = 32, help_heading = "Optimisation")]
+    batch_size: usize,
+    /// Highest learning rate of AdamW; it falls to a hundredth along half a cosine
+    #[arg(long, default_value_t = 2e-3, help_heading = "Optimisation")]
+    lr: f32,
+    /// Decoupled weight decay
+    #[arg(long, default_value_t = 1e-4, help_heading = "Optimisation")]
+    weight_decay: f32,
+    /// Epochs in which the learning rate rises [default: a tenth of all]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Optimisation")]
+    warmup: Option<f64>,
+    /// Share of the target spread over all classes
+    #[arg(long, default_value_t = 0.0, help_heading = "Optimisation")]
+    label_smoothing: f32,
+    /// Probability that an adapter's hidden unit is dropped
+    #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
+    dropout: f32,
+    /// Probability that the last residual branch is dropped; earlier ones less, down to 0
+    #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
+    drop_path: f32,
+    /// Decides first weights, split, order and what is dropped
+    #[arg(long, default_value_t = 0, help_heading = "Optimisation")]
+    seed: u64,
+
+    /// Write the log's records to stdout, one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// No progress bar and no line an epoch
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// [`DeviceChoice`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceName {
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+/// [`Placement`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlacementName {
+    Repblock,
+    Repattn,
+}
+
+fn parse_range(text: &str) -> Result<Range<usize>, String> {
+    let parsed = text.split_once("..").and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
+    parsed.filter(|range: &Range<usize>| !range.is_empty()).ok_or_else(|| "give a range like 6..12".to_owned())
+}
+
+impl Args {
+    fn options(&self, stop: Arc<AtomicBool>) -> Options {
+        let placement = match self.placement {
+            PlacementName::Repblock => Placement::RepBlock,
+            PlacementName::Repattn => Placement::RepAttn,
+        };
+        let group = match (&self.group_before, self.group_prefix) {
+            (Some(separator), _) => Some(Group::Before(separator.clone())),
+            (None, prefix) => prefix.map(Group::Prefix),
+        };
+        Options {
+            backbone: self.backbone.clone(),
+            data: self.data.clone(),
+            out: self.out.clone(),
+            recipe: Recipe {
+                adapters: Spec {
+                    placement,
+                    hidden: self.hidden,
+                    groups: self.groups,
+                    scale: self.scale,
+                    blocks: self.blocks.clone(),
+                },
+                image_size: self.image_size,
+                val_fraction: self.val_fraction,
+                group,
+                epochs: self.epochs,
+                batch_size: self.batch_size,
+                lr: self.lr,
+                weight_decay: self.weight_decay,
+                warmup_epochs: self.warmup,
+                label_smoothing: self.label_smoothing,
+                dropout: self.dropout,
+                drop_path: self.drop_path,
+                seed: self.seed,
+            },
+            device: match (self.device, &self.gpu) {
+                (DeviceName::Auto, None) => DeviceChoice::Auto,
+                (DeviceName::Cpu, _) => DeviceChoice::Cpu,
+                (_, gpu) => DeviceChoice::Gpu(gpu.clone()),
+            },
+            cache_limit: self.cache_limit.saturating_mul(1 << 20),
+            resume: self.resume,
+            stop,
+        }
+    }
+}
+
+/// Trains until the last epoch or Ctrl-C, after which the process ends with status 130.
 ///
 /// # Errors
 /// What stopped it, with the remedy.
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not written yet")
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.device == DeviceName::Cpu && args.gpu.is_some() {
+        let message = "`--gpu` names a GPU, `--device cpu` asks for none; leave one of them out";
+        clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+        eprintln!("stopping after this step (Ctrl-C again to stop at once)");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    let options = args.options(stop);
+    let mut display = Display::new(args);
+    let outcome = train::run(&options, &mut |record| display.show(&record))?;
+    display.bar.finish_and_clear();
+    if outcome.interrupted {
+        eprintln!(
+            "stopped after step {}; the state is saved: give the same command with --resume to go on",
+            outcome.steps
+        );
+        std::process::exit(INTERRUPTED);
+    }
+    if !args.json {
+        summary(args, &outcome);
+    }
+    Ok(())
+}
+
+fn summary(args: &Args, outcome: &Outcome) {
+    if let Some(best) = outcome.best {
+        println!(
+            "best epoch {} of {}: validation top-1 {:.2} %, loss {:.4}",
+            best.epoch,
+            outcome.epochs,
+            100.0 * best.val_top1,
+            best.val_loss
+        );
+    }
+    if outcome.skipped > 0 {
+        println!("{} pictures could not be read and were left out", outcome.skipped);
+    }
+    println!("trained on {}", outcome.device);
+    println!("adapters: {}", outcome.adapters.display());
+    println!("log: {}", args.out.join("log.jsonl").display());
+}
+
+/// What a person sees of the records.
+struct Display {
+    bar: ProgressBar,
+    json: bool,
+    quiet: bool,
+    epochs: u32,
+    batch_size: usize,
+}
+
+impl Display {
+    fn new(args: &Args) -> Self {
+        // indicatif draws nothing where stderr is no terminal.
+        let target = if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} steps, {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, json: args.json, quiet: args.quiet, epochs: args.epochs, batch_size: args.batch_size }
+    }
+
+    fn show(&mut self, record: &Record) {
+        if self.json {
+            match serde_json::to_string(record) {
+                Ok(line) => println!("{line}"),
+                Err(error) => log::error!("a record could not be written: {error}"),
+            }
+        }
+        match record {
+            Record::Run { device, train, val, classes, trained_parameters, .. } => {
+                let steps = train.div_ceil(self.batch_size.max(1)) as u64 * u64::from(self.epochs);
+                self.bar.set_length(steps);
+                self.line(&format!(
+                    "{train} pictures to train on, {val} to choose the epoch by, {classes} classes, \
+                     {trained_parameters} trained parameters, on {device}"
+                ));
+            }
+            Record::Skipped { .. } => {}
+            Record::Step { epoch, step, loss, .. } => {
+                if self.bar.position() == 0 {
+                    // The rate behind the time left counts from here, also in a resumed run.
+                    self.bar.set_position(step - 1);
+                    self.bar.reset_eta();
+                }
+                self.bar.set_message(format!("epoch {epoch} loss {loss:.4}"));
+                self.bar.set_position(*step);
+            }
+            Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds } => self.line(&format!(
+                "epoch {epoch}/{}: train loss {train_loss:.4}, validation loss {val_loss:.4}, top-1 {:.2} %, {seconds:.1} s{}",
+                self.epochs,
+                100.0 * val_top1,
+                if *best { ", best so far" } else { "" }
+            )),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{text}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(more: &[&str]) -> Result<Options, clap::Error> {
+        let required = ["train", "--backbone", "b", "--data", "d", "--out", "o"];
+        let cli = Cli::try_parse_from(required.iter().chain(more))?;
+        Ok(cli.args.options(Arc::default()))
+    }
+
+    #[test]
+    fn without_flags_the_recipe_is_the_default_one() {
+        assert_eq!(parse(&[]).unwrap().recipe, Recipe::default());
+    }
+
+    #[test]
+    fn a_named_gpu_is_taken_without_device() {
+        assert_eq!(parse(&[]).unwrap().device, DeviceChoice::Auto);
+        assert_eq!(parse(&["--device", "cpu"]).unwrap().device, DeviceChoice::Cpu);
+        assert_eq!(parse(&["--device", "gpu"]).unwrap().device, DeviceChoice::Gpu(None));
+        assert_eq!(parse(&["--gpu", "1"]).unwrap().device, DeviceChoice::Gpu(Some("1".to_owned())));
+    }
+
+    #[test]
+    fn ranges_and_groups_are_read() {
+        let options = parse(&["--blocks", "6..12", "--group-prefix", "3"]).unwrap();
+        assert_eq!(options.recipe.adapters.blocks, Some(6..12));
+        assert_eq!(options.recipe.group, Some(Group::Prefix(3)));
+        for wrong in ["6", "12..6", "a..b"] {
+            assert!(parse(&["--blocks", wrong]).is_err());
+        }
+        assert!(parse(&["--group-prefix", "3", "--group-before", "_"]).is_err());
+    }
 }

@@ -1,0 +1,126 @@
+//! Why a training run could not begin or go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use edge_vit_models::GraphError;
+use edge_vit_models::adapter::AdapterError;
+use edge_vit_models::checkpoint::CheckpointError;
+use edge_vit_models::vit::VitError;
+use thiserror::Error;
+
+use crate::data::DataError;
+use crate::engine::EngineError;
+
+/// Why a training run could not begin or go on.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The backbone.
+    #[error(transparent)]
+    Backbone(#[from] VitError),
+    /// The adapters.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The saved state.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// An option is out of its range.
+    #[error("{option} must be {expected}, got {got}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What fits.
+        expected: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// The picture size is not one that the backbone can cut into patches.
+    #[error("--image-size must be a positive multiple of the backbone's patch size {patch_size}, got {got}")]
+    ImageSize {
+        /// Side of a patch.
+        patch_size: usize,
+        /// The size asked for.
+        got: usize,
+    },
+    /// A picture that was readable when the run began is not any more.
+    #[error("{} cannot be read any more: {reason}", path.display())]
+    Picture {
+        /// The picture.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file of the run could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the run could not be written; what stood there is untouched.
+    #[error("cannot write {}: {source}; is the disk full, or the folder not writable?", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something could not be put into JSON, or read from it.
+    #[error("JSON: {0}")]
+    Json(serde_json::Error),
+    /// The folder holds a run.
+    #[error("{} holds a training run; go on with it by --resume, or name another folder", path.display())]
+    RunThere {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is no run to go on with.
+    #[error("{} holds no saved state to resume; start the run without --resume", path.display())]
+    NothingToResume {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The saved state is not one of this program, or is damaged.
+    #[error("{} is not the state of a training run: {reason}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The run to resume was configured otherwise.
+    #[error(
+        "the run in {} was configured otherwise ({}); resume it with the same options, or name another folder",
+        path.display(),
+        differences.join("; ")
+    )]
+    Differs {
+        /// The folder.
+        path: PathBuf,
+        /// The fields that differ, then and now.
+        differences: Vec<String>,
+    },
+    /// The optimisation has diverged.
+    #[error("the loss is {loss} at step {step}; try a lower --lr than {lr}")]
+    Diverged {
+        /// The loss.
+        loss: f32,
+        /// The step, counted from 1.
+        step: u64,
+        /// The highest learning rate.
+        lr: f32,
+    },
+    /// Stopped before the first step.
+    #[error("stopped before the first step; nothing was saved")]
+    Stopped,
+}

@@ -1,0 +1,199 @@
+//! What a training run is asked to do, and the part of it that decides the result.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use edge_vit_models::adapter::Spec;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::TrainError;
+use super::device::DeviceChoice;
+use crate::data::Group;
+
+/// Everything that [`super::run`] needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The backbone's weights.
+    pub backbone: PathBuf,
+    /// The pictures: see [`crate::data::Dataset::read`].
+    pub data: PathBuf,
+    /// The run's folder; made where it is not there.
+    pub out: PathBuf,
+    /// What decides the result.
+    pub recipe: Recipe,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// The most bytes of preprocessed pictures (or of the frozen layers' output) kept in memory; what does not fit is
+    /// computed again whenever it is needed.
+    pub cache_limit: u64,
+    /// Whether to go on with the run in `out`.
+    pub resume: bool,
+    /// Set from elsewhere, ends the run after the step at hand with its state saved.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What decides the result of a run, beside backbone, pictures and device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recipe {
+    /// Which adapters.
+    pub adapters: Spec,
+    /// Side of the square that pictures are resized to; `None` chooses it by the pictures.
+    pub image_size: Option<usize>,
+    /// Share of the pictures split off to choose the epoch, where there is no folder for that.
+    pub val_fraction: f64,
+    /// What makes pictures belong to one side of that split.
+    pub group: Option<Group>,
+    /// Passes over the pictures.
+    pub epochs: u32,
+    /// Pictures a step.
+    pub batch_size: usize,
+    /// Highest learning rate.
+    pub lr: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Epochs in which the learning rate rises; `None` for a tenth of all.
+    pub warmup_epochs: Option<f64>,
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f32,
+    /// Probability that an adapter's hidden unit is dropped.
+    pub dropout: f32,
+    /// Probability that the last residual branch is dropped; earlier ones less.
+    pub drop_path: f32,
+    /// Decides adapters' first weights, split, order and what is dropped.
+    pub seed: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            adapters: Spec::default(),
+            image_size: None,
+            val_fraction: 0.15,
+            group: None,
+            epochs: 30,
+            batch_size: 32,
+            lr: 2e-3,
+            weight_decay: 1e-4,
+            warmup_epochs: None,
+            label_smoothing: 0.0,
+            dropout: 0.1,
+            drop_path: 0.1,
+            seed: 0,
+        }
+    }
+}
+
+impl Recipe {
+    /// Epochs in which the learning rate rises.
+    pub fn warmup(&self) -> f64 {
+        self.warmup_epochs.unwrap_or_else(|| f64::from(self.epochs) / 10.0)
+    }
+
+    /// Checks what no later step would.
+    ///
+    /// # Errors
+    /// Names the option, what fits and what came.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let rate = |value: f32| (0.0..1.0).contains(&value);
+        let checks = [
+            ("--epochs", self.epochs > 0, "at least 1", f64::from(self.epochs)),
+            ("--batch-size", self.batch_size > 0, "at least 1", self.batch_size as f64),
+            ("--lr", self.lr > 0.0 && self.lr.is_finite(), "above 0", f64::from(self.lr)),
+            (
+                "--weight-decay",
+                self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+                "0 or above",
+                f64::from(self.weight_decay),
+            ),
+            (
+                "--warmup",
+                (0.0..=f64::from(self.epochs)).contains(&self.warmup()),
+                "between 0 and the number of epochs",
+                self.warmup(),
+            ),
+            ("--label-smoothing", rate(self.label_smoothing), "from 0 to below 1", f64::from(self.label_smoothing)),
+            ("--dropout", rate(self.dropout), "from 0 to below 1", f64::from(self.dropout)),
+            ("--drop-path", rate(self.drop_path), "from 0 to below 1", f64::from(self.drop_path)),
+        ];
+        match checks.into_iter().find(|(_, fits, ..)| !fits) {
+            Some((option, _, expected, got)) => Err(TrainError::Option { option, expected, got: got.to_string() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that decides the result of a run on one device: written to `config.json`, and compared before a run is
+/// resumed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Config {
+    /// The recipe.
+    #[serde(flatten)]
+    pub(super) recipe: Recipe,
+    /// Height and width that pictures are brought to.
+    pub(super) input_size: [usize; 2],
+    /// The backbone's weights.
+    pub(super) backbone_sha256: String,
+    /// Class names in order.
+    pub(super) labels: Vec<String>,
+    /// Over the names and classes of all readable pictures.
+    pub(super) pictures_sha256: String,
+}
+
+impl Config {
+    /// The configuration as it is compared: through text, so that one read from a file is the same to the last digit.
+    pub(super) fn to_value(&self) -> Result<Value, TrainError> {
+        let text = serde_json::to_string(self).map_err(TrainError::Json)?;
+        serde_json::from_str(&text).map_err(TrainError::Json)
+    }
+}
+
+/// The fields in which two configurations differ, each as `name: then -> now`.
+pub(super) fn differences(then: &Value, now: &Value) -> Vec<String> {
+    let empty = serde_json::Map::new();
+    let (then, now) = (then.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
+    let mut names: Vec<&String> = then.keys().chain(now.keys()).collect();
+    names.sort();
+    names.dedup();
+    let text = |value: Option<&Value>| value.map_or("absent".to_owned(), Value::to_string);
+    let differs = |name: &&String| then.get(*name) != now.get(*name);
+    names
+        .into_iter()
+        .filter(differs)
+        .map(|name| format!("{name}: {} -> {}", text(then.get(name)), text(now.get(name))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_outside_their_range_are_named() {
+        let refused = |change: fn(&mut Recipe)| {
+            let mut recipe = Recipe::default();
+            change(&mut recipe);
+            recipe.check().unwrap_err().to_string()
+        };
+        assert!(Recipe::default().check().is_ok());
+        assert!(refused(|recipe| recipe.epochs = 0).contains("--epochs"));
+        assert!(refused(|recipe| recipe.lr = f32::NAN).contains("--lr"));
+        assert!(refused(|recipe| recipe.dropout = 1.0).contains("--dropout"));
+        assert!(refused(|recipe| recipe.warmup_epochs = Some(31.0)).contains("--warmup"));
+    }
+
+    #[test]
+    fn differences_name_the_field_and_both_values() {
+        let config = |lr: f32| Config {
+            recipe: Recipe { lr, ..Recipe::default() },
+            input_size: [112, 112],
+            backbone_sha256: "00".into(),
+            labels: vec!["a".into()],
+            pictures_sha256: "11".into(),
+        };
+        let (then, now) = (config(2e-3).to_value().unwrap(), config(1e-3).to_value().unwrap());
+        assert_eq!(differences(&then, &now), ["lr: 0.002 -> 0.001"]);
+        assert_eq!(differences(&then, &then), [""; 0]);
+    }
+}

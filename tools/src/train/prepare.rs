@@ -1,0 +1,160 @@
+//! From options to all that stands before the first step: backbone with adapters, pictures, split, configuration.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use edge_vit::Preprocessing;
+use edge_vit_models::{adapter, vit};
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use super::device::Device;
+use super::inputs::{Cut, Inputs, cut};
+use super::options::Config;
+use super::{Options, TrainError};
+use crate::data::{DataError, Dataset, Folder, Picture, split};
+
+/// Between these sides, in pixels, the size of the pictures is chosen automatically.
+const AUTOMATIC_SIZE: [usize; 2] = [112, 224];
+
+/// What a run works on.
+pub(super) struct Prepared {
+    pub(super) config: Config,
+    pub(super) backbone: String,
+    pub(super) preprocessing: Preprocessing,
+    pub(super) trainable: BTreeSet<String>,
+    pub(super) trained_parameters: usize,
+    pub(super) cut: Cut,
+    pub(super) inputs: Inputs,
+    /// Positions in `inputs`.
+    pub(super) train: Vec<usize>,
+    /// Positions in `inputs`.
+    pub(super) val: Vec<usize>,
+    /// Pictures left out, with the reason.
+    pub(super) skipped: Vec<(PathBuf, String)>,
+}
+
+/// Reads the backbone and the pictures, puts adapters and a head in, and runs the frozen layers.
+pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, TrainError> {
+    let recipe = &options.recipe;
+    let mut data = Dataset::read(&options.data)?;
+    let native = vit::load(&options.backbone, None)?;
+    let patch_size = native.config.patch_size;
+    let side = match recipe.image_size {
+        None => automatic_size(&data.train.pictures, patch_size),
+        Some(got) if got == 0 || got % patch_size != 0 => return Err(TrainError::ImageSize { patch_size, got }),
+        Some(side) => side,
+    };
+    let size = [side, side];
+    let backbone = match native.config.image_size == size {
+        true => native,
+        false => vit::load(&options.backbone, Some(size))?,
+    };
+    let adapted = adapter::insert(&backbone.graph, &recipe.adapters, recipe.seed)?;
+    let graph = vit::with_head(&adapted, data.train.labels.len())?;
+    let trainable = adapter::trainable(&graph);
+    let trained_parameters =
+        trainable.iter().filter_map(|name| graph.weights.get(name)).map(|tensor| tensor.len()).sum();
+    let cut = cut(&graph, &trainable)?;
+    let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
+
+    let preprocessing = Preprocessing::imagenet(size);
+    let mut inputs = Inputs::new(preprocessing.clone(), prefix, options.cache_limit);
+    log::info!("reading {} pictures at {side}x{side}", count(&data));
+    let mut skipped = Vec::new();
+    for folder in [Some(&mut data.train), data.val.as_mut()].into_iter().flatten() {
+        inputs.load(&mut folder.pictures, &options.stop, &mut |path, reason| {
+            log::warn!("skipped {}: {reason}", path.display());
+            skipped.push((path.to_owned(), reason));
+        })?;
+    }
+    data.train.check_classes()?;
+    if let Some(val) = data.val.as_ref().filter(|val| val.pictures.is_empty()) {
+        return Err(DataError::NoPictures { path: val.path.clone() }.into());
+    }
+    if inputs.not_kept() > 0 {
+        let (missing, all) = (inputs.not_kept(), inputs.len());
+        log::info!("{missing} of {all} pictures do not fit --cache-limit and are computed again in every epoch");
+    }
+    let (train, val) = match &data.val {
+        Some(_) => {
+            let count = data.train.pictures.len();
+            ((0..count).collect(), (count..inputs.len()).collect())
+        }
+        None => {
+            let parts = split(&data.train, recipe.val_fraction, recipe.group.as_ref(), recipe.seed)?;
+            (parts.train, parts.val)
+        }
+    };
+    let config = Config {
+        recipe: recipe.clone(),
+        input_size: size,
+        backbone_sha256: backbone.sha256,
+        labels: data.train.labels.clone(),
+        pictures_sha256: fingerprint(&data),
+    };
+    Ok(Prepared {
+        config,
+        backbone: backbone.name,
+        preprocessing,
+        trainable,
+        trained_parameters,
+        cut,
+        inputs,
+        train,
+        val,
+        skipped,
+    })
+}
+
+fn count(data: &Dataset) -> usize {
+    data.train.pictures.len() + data.val.as_ref().map_or(0, |val| val.pictures.len())
+}
+
+/// The smallest multiple of the patch that covers the median shorter side of the pictures, within
+/// [`AUTOMATIC_SIZE`]. Files that hold no picture are passed over.
+fn automatic_size(pictures: &[Picture], patch_size: usize) -> usize {
+    let shorter =
+        |picture: &Picture| image::image_dimensions(&picture.path).ok().map(|(width, height)| width.min(height));
+    let mut sides: Vec<u32> = pictures.par_iter().filter_map(shorter).collect();
+    sides.sort_unstable();
+    let median = sides.get(sides.len() / 2).map_or(0, |side| *side as usize);
+    covering(median, patch_size)
+}
+
+fn covering(side: usize, patch_size: usize) -> usize {
+    let [low, high] = AUTOMATIC_SIZE;
+    let low = low.next_multiple_of(patch_size);
+    let high = (high / patch_size * patch_size).max(low);
+    side.next_multiple_of(patch_size).clamp(low, high)
+}
+
+/// Over folder, file name and class of all pictures, so that a run is not resumed on others.
+fn fingerprint(data: &Dataset) -> String {
+    let mut hash = Sha256::new();
+    let folders: [Option<&Folder>; 2] = [Some(&data.train), data.val.as_ref()];
+    for folder in folders.into_iter().flatten() {
+        for picture in &folder.pictures {
+            hash.update(picture.label.to_le_bytes());
+            hash.update(picture.path.file_name().unwrap_or_default().as_encoded_bytes());
+            hash.update([0]);
+        }
+        hash.update([1]);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_automatic_size_covers_the_pictures_within_its_bounds() {
+        assert_eq!(covering(100, 14), 112);
+        assert_eq!(covering(113, 14), 126);
+        assert_eq!(covering(160, 16), 160);
+        assert_eq!(covering(1080, 14), 224);
+        assert_eq!(covering(32, 32), 128);
+        assert_eq!(covering(0, 500), 500);
+    }
+}

@@ -1,0 +1,300 @@
+//! The loop over epochs and steps.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use edge_vit_models::adapter;
+use edge_vit_models::file::write_atomic;
+use serde_json::{Value, json};
+
+use super::options::differences;
+use super::prepare::{Prepared, prepare};
+use super::record::Record;
+use super::run_log::RunLog;
+use super::schedule::{Schedule, drop_path_rates, epoch_order, noise_seed};
+use super::state::{Best, Progress, Saved};
+use super::{Options, TrainError};
+use crate::engine::{Engine, Hyper, Noise, Step};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The epoch whose adapters were kept; none where the run was stopped within the first.
+    pub best: Option<Best>,
+    /// Epochs trained and validated, over all resumptions.
+    pub epochs: u32,
+    /// Steps taken, over all resumptions.
+    pub steps: u64,
+    /// Whether the run was stopped before its last epoch's end.
+    pub interrupted: bool,
+    /// Pictures that could not be read.
+    pub skipped: usize,
+    /// The device in words.
+    pub device: String,
+    /// The most bytes of activations, gradients and scratch that were held at a time.
+    pub peak_bytes: u64,
+    /// The best epoch's adapters.
+    pub adapters: PathBuf,
+}
+
+/// Trains, and hands every line of the log to `records` as it is written.
+///
+/// The run's folder holds `adapters.safetensors` (the best epoch on the validation pictures), `last.safetensors` (the
+/// state to resume from), `log.jsonl`, `log.csv` and `config.json`.
+///
+/// # Errors
+/// What stopped the run; the files of the last saved state are then whole. A run that is stopped by
+/// [`Options::stop`] is no error: its state is saved.
+pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome, TrainError> {
+    options.recipe.check()?;
+    let saved = open_folder(options)?;
+    let device = options.device.decide();
+    let prepared = prepare(options, &device)?;
+    let mut engine = device.engine(&prepared.cut.tail, &prepared.trainable)?;
+    let config = prepared.config.to_value()?;
+    let (mut steps, mut progress) = (0, Progress::default());
+    if let Some(saved) = saved {
+        let differences = differences(&saved.config, &config);
+        if !differences.is_empty() {
+            return Err(TrainError::Differs { path: options.out.clone(), differences });
+        }
+        if saved.device != engine.device() {
+            log::warn!("the run began on {}; on {} it goes on, but not to the bit", saved.device, engine.device());
+        }
+        engine.restore(&saved.engine)?;
+        (steps, progress) = (saved.engine.steps, saved.progress);
+    }
+    write_config(options, &prepared, &config, &engine.device())?;
+    let log = RunLog::open(&options.out, steps, progress.epochs)?;
+    let mut run = Run { options, prepared, engine, config, steps, progress, log, records };
+    run.begin()?;
+    let finished = run.epochs()?;
+    let peak_bytes = run.engine.peak_bytes();
+    log::info!("most held at a time for a step: {:.1} MB beside the weights", peak_bytes as f64 / 1e6);
+    Ok(Outcome {
+        best: run.progress.best,
+        epochs: run.progress.epochs,
+        steps: run.steps,
+        interrupted: !finished,
+        skipped: run.prepared.skipped.len(),
+        device: run.engine.device(),
+        peak_bytes,
+        adapters: run.file("adapters.safetensors"),
+    })
+}
+
+/// Makes the run's folder, and reads the state that is to be resumed.
+fn open_folder(options: &Options) -> Result<Option<Saved>, TrainError> {
+    let out = &options.out;
+    let last = out.join("last.safetensors");
+    match (options.resume, last.exists()) {
+        (true, true) => return Saved::read(&last).map(Some),
+        (true, false) => return Err(TrainError::NothingToResume { path: out.clone() }),
+        (false, true) => return Err(TrainError::RunThere { path: out.clone() }),
+        (false, false) => {}
+    }
+    fs::create_dir_all(out).map_err(|source| TrainError::Write { path: out.clone(), source })?;
+    Ok(None)
+}
+
+fn write_config(options: &Options, prepared: &Prepared, config: &Value, device: &str) -> Result<(), TrainError> {
+    let file = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "backbone": options.backbone,
+        "backbone_name": prepared.backbone,
+        "data": options.data,
+        "device": device,
+        "cache_limit": options.cache_limit,
+        "config": config,
+    });
+    let path = options.out.join("config.json");
+    let text = serde_json::to_string_pretty(&file).map_err(TrainError::Json)?;
+    write_atomic(&path, text.as_bytes()).map_err(|source| TrainError::Write { path, source })
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    prepared: Prepared,
+    engine: Box<dyn Engine>,
+    config: Value,
+    steps: u64,
+    progress: Progress,
+    log: RunLog,
+    records: &'a mut dyn FnMut(Record),
+}
+
+impl Run<'_> {
+    fn file(&self, name: &str) -> PathBuf {
+        self.options.out.join(name)
+    }
+
+    fn emit(&mut self, record: Record) -> Result<(), TrainError> {
+        self.log.write(&record)?;
+        (self.records)(record);
+        Ok(())
+    }
+
+    fn stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed)
+    }
+
+    fn begin(&mut self) -> Result<(), TrainError> {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.emit(Record::Run {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: self.engine.device(),
+            train: self.prepared.train.len(),
+            val: self.prepared.val.len(),
+            classes: self.prepared.config.labels.len(),
+            trained_parameters: self.prepared.trained_parameters,
+            unix_time: since_1970.map_or(0, |since| since.as_secs()),
+        })?;
+        for (path, reason) in self.prepared.skipped.clone() {
+            self.emit(Record::Skipped { path: path.display().to_string(), reason })?;
+        }
+        Ok(())
+    }
+
+    /// Runs the epochs that are left; false where it was stopped before their end.
+    fn epochs(&mut self) -> Result<bool, TrainError> {
+        let recipe = &self.options.recipe;
+        let per_epoch = self.prepared.train.len().div_ceil(recipe.batch_size) as u64;
+        let total = per_epoch * u64::from(recipe.epochs);
+        let warmup = (recipe.warmup() * per_epoch as f64).round() as u64;
+        let schedule = Schedule { peak: recipe.lr, warmup, total };
+        let drop_path = self.drop_path();
+        while self.progress.epochs < recipe.epochs {
+            let (epoch, before) = (self.progress.epochs, self.progress.seconds);
+            let began = Instant::now();
+            let seconds = || before + began.elapsed().as_secs_f64();
+            let order = epoch_order(recipe.seed, epoch, self.prepared.train.len());
+            let done = self.steps - u64::from(epoch) * per_epoch;
+            for batch in order.chunks(recipe.batch_size).skip(done as usize) {
+                if self.stopped() {
+                    self.progress.seconds = seconds();
+                    self.save()?;
+                    return Ok(false);
+                }
+                let ids: Vec<usize> = batch.iter().map(|&position| self.prepared.train[position]).collect();
+                self.step(&ids, epoch, schedule.lr(self.steps), &drop_path)?;
+            }
+            let Some((val_top1, val_loss)) = self.validate()? else {
+                self.progress.seconds = seconds();
+                self.save()?;
+                return Ok(false);
+            };
+            let train_loss = (self.progress.loss_sum / per_epoch as f64) as f32;
+            let this = Best { epoch: epoch + 1, val_top1, val_loss };
+            let best = self.progress.best.is_none_or(|best| this.beats(&best));
+            let seconds = seconds();
+            if best {
+                self.keep(&this)?;
+            }
+            let best_so_far = if best { Some(this) } else { self.progress.best };
+            self.progress = Progress { epochs: epoch + 1, loss_sum: 0.0, seconds: 0.0, best: best_so_far };
+            self.emit(Record::Epoch { epoch: epoch + 1, train_loss, val_loss, val_top1, best, seconds })?;
+            self.save()?;
+        }
+        Ok(true)
+    }
+
+    /// The rates of the residual sums that the tail holds.
+    fn drop_path(&self) -> Vec<f32> {
+        let before = self.prepared.cut.residuals;
+        let behind = self.prepared.cut.tail.nodes.iter().filter(|node| node.op == edge_vit_models::Op::Add).count();
+        drop_path_rates(self.options.recipe.drop_path, before + behind).into_iter().skip(before).collect()
+    }
+
+    fn step(&mut self, ids: &[usize], epoch: u32, lr: f32, drop_path: &[f32]) -> Result<(), TrainError> {
+        let recipe = &self.options.recipe;
+        let input = self.prepared.inputs.batch(ids)?;
+        let labels = self.prepared.inputs.labels(ids);
+        let noise =
+            Noise { seed: noise_seed(recipe.seed, self.steps), dropout: recipe.dropout, drop_path: drop_path.to_vec() };
+        let hyper = Hyper {
+            lr,
+            weight_decay: recipe.weight_decay,
+            label_smoothing: recipe.label_smoothing,
+            ..Hyper::default()
+        };
+        let loss = self.engine.train_step(&Step { input: &input, labels: &labels, hyper, noise: &noise })?;
+        self.steps += 1;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { loss, step: self.steps, lr: recipe.lr });
+        }
+        self.progress.loss_sum += f64::from(loss);
+        self.emit(Record::Step { epoch: epoch + 1, step: self.steps, loss, lr })
+    }
+
+    /// Top-1 and mean cross-entropy on the validation pictures; `None` where it was stopped.
+    fn validate(&mut self) -> Result<Option<(f32, f32)>, TrainError> {
+        let classes = self.prepared.config.labels.len();
+        let (mut right, mut loss) = (0usize, 0.0);
+        for ids in self.prepared.val.chunks(self.options.recipe.batch_size) {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let input = self.prepared.inputs.batch(ids)?;
+            let logits = self.engine.forward(&input, ids.len())?;
+            for (logits, label) in logits.chunks(classes).zip(self.prepared.inputs.labels(ids)) {
+                let (hit, cross_entropy) = judge(logits, label as usize);
+                right += usize::from(hit);
+                loss += cross_entropy;
+            }
+        }
+        let count = self.prepared.val.len() as f64;
+        Ok(Some(((right as f64 / count) as f32, (loss / count) as f32)))
+    }
+
+    /// Writes the adapters as they are now.
+    fn keep(&mut self, best: &Best) -> Result<(), TrainError> {
+        let Prepared { config, preprocessing, backbone, train, val, .. } = &self.prepared;
+        let training = json!({
+            "tool": concat!("edge-vit-tools ", env!("CARGO_PKG_VERSION")),
+            "device": self.engine.device(),
+            "data": fs::canonicalize(&self.options.data).unwrap_or_else(|_| self.options.data.clone()),
+            "train_pictures": train.len(),
+            "val_pictures": val.len(),
+            "epoch": best.epoch,
+            "val_top1": best.val_top1,
+            "val_loss": best.val_loss,
+            "recipe": config.recipe,
+        });
+        let meta = adapter::Meta {
+            format_version: adapter::FORMAT_VERSION,
+            method: adapter::METHOD.to_owned(),
+            spec: config.recipe.adapters.clone(),
+            backbone_name: backbone.clone(),
+            backbone_sha256: config.backbone_sha256.clone(),
+            image_size: config.input_size,
+            labels: config.labels.clone(),
+            preprocessing: serde_json::to_value(preprocessing).map_err(TrainError::Json)?,
+            training,
+        };
+        let state = self.engine.state()?;
+        let tensors = state.trained.into_iter().map(|(name, trained)| (name, trained.value)).collect();
+        let path = self.file("adapters.safetensors");
+        Ok(adapter::File { meta, tensors }.write(&path)?)
+    }
+
+    /// Writes the state to resume from.
+    fn save(&mut self) -> Result<(), TrainError> {
+        let saved = Saved {
+            engine: self.engine.state()?,
+            progress: self.progress.clone(),
+            device: self.engine.device(),
+            config: self.config.clone(),
+        };
+        saved.write(&self.file("last.safetensors"))
+    }
+}
+
+/// Whether the highest logit is that of `label`, and the cross-entropy.
+fn judge(logits: &[f32], label: usize) -> (bool, f64) {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
+    let best = logits.iter().position(|&logit| logit == highest);
+    (best == Some(label), sum.ln() - f64::from(logits[label] - highest))
+}

@@ -1,0 +1,129 @@
+//! The run's log: `log.jsonl`, one [`Record`] a line, and `log.csv`, one epoch a line.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use edge_vit_models::file::write_atomic;
+
+use super::TrainError;
+use super::record::Record;
+
+const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds\n";
+
+/// The two files, open for appending. Every record is on its way to the disk before the next step begins.
+#[derive(Debug)]
+pub(super) struct RunLog {
+    jsonl: Sink<File>,
+    csv: Sink<File>,
+}
+
+impl RunLog {
+    /// Opens the log in `folder` after the records of the first `steps` steps and `epochs` epochs; later ones, of a run
+    /// that was killed after its last saved state, are taken out.
+    pub(super) fn open(folder: &Path, steps: u64, epochs: u32) -> Result<Self, TrainError> {
+        let (jsonl, csv) = (folder.join("log.jsonl"), folder.join("log.csv"));
+        let mut lines = String::new();
+        let mut table = CSV_HEADER.to_owned();
+        if steps > 0 {
+            let old = fs::read_to_string(&jsonl).map_err(|source| TrainError::Read { path: jsonl.clone(), source })?;
+            // A killed run may have left half a line at the end.
+            for (line, record) in old.lines().filter_map(|line| Some((line, serde_json::from_str(line).ok()?))) {
+                if belongs(&record, steps, epochs) {
+                    lines.extend([line, "\n"]);
+                    table.extend(csv_line(&record));
+                }
+            }
+        }
+        for (path, text) in [(&jsonl, &lines), (&csv, &table)] {
+            write_atomic(path, text.as_bytes()).map_err(|source| TrainError::Write { path: path.clone(), source })?;
+        }
+        Ok(Self { jsonl: Sink::append(jsonl)?, csv: Sink::append(csv)? })
+    }
+
+    /// Appends a record.
+    pub(super) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
+        let line = serde_json::to_string(record).map_err(TrainError::Json)?;
+        self.jsonl.write(&format!("{line}\n"))?;
+        csv_line(record).map_or(Ok(()), |line| self.csv.write(&line))
+    }
+}
+
+/// Whether a record is of the part of the run that the state covers.
+fn belongs(record: &Record, steps: u64, epochs: u32) -> bool {
+    match record {
+        Record::Step { step, .. } => *step <= steps,
+        Record::Epoch { epoch, .. } => *epoch <= epochs,
+        Record::Run { .. } => true,
+        // A resumed run reads the pictures again and names those that it skips.
+        Record::Skipped { .. } => false,
+    }
+}
+
+fn csv_line(record: &Record) -> Option<String> {
+    let Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds } = record else { return None };
+    Some(format!("{epoch},{train_loss},{val_loss},{val_top1},{best},{seconds:.2}\n"))
+}
+
+/// A file that is written to, and its name for the error.
+#[derive(Debug)]
+struct Sink<W> {
+    path: PathBuf,
+    to: W,
+}
+
+impl Sink<File> {
+    fn append(path: PathBuf) -> Result<Self, TrainError> {
+        match OpenOptions::new().append(true).open(&path) {
+            Ok(to) => Ok(Self { path, to }),
+            Err(source) => Err(TrainError::Write { path, source }),
+        }
+    }
+}
+
+impl<W: Write> Sink<W> {
+    fn write(&mut self, text: &str) -> Result<(), TrainError> {
+        let written: io::Result<()> = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
+        written.map_err(|source| TrainError::Write { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(step: u64) -> Record {
+        Record::Step { epoch: 1, step, loss: 0.5, lr: 1e-3 }
+    }
+
+    fn epoch(epoch: u32) -> Record {
+        Record::Epoch { epoch, train_loss: 0.5, val_loss: 0.25, val_top1: 0.75, best: true, seconds: 1.5 }
+    }
+
+    #[test]
+    fn what_a_killed_run_wrote_after_its_state_is_taken_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = RunLog::open(folder.path(), 0, 0).unwrap();
+        for record in [step(1), step(2), epoch(1), step(3), epoch(2)] {
+            log.write(&record).unwrap();
+        }
+        log.jsonl.write("{\"kind\":\"st").unwrap();
+        RunLog::open(folder.path(), 2, 1).unwrap().write(&step(3)).unwrap();
+        let text = fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
+        let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(records, [step(1), step(2), epoch(1), step(3)]);
+        let csv = fs::read_to_string(folder.path().join("log.csv")).unwrap();
+        assert_eq!(csv, format!("{CSV_HEADER}1,0.5,0.25,0.75,true,1.50\n"));
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_file() {
+        let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else {
+            println!("skipped: this system has no /dev/full");
+            return;
+        };
+        let mut sink = Sink { path: "run/log.jsonl".into(), to: full };
+        let error = sink.write("a line\n").unwrap_err();
+        assert!(error.to_string().contains("run/log.jsonl"), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! What a killed run needs to go on: `last.safetensors`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use edge_vit_models::checkpoint;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::TrainError;
+use crate::engine::{State, Trained};
+
+const FORMAT_VERSION: u32 = 1;
+const KEY: &str = "edge_vit.training_state";
+
+/// The epoch whose adapters were kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Share of validation pictures whose best class is right, 0 to 1.
+    pub val_top1: f32,
+    /// Mean cross-entropy on the validation pictures.
+    pub val_loss: f32,
+}
+
+impl Best {
+    /// Whether this epoch is better than `other`: more pictures right, or as many at a lower loss.
+    pub(super) fn beats(&self, other: &Self) -> bool {
+        self.val_top1 > other.val_top1 || (self.val_top1 == other.val_top1 && self.val_loss < other.val_loss)
+    }
+}
+
+/// How far a run has come. Its place within the epoch follows from the engine's count of steps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Progress {
+    /// Epochs trained and validated.
+    pub(super) epochs: u32,
+    /// Sum of the losses of the steps taken in the epoch at hand.
+    pub(super) loss_sum: f64,
+    /// Seconds spent on the epoch at hand.
+    pub(super) seconds: f64,
+    /// The best epoch so far.
+    pub(super) best: Option<Best>,
+}
+
+/// The file's metadata. Numbers that must not change by a bit are kept as such.
+#[derive(Debug, Serialize, Deserialize)]
+struct Meta {
+    format_version: u32,
+    steps: u64,
+    epochs: u32,
+    loss_sum_bits: u64,
+    seconds: f64,
+    best_epoch: Option<u32>,
+    best_top1_bits: u32,
+    best_loss_bits: u32,
+    device: String,
+    config: Value,
+}
+
+/// A run as it lies in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Saved {
+    pub(super) engine: State,
+    pub(super) progress: Progress,
+    /// The device in words.
+    pub(super) device: String,
+    /// [`super::options::Config`] as JSON.
+    pub(super) config: Value,
+}
+
+impl Saved {
+    /// Writes the file, or leaves the old one.
+    pub(super) fn write(&self, path: &Path) -> Result<(), TrainError> {
+        let best = self.progress.best;
+        let meta = Meta {
+            format_version: FORMAT_VERSION,
+            steps: self.engine.steps,
+            epochs: self.progress.epochs,
+            loss_sum_bits: self.progress.loss_sum.to_bits(),
+            seconds: self.progress.seconds,
+            best_epoch: best.map(|best| best.epoch),
+            best_top1_bits: best.map_or(0, |best| best.val_top1.to_bits()),
+            best_loss_bits: best.map_or(0, |best| best.val_loss.to_bits()),
+            device: self.device.clone(),
+            config: self.config.clone(),
+        };
+        let mut tensors = BTreeMap::new();
+        for (name, trained) in &self.engine.trained {
+            for (part, tensor) in [("value", &trained.value), ("m", &trained.m), ("v", &trained.v)] {
+                tensors.insert(format!("{part}/{name}"), tensor.clone());
+            }
+        }
+        let text = serde_json::to_string(&meta).map_err(TrainError::Json)?;
+        Ok(checkpoint::write_safetensors(path, &tensors, &BTreeMap::from([(KEY.to_owned(), text)]))?)
+    }
+
+    /// Reads the file.
+    pub(super) fn read(path: &Path) -> Result<Self, TrainError> {
+        let invalid = |reason: String| TrainError::State { path: path.to_owned(), reason };
+        let file = checkpoint::read(path)?;
+        let text = file.metadata.get(KEY).ok_or_else(|| invalid(format!("it has no `{KEY}`")))?;
+        let meta: Meta = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        if meta.format_version != FORMAT_VERSION {
+            return Err(invalid(format!(
+                "format version {}, this program reads {FORMAT_VERSION}",
+                meta.format_version
+            )));
+        }
+        let part = |part: &str, name: &str| {
+            let key = format!("{part}/{name}");
+            file.tensors.get(&key).cloned().ok_or_else(|| invalid(format!("tensor `{key}` is missing")))
+        };
+        let mut trained = BTreeMap::new();
+        for name in file.tensors.keys().filter_map(|key| key.strip_prefix("value/")) {
+            let weight = Trained { value: part("value", name)?, m: part("m", name)?, v: part("v", name)? };
+            trained.insert(name.to_owned(), weight);
+        }
+        let best = meta.best_epoch.map(|epoch| Best {
+            epoch,
+            val_top1: f32::from_bits(meta.best_top1_bits),
+            val_loss: f32::from_bits(meta.best_loss_bits),
+        });
+        Ok(Self {
+            engine: State { steps: meta.steps, trained },
+            progress: Progress {
+                epochs: meta.epochs,
+                loss_sum: f64::from_bits(meta.loss_sum_bits),
+                seconds: meta.seconds,
+                best,
+            },
+            device: meta.device,
+            config: meta.config,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_vit_models::Tensor;
+
+    use super::*;
+
+    fn saved() -> Saved {
+        let tensor = |value| Tensor::new([2], vec![value, f32::MIN_POSITIVE]).unwrap();
+        let weight = Trained { value: tensor(0.1), m: tensor(0.2), v: tensor(0.3) };
+        Saved {
+            engine: State { steps: 70_000_000_007, trained: BTreeMap::from([("head.weight".to_owned(), weight)]) },
+            progress: Progress {
+                epochs: 3,
+                loss_sum: 0.1 + 0.2,
+                seconds: 1.5,
+                best: Some(Best { epoch: 2, val_top1: 1.0 / 3.0, val_loss: 0.1 }),
+            },
+            device: "a device".into(),
+            config: serde_json::json!({"lr": 0.002}),
+        }
+    }
+
+    #[test]
+    fn a_state_is_read_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        saved().write(&path).unwrap();
+        assert_eq!(Saved::read(&path).unwrap(), saved());
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        saved().write(&path).unwrap();
+        // What stands where a folder is needed stops the write as a full disk does.
+        assert!(saved().write(&path.join("last.safetensors")).is_err());
+        assert_eq!(Saved::read(&path).unwrap(), saved());
+    }
+
+    #[test]
+    fn another_file_is_not_taken_for_a_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let tensors = BTreeMap::from([("x".to_owned(), Tensor::full([1], 0.0).unwrap())]);
+        checkpoint::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
+        assert!(matches!(Saved::read(&path), Err(TrainError::State { .. })));
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_loss() {
+        let best = |val_top1, val_loss| Best { epoch: 1, val_top1, val_loss };
+        assert!(best(0.9, 1.0).beats(&best(0.8, 0.1)));
+        assert!(best(0.9, 0.4).beats(&best(0.9, 0.5)));
+        assert!(!best(0.9, 0.5).beats(&best(0.9, 0.5)));
+    }
+}
