@@ -1,9 +1,9 @@
 //! Resampling as Pillow does it, to the bit.
 //!
 //! The method is that of `src/libImaging/Resample.c` in Pillow for 8-bit channels: separable convolution whose
-//! support grows with the reduction (antialias), coefficients in 22-bit fixed point, the rows first and the columns
-//! after, each pass rounded to 8 bits. Training and device share it, so that what a device sees is what the model
-//! was trained on; publishers' checkpoints were evaluated through the same resampling.
+//! support grows with the reduction (antialias), coefficients in 22-bit fixed point, each of the two passes rounded to
+//! 8 bits. The order of the passes, which that rounding makes visible, is the one of Pillow 13. Training and device
+//! share this code, so that what a device sees is what the model was trained on.
 
 use std::ops::Range;
 
@@ -86,6 +86,13 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
+/// Whether the columns are resampled before the rows: where the height loses more than twice the pixels that the width
+/// loses (`ImagingResampleInner`). Sizes are (height, width).
+fn columns_first(from: [u32; 2], to: [u32; 2]) -> bool {
+    let [height, width] = [0, 1].map(|axis| i64::from(from[axis]) - i64::from(to[axis]));
+    height > 0 && height > 2 * width
+}
+
 /// Resamples rows of `width` RGB pixels, each to one pixel a tap.
 fn rows(pixels: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
     let stride = width * CHANNELS;
@@ -143,8 +150,14 @@ pub fn resize_window(picture: &RgbImage, full: [u32; 2], origin: [u32; 2], size:
     if across.len() < size[1] as usize {
         return resized;
     }
-    let rows = rows(picture.as_raw(), width as usize, &across);
-    columns(&rows, size[1] as usize * CHANNELS, &down, &mut resized);
+    if columns_first([height, width], full) {
+        let in_stride = width as usize * CHANNELS;
+        let mut fewer = vec![0; down.len() * in_stride];
+        columns(picture.as_raw(), in_stride, &down, &mut fewer);
+        resized.iter_mut().zip(rows(&fewer, width as usize, &across)).for_each(|(to, value)| *to = value);
+    } else {
+        columns(&rows(picture.as_raw(), width as usize, &across), size[1] as usize * CHANNELS, &down, &mut resized);
+    }
     resized
 }
 
@@ -190,6 +203,10 @@ mod tests {
         let whole = resize(&picture, 31, 9, Filter::Bicubic);
         let window = resize_window(&picture, [31, 9], [20, 2], [10, 5], Filter::Bicubic);
         assert_eq!(window, crop_imm(&whole, 2, 20, 5, 10).to_image());
+        let whole = resize(&picture, 9, 22, Filter::Bicubic);
+        assert!(columns_first([17, 23], [9, 22]) && !columns_first([17, 23], [31, 9]));
+        let window = resize_window(&picture, [9, 22], [3, 2], [4, 5], Filter::Bicubic);
+        assert_eq!(window, crop_imm(&whole, 2, 3, 5, 4).to_image());
     }
 
     #[test]
