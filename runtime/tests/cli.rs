@@ -1,5 +1,7 @@
 //! The binary: what it writes where, and its exit codes.
 
+#![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,7 @@
 //! Resampling against Pillow's own results (`fixtures/generate.py`): equal, not near.
 
+#![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
+
 use std::path::Path;
 
 use edge_vit::resize::{Filter, resize};
