@@ -164,3 +164,143 @@ fn keep_backbone(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> 
     }
     tensors.into_iter().filter_map(|(name, tensor)| Some((name.strip_prefix(PREFIX)?.to_owned(), tensor))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Checkpoint, to_timm};
+    use super::*;
+    use crate::onnx::proto::StringStringEntryProto;
+
+    fn initializer(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            raw_data: Some(raw),
+            ..TensorProto::default()
+        }
+    }
+
+    fn node(op_type: &str, name: &str, input: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: op_type.into(),
+            name: name.into(),
+            input: input.iter().map(|&value| value.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn model(graph: GraphProto) -> Vec<u8> {
+        let metadata_props = vec![StringStringEntryProto { key: "num_heads".into(), value: "1".into() }];
+        ModelProto { ir_version: 7, graph: Some(graph), metadata_props, ..ModelProto::default() }.encode_to_vec()
+    }
+
+    /// What PyTorch's exporter makes of the embeddings, one product and a decoder.
+    fn exported() -> GraphProto {
+        let half = TensorProto {
+            name: "backbone.layernorm.bias".into(),
+            dims: vec![2],
+            data_type: DataType::Float16 as i32,
+            int32_data: vec![0x3c00, 0xc000],
+            ..TensorProto::default()
+        };
+        let index = TensorProto { data_type: DataType::Int64 as i32, ..initializer("axes", &[1], &[]) };
+        GraphProto {
+            initializer: vec![
+                initializer("backbone.layernorm.weight", &[2], &[1.0, 2.0]),
+                half,
+                index,
+                initializer("onnx::Concat_7", &[1, 1, 2], &[0.1, 0.2]),
+                initializer("onnx::Reshape_8", &[1, 4, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]),
+                initializer("onnx::MatMul_9", &[2, 3], &[1., 2., 3., 4., 5., 6.]),
+                initializer("onnx::Div_10", &[], &[0.5]),
+                initializer("decoder.weight", &[1], &[0.0]),
+            ],
+            node: vec![
+                node("Reshape", "/backbone/embeddings/Reshape_1", &["onnx::Reshape_8", "shape"], "grid"),
+                node("Transpose", "/backbone/embeddings/Transpose", &["grid"], "nchw"),
+                node("Shape", "/backbone/embeddings/Shape", &["nchw"], "nchw_shape"),
+                node("Resize", "/backbone/embeddings/Resize", &["nchw", "", "", "sizes"], "resized"),
+                node("Transpose", "/backbone/embeddings/Transpose_1", &["resized"], "nhwc"),
+                node("Reshape", "/backbone/embeddings/Reshape_2", &["nhwc", "shape_2"], "tokens"),
+                node("Concat", "/backbone/embeddings/Concat_6", &["onnx::Concat_7", "tokens"], "positions"),
+                node("MatMul", "/backbone/encoder/layer.0/mlp/fc1/MatMul", &["x", "onnx::MatMul_9"], "y"),
+            ],
+            ..GraphProto::default()
+        }
+    }
+
+    #[test]
+    fn tensors_get_back_the_names_of_their_modules() {
+        let checkpoint = Checkpoint::from_bytes(&model(exported())).unwrap();
+        let tensors = &checkpoint.tensors;
+        let expected =
+            ["embeddings.position_embeddings", "encoder.layer.0.mlp.fc1.weight", "layernorm.bias", "layernorm.weight"];
+        assert_eq!(tensors.keys().collect::<Vec<_>>(), expected);
+        let fc1 = &tensors["encoder.layer.0.mlp.fc1.weight"];
+        assert_eq!((fc1.shape(), fc1.values()), (&[3, 2][..], &[1., 4., 2., 5., 3., 6.][..]));
+        let positions = &tensors["embeddings.position_embeddings"];
+        assert_eq!((positions.shape(), &positions.values()[..3]), (&[1, 5, 2][..], &[0.1, 0.2, 1.0][..]));
+        assert_eq!(tensors["layernorm.bias"].values(), [1.0, -2.0]);
+        assert_eq!(checkpoint.metadata["num_heads"], "1");
+    }
+
+    #[test]
+    fn values_in_another_file_are_refused() {
+        let mut graph = exported();
+        graph.initializer[0].data_location = DataLocation::External as i32;
+        let error = Checkpoint::from_bytes(&model(graph)).unwrap_err();
+        assert!(matches!(&error, CheckpointError::External { name } if name == "backbone.layernorm.weight"), "{error}");
+    }
+
+    #[test]
+    fn a_shape_that_the_values_do_not_fill_is_refused() {
+        for dims in [vec![3], vec![-2], vec![i64::MAX, 4]] {
+            let mut graph = exported();
+            graph.initializer[0].dims.clone_from(&dims);
+            let error = Checkpoint::from_bytes(&model(graph)).unwrap_err();
+            assert!(matches!(&error, CheckpointError::Values { .. }), "{dims:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_turns_in_a_circle_ends() {
+        let mut graph = exported();
+        graph.node[1].output = vec!["grid".into()];
+        graph.node[1].input = vec!["grid".into()];
+        let checkpoint = Checkpoint::from_bytes(&model(graph)).unwrap();
+        assert!(!checkpoint.tensors.contains_key("embeddings.position_embeddings"));
+    }
+
+    #[test]
+    fn foreign_files_are_said_to_be_so() {
+        for (bytes, says) in [(&b"PK\x03\x04"[..], "PyTorch"), (b"", "empty"), (b"<html>not found", "something else")] {
+            let error = Checkpoint::from_bytes(bytes).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_truncated_file_never_panics(cut in any::<usize>()) {
+            let bytes = model(exported());
+            let _ = Checkpoint::from_bytes(&bytes[..cut % bytes.len()]);
+        }
+
+        #[test]
+        fn changed_bytes_never_panic(changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..8)) {
+            let mut bytes = model(exported());
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            if let Ok(checkpoint) = Checkpoint::from_bytes(&bytes) {
+                let _ = to_timm(&checkpoint.tensors);
+            }
+        }
+    }
+}
