@@ -84,7 +84,8 @@ pub enum VitError {
     },
     /// A picture cannot be cut into whole patches.
     #[error(
-        "a picture of {height}x{width} cannot be cut into patches of {patch_size}; both sides must be positive multiples of {patch_size}"
+        "a picture of {height}x{width} cannot be cut into patches of {patch_size}; \
+         both sides must be positive multiples of {patch_size}"
     )]
     ImageSize {
         /// Height asked for.
