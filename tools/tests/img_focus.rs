@@ -43,6 +43,7 @@ fn the_last_layer_norm_equals_the_files_own() {
     let got = CpuEngine::<f64>::new(&graph, &BTreeSet::new()).unwrap().forward(&pixels, 1).unwrap();
 
     assert_eq!(got.len(), expected.len());
+    assert!(got.iter().all(|value| value.is_finite()), "the features are not finite");
     let largest = expected.iter().fold(0.0f64, |largest, &value| largest.max(f64::from(value).abs()));
     let differences = got.iter().zip(&expected).map(|(&got, &expected)| (f64::from(got) - f64::from(expected)).abs());
     let difference = differences.fold(0.0, f64::max);

@@ -1,6 +1,8 @@
 //! Vision transformers against the public implementations: models/tests/fixtures/generate.py says which, and how the
 //! reference was made.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,7 @@ fn fixture(name: &str) -> PathBuf {
 /// The largest difference over the largest value expected.
 fn relative_difference(got: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(got.len(), expected.len());
+    assert!(got.iter().all(|value| value.is_finite()), "the features are not finite");
     let largest = expected.iter().fold(0.0f64, |largest, &value| largest.max(f64::from(value).abs()));
     let differences = got.iter().zip(expected).map(|(&got, &expected)| (f64::from(got) - f64::from(expected)).abs());
     differences.fold(0.0, f64::max) / largest

@@ -90,7 +90,7 @@ pub struct NodeProto {
     pub doc_string: String,
 }
 
-/// A fixed argument of an operator; the field that [`AttributeProto::r#type`] names holds the value.
+/// A fixed argument of an operator; the field that `type` names holds the value.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     /// Name of the argument.

@@ -105,7 +105,7 @@ impl Config {
     pub fn grid(&self) -> Result<[usize; 2], VitError> {
         let [height, width] = self.image_size;
         let patch_size = self.patch_size;
-        let fits = |side: usize| patch_size > 0 && side > 0 && side % patch_size == 0;
+        let fits = |side: usize| patch_size > 0 && side > 0 && side.is_multiple_of(patch_size);
         if fits(height) && fits(width) {
             Ok([height / patch_size, width / patch_size])
         } else {
