@@ -1,7 +1,7 @@
 //! Vision transformers against the public implementations: models/tests/fixtures/generate.py says which, and how the
 //! reference was made.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
