@@ -160,8 +160,7 @@ impl Merge<'_> {
         let expected = forward(&unfolded, &input, pictures.len())?;
         let logits = forward(&folded, &input, pictures.len())?;
         let difference = largest_difference(&logits, &expected);
-        // Written so that a NaN is refused too.
-        if !(difference.relative <= LIMIT) {
+        if difference.relative.is_nan() || difference.relative > LIMIT {
             return Err(MergeError::Departs { relative: difference.relative });
         }
 

@@ -1,5 +1,6 @@
 //! The numbers that the engine computes with.
 
+use std::f32::consts::FRAC_2_SQRT_PI;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -143,7 +144,7 @@ impl Real for f32 {
     /// `x P(x^2) / Q(x^2)`, a least-maximum fit on `|x| <= 3.92`, beyond which the function rounds to 1.
     #[inline(always)]
     fn erf(self) -> Self {
-        const P: [f32; 6] = [1.128_379_1, 0.190_406_99, 0.052_748_8, 0.003_765_641_2, 2.848_835_4e-4, 2.050_086_8e-6];
+        const P: [f32; 6] = [FRAC_2_SQRT_PI, 0.190_407, 0.052_748_8, 0.003_765_641_2, 2.848_835_4e-4, 2.050_086_8e-6];
         const Q: [f32; 6] = [1.0, 0.502_076_57, 0.114_109_34, 0.014_969_265, 0.001_162_541_9, 3.809_175_5e-5];
 
         let x = self.clamp(-3.92, 3.92);
