@@ -5,6 +5,7 @@ pub mod commands;
 pub mod cpu;
 pub mod data;
 pub mod engine;
+pub mod evaluate;
 pub mod fetch;
 pub mod gpu;
 pub mod merge;

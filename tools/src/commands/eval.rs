@@ -1,13 +1,61 @@
 //! `edge-vit-tools eval`.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use edge_vit::Classifier;
+
+use edge_vit_models::file::write_atomic;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::evaluate::{self, Samples};
+
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The merged model, as `fold` writes it
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// One folder a class, or a folder that holds such as test/ or val/ (test/ is taken first)
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Also write every figure to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json_out: Option<PathBuf>,
+    /// Print JSON in place of the table
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// What stopped it, with the remedy.
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not written yet")
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let classifier =
+        Classifier::open(&args.model).with_context(|| format!("cannot open the model {}", args.model.display()))?;
+    let samples = Samples::find(&args.data, &classifier.bundle().labels)?;
+    let bar = progress_bar(samples.pictures.len());
+    let evaluation = evaluate::evaluate(&classifier, &samples, &|done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+
+    let json = || serde_json::to_string_pretty(&evaluation);
+    if let Some(path) = &args.json_out {
+        write_atomic(path, json()?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.json {
+        println!("{}", json()?);
+    } else {
+        print!("{}", evaluate::to_text(&evaluation));
+    }
+    Ok(())
+}
+
+/// A bar over `pictures`, on stderr and only where that is a terminal.
+pub(super) fn progress_bar(pictures: usize) -> ProgressBar {
+    let bar = ProgressBar::new(pictures as u64);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
