@@ -8,6 +8,7 @@ pub mod engine;
 pub mod evaluate;
 pub mod fetch;
 pub mod gpu;
+pub mod inspect;
 pub mod merge;
 pub mod report;
 pub mod train;

@@ -1,13 +1,43 @@
 //! `edge-vit-tools report`.
 
+use std::path::PathBuf;
+
+use super::eval::progress_bar;
+use crate::report::{Report, Sources};
+
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The folder that `train --out` wrote
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// The merged model, as `fold` writes it
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The plain backbone, as `export` writes it, to time the merged model against
+    #[arg(long, value_name = "FILE")]
+    plain: PathBuf,
+    /// The pictures to measure on, as for `eval` [default: those that the run was trained with]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The page to write
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    out: PathBuf,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// What stopped it, with the remedy.
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not written yet")
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let bar = progress_bar(0);
+    let sources = Sources { run: &args.run, model: &args.model, plain: &args.plain, data: args.data.as_deref() };
+    let report = Report::gather(sources, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    report.write(&args.out)?;
+    println!("{}", args.out.display());
+    Ok(())
 }

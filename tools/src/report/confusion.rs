@@ -1,0 +1,122 @@
+//! The confusion matrix as a heat map, and the figures of each class.
+
+use super::html::{Element, head, name};
+use super::svg::{label, number, picture, shorten};
+use crate::evaluate::Evaluation;
+
+/// Longest label written beside the matrix, in characters.
+const LABEL: usize = 16;
+/// Width of a character of such a label.
+const CHARACTER: f64 = 6.6;
+/// Side of the whole matrix that cells are fitted to.
+const SIDE: f64 = 560.0;
+/// Smallest cell that a count is written in.
+const COUNT_CELL: f64 = 20.0;
+/// Smallest cell that a label is written beside.
+const LABEL_CELL: f64 = 11.0;
+/// How many confused pairs are listed.
+const PAIRS: usize = 10;
+
+/// The heat map: rows are the truth, columns what was called; the colour is the share of the row.
+pub fn heat_map(evaluation: &Evaluation) -> Element {
+    let classes = evaluation.labels.len();
+    let cell = (SIDE / classes.max(1) as f64).clamp(5.0, 40.0);
+    let side = cell * classes as f64;
+    let longest = evaluation.labels.iter().map(|label| label.chars().count().min(LABEL)).max().unwrap_or(0);
+    let labelled = cell >= LABEL_CELL;
+    let margin = 26.0 + if labelled { longest as f64 * CHARACTER + 8.0 } else { 0.0 };
+    let (width, height) = (margin + side + 8.0, margin + side + 8.0);
+
+    let mut marks = vec![
+        label(margin + side / 2.0, 14.0, "tick middle", "called"),
+        label(14.0, margin + side / 2.0, "tick middle", "truth")
+            .attr("transform", format!("rotate(-90 14 {})", number(margin + side / 2.0))),
+    ];
+    if labelled {
+        for (class, text) in evaluation.labels.iter().enumerate() {
+            let middle = margin + (class as f64 + 0.5) * cell;
+            let short = shorten(text, LABEL);
+            marks.push(label(margin - 6.0, middle + 4.0, "tick end", &short));
+            let turned = format!("rotate(-90 {} {})", number(middle + 4.0), number(margin - 6.0));
+            marks.push(label(middle + 4.0, margin - 6.0, "tick start", &short).attr("transform", turned));
+        }
+    }
+    for (truth, row) in evaluation.confusion.iter().enumerate() {
+        let total: usize = row.iter().sum();
+        for (called, &count) in row.iter().enumerate().filter(|&(_, &count)| count > 0) {
+            let share = count as f64 / total as f64;
+            let tip = format!("{} called {}: {count}", evaluation.labels[truth], evaluation.labels[called]);
+            let (x, y) = (margin + called as f64 * cell, margin + truth as f64 * cell);
+            let kind = if truth == called { "hit" } else { "miss" };
+            let strength = if truth == called { share } else { share.sqrt().max(0.18) };
+            let square = Element::new("rect").class(kind).attr("x", number(x)).attr("y", number(y));
+            let square = square.attr("width", number(cell)).attr("height", number(cell));
+            let square = square.attr("fill-opacity", format!("{:.2}", 0.06 + 0.94 * strength));
+            let mut group = Element::new("g").child(Element::new("title").text(tip)).child(square);
+            if cell >= COUNT_CELL {
+                let class = if strength > 0.55 { "count middle on" } else { "count middle" };
+                group = group.child(label(x + cell / 2.0, y + cell / 2.0 + 4.0, class, &count.to_string()));
+            }
+            marks.push(group);
+        }
+    }
+    let frame = Element::new("rect").class("frame").attr("x", number(margin)).attr("y", number(margin));
+    marks.push(frame.attr("width", number(side)).attr("height", number(side)));
+
+    let text = format!(
+        "Of {} pictures of {classes} classes {} were called right. Rows are the truth, columns what was called.",
+        evaluation.top1.of, evaluation.top1.correct
+    );
+    let chart = picture("confusion", width, height, "Confusion matrix", &text).children(marks);
+    let chart =
+        chart.attr("style", format!("min-width:{}px;max-width:{}px", number(width.min(620.0) * 0.72), number(width)));
+    Element::new("div").class("scroll").attr("tabindex", 0).child(chart)
+}
+
+/// The most frequent confusions as a table, or nothing where there is none.
+pub fn pairs_table(evaluation: &Evaluation) -> Option<Element> {
+    let pairs = evaluation.confused_pairs();
+    if pairs.is_empty() {
+        return None;
+    }
+    let row = |&(truth, called, count): &(usize, usize, usize)| {
+        let cell = |class: usize| Element::new("td").child(name(&evaluation.labels[class]));
+        let share = count as f64 / evaluation.classes[truth].count.max(1) as f64;
+        Element::new("tr")
+            .child(cell(truth))
+            .child(cell(called))
+            .child(Element::new("td").class("num").text(count))
+            .child(Element::new("td").class("num").text(format!("{:.1} %", share * 100.0)))
+    };
+    let body = Element::new("tbody").children(pairs.iter().take(PAIRS).map(row));
+    let caption = Element::new("caption").text("Most frequent confusions");
+    let table = Element::new("table").child(caption).child(head(&["Truth", "Called"], &["Pictures", "Of its class"]));
+    Some(Element::new("div").class("scroll").child(table.child(body)))
+}
+
+/// Pictures, precision and recall of each class.
+pub fn class_table(evaluation: &Evaluation) -> Element {
+    let rows = evaluation.classes.iter().map(|class| {
+        let header = Element::new("th").attr("scope", "row").child(name(&class.label));
+        let count = Element::new("td").class("num").text(class.count);
+        let right = Element::new("td").class("num").text(class.correct);
+        Element::new("tr").child(header).child(count).child(right).child(bar(class.precision)).child(bar(class.recall))
+    });
+    let table = Element::new("table")
+        .child(Element::new("caption").text("Figures by class"))
+        .child(head(&["Class"], &["Pictures", "Right", "Precision", "Recall"]))
+        .child(Element::new("tbody").children(rows));
+    Element::new("div").class("scroll").child(table)
+}
+
+fn bar(share: Option<f64>) -> Element {
+    let cell = Element::new("td").class("num");
+    match share {
+        None => cell.text("–"),
+        Some(share) => {
+            let fill = Element::new("span").class("fill").attr("style", format!("width:{:.1}%", share * 100.0));
+            let bar = Element::new("span").class("bar").attr("aria-hidden", "true").child(fill);
+            cell.child(bar).text(format!("{:.1} %", share * 100.0))
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The page: its sections in order, and the sentences between the figures.
+
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use super::html::{Element, name, pairs};
+use super::run::flatten;
+use super::{Measured, Report, confusion, curves};
+use crate::evaluate::{Part, Share, Skipped};
+
+/// The look of the page. It holds no character that would have to be escaped.
+const STYLE: &str = include_str!("style.css");
+/// Nothing may be loaded and no script may run, whatever a label holds.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+/// The whole page.
+pub(super) fn page(report: &Report) -> String {
+    let title = format!("Training report: {}", report.model_name);
+    let meta =
+        |key: &'static str, value: &str, content: &str| Element::new("meta").attr(key, value).attr("content", content);
+    let page_head = Element::new("head")
+        .child(Element::new("meta").attr("charset", "utf-8"))
+        .child(meta("http-equiv", "Content-Security-Policy", POLICY))
+        .child(meta("name", "viewport", "width=device-width, initial-scale=1"))
+        .child(meta("name", "color-scheme", "light dark"))
+        .child(Element::new("title").text(title))
+        .child(Element::new("style").text(STYLE.trim()));
+    let mut main = Element::new("main").child(header(report)).child(cards(report)).child(how_measured(report));
+    main = main.child(
+        section("How training went").child(Element::new("div").class("two").children(curves::charts(&report.run))),
+    );
+    if let Some(measured) = &report.measured {
+        let evaluation = &measured.evaluation;
+        main = main.child(section("What is taken for what").child(confusion::heat_map(evaluation))).child(
+            section("Class by class")
+                .child(confusion::class_table(evaluation))
+                .children(confusion::pairs_table(evaluation)),
+        );
+        main = main.child(mistakes(measured));
+    }
+    main = main.child(latency(report)).child(fold(report)).child(origin(report));
+    main = main.children(configuration(report)).children(left_out(report));
+    let version = env!("CARGO_PKG_VERSION");
+    main = main.child(Element::new("footer").text(format!("Written by edge-vit-tools {version}.")));
+    let html = Element::new("html").attr("lang", "en").child(page_head).child(Element::new("body").child(main));
+    format!("<!DOCTYPE html>\n{html}\n")
+}
+
+fn section(heading: &str) -> Element {
+    Element::new("section").child(Element::new("h2").text(heading))
+}
+
+fn sentence(text: impl Display) -> Element {
+    Element::new("p").text(text)
+}
+
+fn header(report: &Report) -> Element {
+    let mut facts = vec![format!("{} classes", report.bundle.labels.len())];
+    if let Some(start) = &report.run.start {
+        facts.push(format!("trained on {}", start.device));
+        facts.push(date(start.unix_time));
+    }
+    Element::new("header").child(Element::new("h1").text("Training report")).child(
+        Element::new("p").class("soft").child(name(&report.model_name)).text(format!(" · {}", facts.join(" · "))),
+    )
+}
+
+fn card(class: &str, what: &str, value: impl Display, more: impl Display) -> Element {
+    let value = Element::new("dd").class("value").text(value);
+    let more = Element::new("dd").class("more").text(more);
+    Element::new("div").class(class).child(Element::new("dt").text(what)).child(value).child(more)
+}
+
+fn cards(report: &Report) -> Element {
+    let mut cards = Vec::new();
+    match &report.measured {
+        Some(measured) => {
+            let evaluation = &measured.evaluation;
+            let Share { correct, of, share, low, high } = evaluation.top1;
+            let what = match evaluation.part {
+                Part::Test => "Test top-1",
+                Part::Val => "Validation top-1",
+                Part::Whole => "Top-1",
+            };
+            let interval = format!("{correct} of {of}; 95 % interval {} to {}", percent(low), percent(high));
+            cards.push(card("card main", what, percent(share), interval));
+            let labelled = evaluation.classes.iter().filter(|class| class.count > 0).count();
+            cards.push(card("card", "Pictures measured", grouped(of), format!("in {labelled} classes")));
+            if let Some(top5) = evaluation.top5 {
+                cards.push(card("card", "Top-5", percent(top5.share), format!("{} of {of}", top5.correct)));
+            }
+            let entropy = format!("{:.3}", evaluation.mean_cross_entropy);
+            cards.push(card("card", "Cross-entropy", entropy, "nats a picture"));
+        }
+        None => cards.push(card("card main", "Top-1", "not measured", "no pictures were named")),
+    }
+    if let Some(start) = &report.run.start {
+        cards.push(card("card", "Trained parameters", grouped(start.trained_parameters), "adapters and head"));
+    }
+    let seconds: f64 = report.run.epochs.values().map(|epoch| epoch.seconds).sum();
+    let epochs = report.run.epochs.len();
+    if epochs > 0 {
+        cards.push(card("card", "Training time", duration(seconds), format!("{epochs} epochs, validation included")));
+    }
+    if let Some(error) = fold_error(report) {
+        cards.push(card("card", "Fold error", format!("{error:.1e}"), "folded against unfolded"));
+    }
+    let megabytes = format!("{:.1} MB", report.model_bytes as f64 / 1e6);
+    cards.push(card("card", "Model file", megabytes, "the whole deployment"));
+    let ratio = format!("{:.3} of the plain backbone's", report.latency.ratio());
+    cards.push(card("card", "Time a picture", format!("{:.1} ms", report.latency.merged_median()), ratio));
+    Element::new("dl").class("cards").children(cards)
+}
+
+fn how_measured(report: &Report) -> Element {
+    let mut section = section("What was measured");
+    section = match &report.measured {
+        None => section.child(sentence(
+            "The run names no folder of pictures that is here now, and none was given: no figure was measured.",
+        )),
+        Some(measured) => {
+            let evaluation = &measured.evaluation;
+            let begin = format!("The merged model was run on {} pictures of ", grouped(evaluation.top1.of));
+            let place = name(&evaluation.folder);
+            let paragraph = Element::new("p")
+                .text(begin)
+                .child(place)
+                .text(" by the very code that the device runs: its own decoder, preprocessing and arithmetic. ");
+            let (warn, verdict) = match (evaluation.part, measured.trained_on) {
+                (Part::Test, _) => {
+                    (false, "This is the data set's test part: neither training nor the choice of the epoch reads it.")
+                }
+                (Part::Val, _) => (
+                    true,
+                    "This is the data set's validation part, and the epoch was chosen on it: the figure is somewhat \
+                     too good. Add a test folder for one that is not.",
+                ),
+                (Part::Whole, true) => (
+                    true,
+                    "The run was trained on pictures of this very folder: the figure says how well they were learnt, \
+                     not how well new ones are told apart. Add a test folder for that.",
+                ),
+                (Part::Whole, false) => {
+                    (false, "It has no parts: whether training saw some of its pictures cannot be told from here.")
+                }
+            };
+            let verdict = if warn { Element::new("p").class("warn").text(verdict) } else { sentence(verdict) };
+            section.child(paragraph).child(verdict)
+        }
+    };
+    section.child(chosen(report)).children(other_adapters(report))
+}
+
+/// A warning where the model was not folded from this run's adapters.
+fn other_adapters(report: &Report) -> Option<Element> {
+    let own = &report.run.adapters.as_ref()?.sha256;
+    let folded = &report.bundle.provenance.adapters_sha256;
+    let text = "The model file was not folded from the adapters in this run's folder: the curves and the figures belong \
+                to different trainings. Fold again.";
+    (!own.eq_ignore_ascii_case(folded)).then(|| Element::new("p").class("warn").text(text))
+}
+
+/// How the epoch was chosen.
+fn chosen(report: &Report) -> Element {
+    let run = &report.run;
+    let pictures = run.start.as_ref().map(|start| {
+        format!(
+            " Training saw {} pictures; {} others were kept for validation.",
+            grouped(start.train),
+            grouped(start.val)
+        )
+    });
+    let text = match run.best() {
+        Some((number, epoch)) => format!(
+            "The adapters are those of epoch {number} of {}, chosen on the validation pictures alone, where they reach \
+             {}.",
+            run.epochs.len(),
+            percent(f64::from(epoch.val_top1))
+        ),
+        None => "The log marks no epoch as the best: the run was stopped before its first validation.".to_owned(),
+    };
+    let resumed =
+        if run.starts > 1 { format!(" The run was resumed {} times.", run.starts - 1) } else { String::new() };
+    sentence(format!("{text}{}{resumed}", pictures.unwrap_or_default()))
+}
+
+fn mistakes(measured: &Measured) -> Element {
+    let evaluation = &measured.evaluation;
+    let section = section("The worst mistakes");
+    if evaluation.mistakes.is_empty() {
+        return section.child(sentence("No picture was called wrong."));
+    }
+    let wrong = evaluation.top1.of - evaluation.top1.correct;
+    let text = format!(
+        "Of {} pictures called wrong, the {} of which the model was surest.",
+        grouped(wrong),
+        evaluation.mistakes.len()
+    );
+    let item = |(mistake, thumbnail): (&crate::evaluate::Mistake, &Option<String>)| {
+        let picture = match thumbnail {
+            Some(address) => {
+                let alt = format!("{}, called {}", mistake.truth, mistake.prediction);
+                Element::new("img").attr("src", address).attr("alt", alt)
+            }
+            None => Element::new("div").class("none").text("cannot be shown"),
+        };
+        let called = Element::new("p")
+            .child(Element::new("span").class("wrong").child(name(&mistake.prediction)))
+            .text(format!(" at {}", percent(mistake.confidence)));
+        let truth = Element::new("p").class("file").text("is ").child(name(&mistake.truth));
+        let truth = truth.text(format!(", held at {}", percent(mistake.truth_confidence)));
+        let file = Element::new("p").class("file").child(name(file_name(&mistake.path)));
+        Element::new("li").child(picture).child(called).child(truth).child(file)
+    };
+    let items = evaluation.mistakes.iter().zip(&measured.thumbnails).map(item);
+    section.child(sentence(text)).child(Element::new("ul").class("gallery").children(items))
+}
+
+fn latency(report: &Report) -> Element {
+    let latency = &report.latency;
+    let text = format!(
+        "Both models were run through the device's code on this machine, on one thread and the same preprocessed \
+         picture, {} rounds turn about. The merged model takes {:.3} of the plain backbone's time (ratio of medians).",
+        latency.plain.len(),
+        latency.ratio()
+    );
+    let parts = Element::new("div").class("two").children(latency.section());
+    section("Latency: plain backbone against merged model").child(sentence(text)).child(parts)
+}
+
+fn fold(report: &Report) -> Element {
+    let section = section("The fold");
+    match fold_error(report) {
+        Some(error) => section.child(sentence(format!(
+            "The adapters were folded into the backbone's weights in float64. The largest logit difference between the \
+             folded and the unfolded model, measured on pictures when the file was written, is {error:.2e} relative to \
+             the largest logit.",
+        ))),
+        None => section.child(sentence("The file states no fold error.")),
+    }
+}
+
+fn origin(report: &Report) -> Element {
+    let to_rows = |value: Result<Value, serde_json::Error>| value.map(|value| flatten(&value)).unwrap_or_default();
+    let provenance = to_rows(serde_json::to_value(&report.bundle.provenance));
+    let preprocessing = to_rows(serde_json::to_value(&report.bundle.preprocessing));
+    section("Where the model comes from")
+        .child(Element::new("div").class("scroll").child(pairs("Provenance, from the model file", provenance)))
+        .child(Element::new("div").class("scroll").child(pairs("Preprocessing, from the model file", preprocessing)))
+}
+
+fn configuration(report: &Report) -> Option<Element> {
+    let config = report.run.config.as_ref()?;
+    let table = Element::new("div").class("scroll").child(pairs("config.json of the run", flatten(config)));
+    Some(section("Configuration").child(table))
+}
+
+/// Pictures, folders and log lines that the figures do not count.
+fn left_out(report: &Report) -> Option<Element> {
+    let mut parts = Vec::new();
+    let list = |caption: &str, skipped: &[Skipped]| {
+        let rows = skipped.iter().map(|one| (&one.path, &one.reason));
+        Element::new("div").class("scroll").child(pairs(&format!("{caption}: {}", skipped.len()), rows))
+    };
+    if !report.run.skipped.is_empty() {
+        parts.push(list("Pictures that training skipped", &report.run.skipped));
+    }
+    if let Some(measured) = &report.measured {
+        let evaluation = &measured.evaluation;
+        if !evaluation.skipped.is_empty() {
+            parts.push(list("Pictures that could not be measured", &evaluation.skipped));
+        }
+        if !evaluation.unknown_folders.is_empty() {
+            let rows = evaluation.unknown_folders.iter().map(|one| (&one.name, format!("{} pictures", one.pictures)));
+            parts
+                .push(Element::new("div").class("scroll").child(pairs("Folders that are no class of the model", rows)));
+        }
+        if !evaluation.missing_labels.is_empty() {
+            let rows = evaluation.missing_labels.iter().map(|label| (label, "no picture"));
+            parts.push(Element::new("div").class("scroll").child(pairs("Classes without a picture", rows)));
+        }
+    }
+    if let Some(first) = report.run.unreadable.first() {
+        let count = report.run.unreadable.len();
+        parts.push(sentence(format!("{count} lines of log.jsonl cannot be read, the first of them line {first}.")));
+    }
+    (!parts.is_empty()).then(|| section("What was left out").children(parts))
+}
+
+fn fold_error(report: &Report) -> Option<f64> {
+    report.bundle.provenance.fold_error
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A number with a comma between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, _) => format!("{seconds:.1} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+/// The day of a time in seconds since 1970, in UTC, by the civil calendar (Hinnant, days_from_civil, turned round).
+fn date(unix_time: u64) -> String {
+    let days = unix_time / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months are counted from March, so that the leap day is the last of the year.
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{}-{month:02}-{day:02}", year_of_era + era * 400 + next_year)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!([7, 999, 1000, 239_808, 1_000_000].map(grouped), ["7", "999", "1,000", "239,808", "1,000,000"]);
+        assert_eq!([4.25, 59.9, 61.0, 7260.0].map(duration), ["4.2 s", "1 min 00 s", "1 min 01 s", "2 h 01 min"]);
+        assert_eq!([0, 951_782_400, 1_709_164_800].map(date), ["1970-01-01", "2000-02-29", "2024-02-29"]);
+        assert_eq!([file_name("a/b.png"), file_name("a\\b.png"), file_name("b.png")], ["b.png"; 3]);
+    }
+
+    #[test]
+    fn the_style_needs_no_escaping() {
+        assert!(!STYLE.contains(['<', '>', '&', '"', '\'']));
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+    }
+}
