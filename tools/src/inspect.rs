@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::report::run::as_json;
+
 /// Key of a run's state in the metadata of `last.safetensors`.
 const STATE_KEY: &str = "edge_vit.training_state";
 /// How the keys of a bundle begin in the metadata of a merged model.
@@ -171,7 +173,7 @@ fn transformer(config: &vit::Config) -> Value {
         "embed_dim": config.embed_dim,
         "depth": config.depth,
         "num_heads": config.num_heads,
-        "mlp_ratio": config.mlp_ratio,
+        "mlp_ratio": as_json(&config.mlp_ratio),
         "layer_scale": config.layer_scale,
         "class_token": config.class_token,
         "num_classes": config.num_classes,
@@ -187,7 +189,7 @@ fn adapters(path: &Path) -> Result<Description, String> {
     let meta = &file.meta;
     let facts = vec![
         ("method", json!(meta.method)),
-        ("spec", json!(meta.spec)),
+        ("spec", as_json(&meta.spec)),
         ("adapter_parameters", json!(count(false))),
         ("head_parameters", json!(count(true))),
         ("backbone", json!({ "name": meta.backbone_name, "sha256": meta.backbone_sha256 })),
@@ -255,9 +257,9 @@ fn onnx(bytes: &[u8]) -> Result<Description, String> {
         let bundle = Bundle::from_metadata(&metadata).map_err(|error| error.to_string())?;
         let own = [
             ("labels", json!(bundle.labels)),
-            ("preprocessing", json!(bundle.preprocessing)),
+            ("preprocessing", as_json(&bundle.preprocessing)),
             ("activation", json!(bundle.activation)),
-            ("provenance", json!(bundle.provenance)),
+            ("provenance", as_json(&bundle.provenance)),
             ("golden_cases", json!(bundle.golden.len())),
         ];
         let what = "merged model: one file for `edge-vit` (ONNX)";

@@ -2,10 +2,8 @@
 
 use std::fmt::Display;
 
-use serde_json::Value;
-
 use super::html::{Element, name, pairs};
-use super::run::flatten;
+use super::run::{as_json, flatten};
 use super::{Measured, Report, confusion, curves};
 use crate::evaluate::{Part, Share, Skipped};
 
@@ -242,9 +240,8 @@ fn fold(report: &Report) -> Element {
 }
 
 fn origin(report: &Report) -> Element {
-    let to_rows = |value: Result<Value, serde_json::Error>| value.map(|value| flatten(&value)).unwrap_or_default();
-    let provenance = to_rows(serde_json::to_value(&report.bundle.provenance));
-    let preprocessing = to_rows(serde_json::to_value(&report.bundle.preprocessing));
+    let provenance = flatten(&as_json(&report.bundle.provenance));
+    let preprocessing = flatten(&as_json(&report.bundle.preprocessing));
     section("Where the model comes from")
         .child(Element::new("div").class("scroll").child(pairs("Provenance, from the model file", provenance)))
         .child(Element::new("div").class("scroll").child(pairs("Preprocessing, from the model file", preprocessing)))

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use edge_vit_models::{adapter, checkpoint};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::ReportError;
@@ -182,6 +183,11 @@ fn read_adapters(path: &Path) -> Result<Option<Adapters>, ReportError> {
     Ok(Some(Adapters { meta, sha256 }))
 }
 
+/// Any value as JSON, through its text: a float32 keeps the digits that it is written with.
+pub fn as_json(value: &impl Serialize) -> Value {
+    serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 /// A JSON value as rows of a path and a text: `{"a": {"b": [1, 2]}}` gives `a.b` and `1, 2`.
 pub fn flatten(value: &Value) -> Vec<(String, String)> {
     let mut rows = Vec::new();
@@ -294,6 +300,7 @@ mod tests {
     #[test]
     fn json_is_flattened_to_rows() {
         let value: Value = serde_json::from_str(r#"{"a":{"b":[1,2],"c":null},"d":[{"e":true}],"f":{}}"#).unwrap();
+        assert_eq!(flatten(&as_json(&[0.485f32])), [(String::new(), "0.485".to_owned())]);
         let rows = flatten(&value);
         let rows: Vec<(&str, &str)> = rows.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(rows, [("a.b", "1, 2"), ("a.c", "none"), ("d.0.e", "yes"), ("f", "none")]);
