@@ -7,7 +7,7 @@ use super::svg::{Axis, Chart, figure};
 /// How many points a line keeps at most.
 const POINTS: usize = 400;
 /// The smoothed loss is an exponential mean over about this share of the run.
-const SMOOTHED_SHARE: f64 = 0.03;
+const SMOOTHED_SHARE: f64 = 0.015;
 
 /// The charts for which the log has lines.
 pub fn charts(run: &Run) -> Vec<Element> {

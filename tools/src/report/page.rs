@@ -102,7 +102,7 @@ fn cards(report: &Report) -> Element {
         cards.push(card("card", "Training time", duration(seconds), format!("{epochs} epochs, validation included")));
     }
     if let Some(error) = fold_error(report) {
-        cards.push(card("card", "Fold error", format!("{error:.1e}"), "folded against unfolded"));
+        cards.push(card("card", "Fold error", format!("{error:.1e}"), "relative, folded against unfolded"));
     }
     let megabytes = format!("{:.1} MB", report.model_bytes as f64 / 1e6);
     cards.push(card("card", "Model file", megabytes, "the whole deployment"));
@@ -314,7 +314,8 @@ fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, _) => format!("{seconds:.1} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (0, minutes @ 0..10, seconds) => format!("{minutes} min {seconds:02} s"),
+        (0, minutes, _) => format!("{minutes} min"),
         (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
     }
 }
@@ -339,7 +340,10 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!([7, 999, 1000, 239_808, 1_000_000].map(grouped), ["7", "999", "1,000", "239,808", "1,000,000"]);
-        assert_eq!([4.25, 59.9, 61.0, 7260.0].map(duration), ["4.2 s", "1 min 00 s", "1 min 01 s", "2 h 01 min"]);
+        assert_eq!(
+            [4.25, 59.9, 61.0, 1239.0, 7260.0].map(duration),
+            ["4.2 s", "1 min 00 s", "1 min 01 s", "20 min", "2 h 01 min"]
+        );
         assert_eq!([0, 951_782_400, 1_709_164_800].map(date), ["1970-01-01", "2000-02-29", "2024-02-29"]);
         assert_eq!([file_name("a/b.png"), file_name("a\\b.png"), file_name("b.png")], ["b.png"; 3]);
     }

@@ -5,12 +5,12 @@ use super::html::Element;
 /// Width of a chart in its own units; the page scales it.
 const WIDTH: f64 = 460.0;
 /// Height of a chart.
-const HEIGHT: f64 = 270.0;
+const HEIGHT: f64 = 280.0;
 /// Room left of the plot for the labels of the vertical axis.
 const LEFT: f64 = 52.0;
-/// Room at the other sides.
+/// Room at the other sides; notes stand in the upper one.
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 /// How many intervals an axis aims at.
 const INTERVALS: f64 = 5.0;
@@ -189,13 +189,14 @@ impl Chart {
         self
     }
 
-    /// With an upright line at `x` and a note beside it.
+    /// With an upright line at `x` and a note above it.
     #[must_use]
     pub fn upright(mut self, x: f64, note: &str) -> Self {
         let (at, _) = self.at(x, self.y.low);
         let mark = line("mark", (at, TOP), (at, HEIGHT - BOTTOM));
-        let (side, at_text) = if at > WIDTH / 2.0 { ("note end", at - 5.0) } else { ("note start", at + 5.0) };
-        self.element = self.element.child(mark).child(label(at_text, TOP + 10.0, side, note));
+        // A note at the edge would leave the picture if it stood in the middle.
+        let side = if at > WIDTH / 2.0 { "note end" } else { "note start" };
+        self.element = self.element.child(mark).child(label(at, TOP - 8.0, side, note));
         self
     }
 
