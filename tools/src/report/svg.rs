@@ -111,7 +111,7 @@ impl Axis {
         if value == 0.0 || value.abs() < step * 1e-6 {
             return format!("0{unit}");
         }
-        if !percent && (step < 1e-3 || step >= 1e6) {
+        if !percent && !(1e-3..1e6).contains(&step) {
             let text = format!("{value:.1e}");
             return text.replace(".0e", "e").replace('-', "−");
         }
