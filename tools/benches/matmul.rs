@@ -1,0 +1,52 @@
+//! The matrix product of a Linear on the first adapter beside faer's in float32 on the same machine: GFLOP/s for the
+//! shapes of a ViT-S on 16 pictures of 112 x 112. The two take turns, and medians are shown.
+//!
+//! `cargo bench -p edge-vit-tools --bench matmul [-- NAME|INDEX]`
+
+use std::time::{Duration, Instant};
+
+use edge_vit_tools::gpu::ProductTimer;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
+
+/// Rows, outputs, inputs: proj, qkv, fc1, fc2.
+const SHAPES: [[usize; 3]; 4] = [[1040, 384, 384], [1040, 1152, 384], [1040, 1536, 384], [1040, 384, 1536]];
+const ROUNDS: usize = 5;
+
+fn main() -> anyhow::Result<()> {
+    let selection = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let mut heading_is_due = true;
+    for size in SHAPES {
+        let timer = ProductTimer::new(selection.as_deref(), size)?;
+        if std::mem::take(&mut heading_is_due) {
+            println!("{} against faer f32 on {} threads, GFLOP/s\n", timer.device(), rayon::current_num_threads());
+            println!("{:>6} {:>6} {:>6}  {:>8}  {:>8}", "m", "n", "k", "wgpu", "faer");
+        }
+        let (mut wgpu, mut faer) = (Vec::new(), Vec::new());
+        timer.run(1)?;
+        for _ in 0..ROUNDS {
+            wgpu.push(timer.run(1)?);
+            faer.push(run_faer(size));
+        }
+        let [m, n, k] = size;
+        println!("{m:>6} {n:>6} {k:>6}  {:>8.1}  {:>8.1}", rate(size, wgpu), rate(size, faer));
+    }
+    Ok(())
+}
+
+fn run_faer([m, n, k]: [usize; 3]) -> Duration {
+    let a = Mat::from_fn(k, m, |i, j| ((i + j) % 13) as f32);
+    let b = Mat::from_fn(k, n, |i, j| ((i * j) % 11) as f32);
+    let mut c = Mat::<f32>::zeros(n, m);
+    let start = Instant::now();
+    matmul(c.as_mut(), Accum::Replace, b.as_ref().transpose(), a.as_ref(), 1.0, Par::rayon(0));
+    let elapsed = start.elapsed();
+    std::hint::black_box(c);
+    elapsed
+}
+
+/// GFLOP/s of the median time.
+fn rate([m, n, k]: [usize; 3], mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    2.0 * (m * n * k) as f64 / times[times.len() / 2].as_secs_f64() / 1e9
+}
