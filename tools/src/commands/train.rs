@@ -222,7 +222,7 @@ fn summary(args: &Args, outcome: &Outcome) {
         );
     }
     if outcome.skipped > 0 {
-        println!("{} pictures could not be read and were left out", outcome.skipped);
+        println!("pictures left out because they could not be read: {}", outcome.skipped);
     }
     println!("trained on {}", outcome.device);
     println!("adapters: {}", outcome.adapters.display());
