@@ -1,5 +1,7 @@
 //! The whole path on generated pictures: train, fold, classify; and one set of logits from everything that computes them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +10,7 @@ use edge_vit::{Classifier, Model, Preprocessing, open_picture};
 use edge_vit_models::{adapter, checkpoint, fold, onnx, vit};
 use edge_vit_tests::fill_random;
 use edge_vit_tools::cpu::CpuEngine;
-use edge_vit_tools::engine::{Engine, State};
+use edge_vit_tools::engine::Engine;
 use edge_vit_tools::gpu::GpuEngine;
 use edge_vit_tools::merge::{Merge, MergeError};
 use edge_vit_tools::train::{DeviceChoice, Options, Recipe};

@@ -105,7 +105,10 @@ fn multiply(shapes: &[[usize; 3]], batch: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// The seconds that the fastest of `runs` takes.
-fn fastest<E: Into<Box<dyn Error>>>(runs: usize, mut run: impl FnMut() -> Result<(), E>) -> Result<f64, Box<dyn Error>> {
+fn fastest<E: Into<Box<dyn Error>>>(
+    runs: usize,
+    mut run: impl FnMut() -> Result<(), E>,
+) -> Result<f64, Box<dyn Error>> {
     let mut fastest = f64::INFINITY;
     for _ in 0..runs {
         let start = Instant::now();
