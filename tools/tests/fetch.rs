@@ -141,7 +141,7 @@ fn the_hub_gives_the_graph_of_the_local_file() {
     let metadata = checkpoint::read(hub.out()).unwrap().metadata;
     assert_eq!(metadata["licence"], "MIT");
     assert!(metadata["source"].contains("owner/tiny"), "{metadata:?}");
-    assert_eq!(vit::load(&hub.out(), None).unwrap().config.num_heads, HEADS);
+    assert_eq!(vit::load(hub.out(), None).unwrap().config.num_heads, HEADS);
 }
 
 #[test]
