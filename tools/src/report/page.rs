@@ -30,7 +30,7 @@ pub(super) fn page(report: &Report) -> String {
     );
     if let Some(measured) = &report.measured {
         let evaluation = &measured.evaluation;
-        main = main.child(section("What is taken for what").child(confusion::heat_map(evaluation))).child(
+        main = main.child(section("Confusion matrix").child(confusion::heat_map(evaluation))).child(
             section("Class by class")
                 .child(confusion::class_table(evaluation))
                 .children(confusion::pairs_table(evaluation)),
@@ -190,11 +190,12 @@ fn mistakes(measured: &Measured) -> Element {
         return section.child(sentence("No picture was called wrong."));
     }
     let wrong = evaluation.top1.of - evaluation.top1.correct;
-    let text = format!(
-        "Of {} pictures called wrong, the {} of which the model was surest.",
-        grouped(wrong),
-        evaluation.mistakes.len()
-    );
+    let shown = evaluation.mistakes.len();
+    let text = if shown == wrong {
+        format!("All {shown} pictures called wrong, the one of which the model was surest first.")
+    } else {
+        format!("Of {} pictures called wrong, the {shown} of which the model was surest.", grouped(wrong))
+    };
     let item = |(mistake, thumbnail): (&crate::evaluate::Mistake, &Option<String>)| {
         let picture = match thumbnail {
             Some(address) => {

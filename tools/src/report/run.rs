@@ -222,6 +222,11 @@ fn scalar(value: &Value) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            // A float32 that went through a float64 drags digits along that it never had.
+            Some(value) if number.is_f64() && f64::from(value as f32) == value => (value as f32).to_string(),
+            _ => number.to_string(),
+        },
         other => other.to_string(),
     }
 }
@@ -301,6 +306,8 @@ mod tests {
     fn json_is_flattened_to_rows() {
         let value: Value = serde_json::from_str(r#"{"a":{"b":[1,2],"c":null},"d":[{"e":true}],"f":{}}"#).unwrap();
         assert_eq!(flatten(&as_json(&[0.485f32])), [(String::new(), "0.485".to_owned())]);
+        assert_eq!(scalar(&Value::from(f64::from(0.002f32))), "0.002");
+        assert_eq!(scalar(&Value::from(0.002f64)), "0.002");
         let rows = flatten(&value);
         let rows: Vec<(&str, &str)> = rows.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(rows, [("a.b", "1, 2"), ("a.c", "none"), ("d.0.e", "yes"), ("f", "none")]);

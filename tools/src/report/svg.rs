@@ -7,9 +7,9 @@ const WIDTH: f64 = 460.0;
 /// Height of a chart.
 const HEIGHT: f64 = 280.0;
 /// Room left of the plot for the labels of the vertical axis.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 62.0;
 /// Room at the other sides; notes stand in the upper one.
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 /// How many intervals an axis aims at.
@@ -111,7 +111,7 @@ impl Axis {
         if value == 0.0 || value.abs() < step * 1e-6 {
             return format!("0{unit}");
         }
-        if !percent && !(1e-3..1e6).contains(&step) {
+        if !percent && !(1e-4..1e6).contains(&step) {
             let text = format!("{value:.1e}");
             return text.replace(".0e", "e").replace('-', "−");
         }
