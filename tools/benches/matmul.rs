@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use edge_vit_tools::gpu::ProductTimer;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Rows, outputs, inputs: proj, qkv, fc1, fc2.
 const SHAPES: [[usize; 3]; 4] = [[1040, 384, 384], [1040, 1152, 384], [1040, 1536, 384], [1040, 384, 1536]];
@@ -20,6 +21,7 @@ fn main() -> anyhow::Result<()> {
         let timer = ProductTimer::new(selection.as_deref(), size)?;
         if std::mem::take(&mut heading_is_due) {
             println!("{} against faer f32 on {} threads, GFLOP/s\n", timer.device(), rayon::current_num_threads());
+            println!("the processor's peak, by multiply-adds in registers: {:.1}\n", peak());
             println!("{:>6} {:>6} {:>6}  {:>8}  {:>8}", "m", "n", "k", "wgpu", "faer");
         }
         let (mut wgpu, mut faer) = (Vec::new(), Vec::new());
@@ -49,4 +51,33 @@ fn run_faer([m, n, k]: [usize; 3]) -> Duration {
 fn rate([m, n, k]: [usize; 3], mut times: Vec<Duration>) -> f64 {
     times.sort();
     2.0 * (m * n * k) as f64 / times[times.len() / 2].as_secs_f64() / 1e9
+}
+
+/// GFLOP/s of all threads together at multiply-adds that touch no memory: the most that a product could reach.
+fn peak() -> f64 {
+    const STEPS: usize = 20_000_000;
+    let start = Instant::now();
+    let operations: f64 = rayon::broadcast(|_| Arch::new().dispatch(MultiplyAdds(STEPS))).iter().sum();
+    operations / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Enough independent chains of multiply-adds to hide one's latency; gives the number of floating-point operations.
+struct MultiplyAdds(usize);
+
+impl WithSimd for MultiplyAdds {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let factor = simd.splat_f32s(std::hint::black_box(0.999));
+        let mut sums = [simd.splat_f32s(std::hint::black_box(1.0)); 12];
+        for _ in 0..self.0 {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, factor, factor);
+            }
+        }
+        let chains = sums.len();
+        std::hint::black_box(sums.map(|sum| simd.reduce_sum_f32s(sum)));
+        2.0 * (self.0 * chains * S::F32_LANES) as f64
+    }
 }
