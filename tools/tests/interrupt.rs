@@ -1,0 +1,100 @@
+//! Training that is interrupted from outside goes on to the bits that an undisturbed run gives.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use edge_vit_models::{Tensor, adapter, checkpoint, vit};
+use edge_vit_tools::engine::uniform;
+use image::{Rgb, RgbImage};
+
+const SIDE: usize = 16;
+/// What a program that Ctrl-C ended returns by custom: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+fn prepare(folder: &Path) {
+    let config = vit::Config {
+        image_size: [SIDE, SIDE],
+        patch_size: 8,
+        in_chans: 3,
+        embed_dim: 64,
+        depth: 2,
+        num_heads: 1,
+        mlp_ratio: 2.0,
+        layer_scale: false,
+        ln_eps: 1e-6,
+        class_token: true,
+        num_classes: None,
+    };
+    let mut weights = BTreeMap::new();
+    for (stream, param) in vit::graph(&config).params().unwrap().into_iter().flatten().enumerate() {
+        let len = param.shape.iter().product::<usize>();
+        let values = (0..len).map(|index| uniform(1, stream as u32, index as u32) - 0.5).collect();
+        weights.insert(param.name, Tensor::new(param.shape, values).unwrap());
+    }
+    checkpoint::write_safetensors(&folder.join("backbone.safetensors"), &weights, &BTreeMap::new()).unwrap();
+    for (class, color) in [("cold", [0, 90, 200]), ("warm", [200, 90, 0])] {
+        let class = folder.join("pictures").join(class);
+        fs::create_dir_all(&class).unwrap();
+        for index in 0..12 {
+            let color = color.map(|channel: u8| channel + 3 * index);
+            RgbImage::from_pixel(20, 20, Rgb(color)).save(class.join(format!("{index}.png"))).unwrap();
+        }
+    }
+}
+
+fn train(folder: &Path, out: &str, resume: bool) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vit-tools"));
+    command.current_dir(folder).args(["train", "--device", "cpu", "--backbone", "backbone.safetensors"]);
+    command.args(["--data", "pictures", "--out", out, "--image-size", "16", "--epochs", "150", "--batch-size", "8"]);
+    command.args(resume.then_some("--resume"));
+    command
+}
+
+/// Starts a run, sends it `signal` once it has taken some steps, and waits for its end.
+fn disturbed(folder: &Path, out: &str, signal: &str) -> Output {
+    let child = train(folder, out, false).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = folder.join(out).join("log.jsonl");
+    let begun = Instant::now();
+    let steps = || fs::read_to_string(&log).map_or(0, |text| text.matches("\"step\"").count());
+    while steps() < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the run does not begin");
+        sleep(Duration::from_millis(1));
+    }
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success(), "the run ended before it could be disturbed");
+    child.wait_with_output().unwrap()
+}
+
+fn adapters(folder: &Path, out: &str) -> BTreeMap<String, Tensor> {
+    adapter::File::read(&folder.join(out).join("adapters.safetensors")).unwrap().tensors
+}
+
+#[test]
+fn a_run_that_was_interrupted_or_killed_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    prepare(folder);
+    assert!(train(folder, "undisturbed", false).output().unwrap().status.success());
+
+    let output = disturbed(folder, "interrupted", "-INT");
+    assert_eq!(output.status.code(), Some(INTERRUPTED), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("--resume"), "{text}");
+
+    let output = disturbed(folder, "killed", "-KILL");
+    assert_eq!(output.status.code(), None, "a kill leaves no status");
+
+    let expected = adapters(folder, "undisturbed");
+    for out in ["interrupted", "killed"] {
+        let output = train(folder, out, true).output().unwrap();
+        assert!(output.status.success(), "{out}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(adapters(folder, out) == expected, "{out}: other weights than an undisturbed run's");
+    }
+}
