@@ -38,7 +38,7 @@ fn prepare(folder: &Path) {
         let values = (0..len).map(|index| uniform(1, stream as u32, index as u32) - 0.5).collect();
         weights.insert(param.name, Tensor::new(param.shape, values).unwrap());
     }
-    checkpoint::write_safetensors(&folder.join("backbone.safetensors"), &weights, &BTreeMap::new()).unwrap();
+    checkpoint::write_safetensors(folder.join("backbone.safetensors"), &weights, &BTreeMap::new()).unwrap();
     for (class, color) in [("cold", [0, 90, 200]), ("warm", [200, 90, 0])] {
         let class = folder.join("pictures").join(class);
         fs::create_dir_all(&class).unwrap();
