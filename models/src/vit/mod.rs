@@ -1,6 +1,7 @@
 //! The vision transformer: ViT (arXiv 2010.11929) and DINOv2 (arXiv 2304.07193, with LayerScale), as timm's
 //! `vision_transformer.py` computes them.
 
+mod arch;
 mod detect;
 mod load;
 mod pos_embed;
@@ -10,6 +11,7 @@ use thiserror::Error;
 use crate::checkpoint::CheckpointError;
 use crate::{Graph, GraphError, NodeId, Op, Tensor, TensorError};
 
+pub use arch::{ARCHITECTURES, Architecture};
 pub use load::{Backbone, load};
 pub use pos_embed::{Resampling, resample};
 
@@ -81,6 +83,26 @@ pub enum VitError {
         positions: usize,
         /// Side of a patch.
         patch_size: usize,
+    },
+    /// There is no architecture of this name.
+    #[error("no architecture is called `{name}`; the names are {known}")]
+    UnknownArchitecture {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A checkpoint is of another architecture than was asked for.
+    #[error("the checkpoint is no {name}: {size} should be {expected}, it is {got}")]
+    OtherArchitecture {
+        /// The architecture asked for.
+        name: &'static str,
+        /// The first size that differs.
+        size: &'static str,
+        /// Its value in the architecture.
+        expected: usize,
+        /// Its value in the checkpoint.
+        got: usize,
     },
     /// A picture cannot be cut into whole patches.
     #[error(

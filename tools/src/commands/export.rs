@@ -14,6 +14,9 @@ pub struct Args {
     /// The backbone
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
+    /// Refuse the backbone unless it is this architecture, by timm's name: `vit_small_patch14_dinov2`
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
     /// Where to write the model
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -32,6 +35,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let backbone = vit::load(&args.backbone, args.image_size.map(|side| [side, side]))
         .with_context(|| format!("backbone {}", args.backbone.display()))?;
+    if let Some(name) = &args.arch {
+        vit::Architecture::named(name)?.check(&backbone.config)?;
+    }
     let batch = if args.free_batch { Batch::Free } else { Batch::One };
     let bytes = onnx::to_bytes(&backbone.graph, batch, &BTreeMap::new())?;
     write_atomic(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
