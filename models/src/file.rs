@@ -1,4 +1,4 @@
-//! Writing a file so that a killed run leaves the old one or the new one, never half.
+//! Writing a file so that a killed run leaves the old one or the new one, never half; and how checksums are written.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -22,6 +22,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// Bytes in lower-case hexadecimal, as checksums are written.
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

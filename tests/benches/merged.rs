@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let side = numbers.next().unwrap_or(224);
     let rounds = numbers.next().unwrap_or(31);
 
-    let mut plain = vit::graph(&dinov2_small(side));
+    let mut plain = vit::graph(&dinov2_small(side)?);
     fill_random(&mut plain, 1)?;
     let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
     unmerged.weights.retain(|name, _| !name.contains("adapter"));

@@ -3,21 +3,12 @@
 use edge_vit_models::{Graph, GraphError, Tensor, vit};
 use edge_vit_tools::engine::uniform;
 
-/// The shape of DINOv2's ViT-S/14 for square pictures of `side` pixels, without a head.
-pub fn dinov2_small(side: usize) -> vit::Config {
-    vit::Config {
-        image_size: [side, side],
-        patch_size: 14,
-        in_chans: 3,
-        embed_dim: 384,
-        depth: 12,
-        num_heads: 6,
-        mlp_ratio: 4.0,
-        layer_scale: true,
-        ln_eps: 1e-6,
-        class_token: true,
-        num_classes: None,
-    }
+/// DINOv2's ViT-S/14 for square pictures of `side` pixels, without a head.
+///
+/// # Errors
+/// When there is no such architecture.
+pub fn dinov2_small(side: usize) -> Result<vit::Config, vit::VitError> {
+    Ok(vit::Architecture::named("vit_small_patch14_dinov2")?.config([side, side]))
 }
 
 /// Fills every weight that is not there yet with seeded values around the ones that training would give: norms near 1,

@@ -31,7 +31,7 @@ fn write_backbone(folder: &Path) -> PathBuf {
         embed_dim: 128,
         depth: 2,
         num_heads: 2,
-        ..edge_vit_tests::dinov2_small(SIDE)
+        ..edge_vit_tests::dinov2_small(SIDE).unwrap()
     };
     let mut graph = vit::graph(&config);
     fill_random(&mut graph, 5).unwrap();

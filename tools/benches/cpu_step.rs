@@ -48,19 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The adapted backbone and a head at random weights small enough for float32.
 fn backbone(side: usize) -> Result<Graph, Box<dyn Error>> {
-    let config = vit::Config {
-        image_size: [side, side],
-        patch_size: 14,
-        in_chans: 3,
-        embed_dim: 384,
-        depth: 12,
-        num_heads: 6,
-        mlp_ratio: 4.0,
-        layer_scale: true,
-        ln_eps: 1e-6,
-        class_token: true,
-        num_classes: Some(CLASSES),
-    };
+    let small = vit::Architecture::named("vit_small_patch14_dinov2")?;
+    let config = vit::Config { num_classes: Some(CLASSES), ..small.config([side, side]) };
     let mut graph = vit::graph(&config);
     for (seed, param) in graph.params()?.into_iter().flatten().enumerate() {
         let len: usize = param.shape.iter().product();

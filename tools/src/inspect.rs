@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit::Bundle;
 use edge_vit_models::checkpoint::{self, Checkpoint, Publisher};
+use edge_vit_models::file::hex;
 use edge_vit_models::onnx::proto::{Dimension, DimensionValue, ModelProto, ValueInfoProto};
 use edge_vit_models::{adapter, vit};
 use prost::Message as _;
@@ -14,9 +15,8 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::report::run::as_json;
+use crate::train::STATE_KEY;
 
-/// Key of a run's state in the metadata of `last.safetensors`.
-const STATE_KEY: &str = "edge_vit.training_state";
 /// How the keys of a bundle begin in the metadata of a merged model.
 const BUNDLE_PREFIX: &str = "edge_vit.";
 /// First bytes of files that are often taken for models, and what is to be said of them.
@@ -122,7 +122,7 @@ pub fn inspect(path: &Path) -> Result<Description, InspectError> {
             });
         }
     };
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(Sha256::digest(&bytes));
     description.facts.splice(0..0, [("bytes", json!(bytes.len())), ("sha256", json!(sha256))]);
     Ok(description)
 }

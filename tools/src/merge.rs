@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use edge_vit::{Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, open_picture};
 use edge_vit_models::adapter::{AdapterError, File, Meta};
+use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
 use edge_vit_models::onnx::{Batch, OnnxError};
 use edge_vit_models::{Graph, Op, fold, onnx, vit};
@@ -187,7 +188,7 @@ impl Merge<'_> {
     fn adapters_sha256(&self) -> Result<String, MergeError> {
         let bytes =
             fs::read(self.adapters).map_err(|source| MergeError::Read { path: self.adapters.to_owned(), source })?;
-        Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(Sha256::digest(bytes)))
     }
 
     fn adapters_error(&self, source: AdapterError) -> MergeError {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::file::hex;
 use crate::{Tensor, TensorError};
 
 pub use names::{Publisher, to_timm};
@@ -159,7 +160,7 @@ impl Checkpoint {
         if tensors.is_empty() {
             return Err(CheckpointError::Empty);
         }
-        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(Sha256::digest(bytes));
         Ok(Self { tensors, metadata, sha256 })
     }
 }

@@ -62,6 +62,23 @@ impl Architecture {
         })
     }
 
+    /// A configuration of this architecture for pictures of `image_size` (height, width), without a head.
+    pub fn config(&self, image_size: [usize; 2]) -> Config {
+        Config {
+            image_size,
+            patch_size: self.patch_size,
+            in_chans: 3,
+            embed_dim: self.embed_dim,
+            depth: self.depth,
+            num_heads: self.num_heads,
+            mlp_ratio: 4.0,
+            layer_scale: self.layer_scale,
+            ln_eps: 1e-6,
+            class_token: true,
+            num_classes: None,
+        }
+    }
+
     /// Checks that a checkpoint's configuration is of this architecture.
     ///
     /// # Errors
@@ -89,6 +106,7 @@ mod tests {
     #[test]
     fn a_name_stands_for_its_sizes_alone() {
         let architecture = Architecture::named("vit_small_patch14_dinov2").unwrap();
+        assert!(ARCHITECTURES.iter().all(|known| known.check(&known.config([224, 224])).is_ok()));
         let config = Config {
             patch_size: 14,
             embed_dim: 384,

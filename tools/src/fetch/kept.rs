@@ -8,6 +8,7 @@ use std::path::Path;
 
 use edge_vit_models::Tensor;
 use edge_vit_models::checkpoint::{self, CheckpointError};
+use edge_vit_models::file::hex;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -80,7 +81,7 @@ fn tensors_sha256(tensors: &BTreeMap<String, Tensor>) -> String {
         tensor.shape().iter().for_each(|&dim| count(&mut hasher, dim));
         tensor.values().iter().for_each(|value| hasher.update(value.to_le_bytes()));
     }
-    super::hex(&hasher.finalize())
+    hex(hasher.finalize())
 }
 
 #[cfg(test)]

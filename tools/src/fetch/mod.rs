@@ -11,6 +11,7 @@ pub mod pip;
 use std::path::{Path, PathBuf};
 
 use edge_vit_models::checkpoint;
+use edge_vit_models::file::hex;
 use sha2::{Digest as _, Sha256};
 
 pub use error::FetchError;
@@ -157,11 +158,7 @@ pub fn fetch(entry: &Entry, out: &Path, settings: &Settings) -> Result<Outcome, 
 fn file_sha256(path: &Path) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
     std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-    Ok(hex(&hasher.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(hasher.finalize()))
 }
 
 #[cfg(test)]

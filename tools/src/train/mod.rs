@@ -18,3 +18,4 @@ pub use error::TrainError;
 pub use options::{Options, Recipe};
 pub use run::{Outcome, run};
 pub use state::Best;
+pub(crate) use state::STATE_KEY;

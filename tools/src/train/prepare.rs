@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use edge_vit::Preprocessing;
+use edge_vit_models::file::hex;
 use edge_vit_models::{adapter, vit};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -141,7 +142,7 @@ fn fingerprint(data: &Dataset) -> String {
         }
         hash.update([1]);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
 }
 
 #[cfg(test)]

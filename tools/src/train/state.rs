@@ -11,7 +11,8 @@ use super::TrainError;
 use crate::engine::{State, Trained};
 
 const FORMAT_VERSION: u32 = 1;
-const KEY: &str = "edge_vit.training_state";
+/// Key of a run's state in the metadata of `last.safetensors`.
+pub(crate) const STATE_KEY: &str = "edge_vit.training_state";
 
 /// The epoch whose adapters were kept.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -93,14 +94,14 @@ impl Saved {
             }
         }
         let text = serde_json::to_string(&meta).map_err(TrainError::Json)?;
-        Ok(checkpoint::write_safetensors(path, &tensors, &BTreeMap::from([(KEY.to_owned(), text)]))?)
+        Ok(checkpoint::write_safetensors(path, &tensors, &BTreeMap::from([(STATE_KEY.to_owned(), text)]))?)
     }
 
     /// Reads the file.
     pub(super) fn read(path: &Path) -> Result<Self, TrainError> {
         let invalid = |reason: String| TrainError::State { path: path.to_owned(), reason };
         let file = checkpoint::read(path)?;
-        let text = file.metadata.get(KEY).ok_or_else(|| invalid(format!("it has no `{KEY}`")))?;
+        let text = file.metadata.get(STATE_KEY).ok_or_else(|| invalid(format!("it has no `{STATE_KEY}`")))?;
         let meta: Meta = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
         if meta.format_version != FORMAT_VERSION {
             return Err(invalid(format!(
