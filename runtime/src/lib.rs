@@ -15,27 +15,47 @@
 //! # }
 //! ```
 //!
-//! Without default features the library has no camera, no command line and no threads of its own; the feature
-//! `camera` adds the module `camera` (Linux, V4L2), the feature `cli` the binary `edge-vit`.
+//! Without default features the library has no camera, no command line, no threads and no need of files
+//! ([`Classifier::from_bytes`]). The feature `capture` adds sources of frames and the loop that takes the newest,
+//! `camera` V4L2 cameras to it (Linux), `serve` the page and the HTTP interface, `mqtt` a publisher, `verify` signed
+//! models and their folder, `capi` the C interface, `cli` the binary `edge-vit`.
 
 mod bundle;
 #[cfg(all(feature = "camera", target_os = "linux"))]
 pub mod camera;
+#[cfg(feature = "capi")]
+mod capi;
+#[cfg(feature = "capture")]
+pub mod capture;
 mod classifier;
+pub mod decision;
 mod error;
+pub mod frame;
 mod golden;
 mod model;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
+#[cfg(feature = "capture")]
+mod observation;
 mod picture;
 mod preprocessing;
 mod provenance;
 pub mod resize;
 mod self_test;
+#[cfg(feature = "serve")]
+pub mod serve;
+#[cfg(feature = "verify")]
+pub mod signature;
+#[cfg(feature = "verify")]
+pub mod store;
 
 pub use bundle::{Activation, Bundle, FORMAT_VERSION};
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use golden::GoldenCase;
 pub use model::Model;
+#[cfg(feature = "capture")]
+pub use observation::{Candidate, Observation, Stages, UNKNOWN};
 pub use picture::{decode_picture, open_picture};
 pub use preprocessing::{ColorOrder, Preprocessing, ResizeMode};
 pub use provenance::Provenance;

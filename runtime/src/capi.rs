@@ -1,0 +1,1 @@
+//! The C interface. Its header is `runtime/include/edge_vit.h`.

@@ -1,0 +1,1 @@
+//! The live page and the HTTP interface: `/`, `/stream`, `/events`, `/classify`, `/healthz`, `/metrics`.
