@@ -4,8 +4,12 @@
 //! it stand a thread that owns it, a mailbox of one place in which the newest shot replaces an older one, and a
 //! supervisor that notices when no shot comes and opens the source anew.
 
+mod error;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+pub use error::SourceError;
 
 use crate::frame::FrameLayout;
 
@@ -31,13 +35,47 @@ pub struct Shot {
     pub payload: Payload,
     /// Where it came from: the source's name, or the file's.
     pub name: Arc<str>,
-    /// Its number in its source, from 0, damaged ones counted.
-    pub sequence: u64,
-    /// When it was complete in this process, on the clock of the capture.
-    pub arrived: Duration,
     /// When it was taken: the wall clock at its arrival, or for a film its place from the film's beginning after the
     /// Unix epoch.
     pub time: SystemTime,
+}
+
+/// A shot that was taken out of the mailbox.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The shot.
+    pub shot: Shot,
+    /// Its number since the capture began, from 0.
+    pub sequence: u64,
+    /// When it was complete in this process, on the clock of the capture.
+    pub arrived: Duration,
+}
+
+/// A stream of shots. The thread that calls it is the only one that touches it.
+pub trait Source: Send {
+    /// Blocks until the next shot, or gives `None` when the source has come to its end.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`] if this shot is lost and the next may come; any other error ends the stream.
+    fn next(&mut self) -> Result<Option<Shot>, SourceError>;
+
+    /// What makes a blocked [`next`](Self::next) return, called from another thread, if there is a way: a child
+    /// process is killed; a driver cannot be interrupted.
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send>> {
+        None
+    }
+}
+
+/// Opens a source, and opens it again when it was lost.
+pub trait Open: Send + Sync {
+    /// Opens the source anew, wherever the same device is now.
+    ///
+    /// # Errors
+    /// Those of the source; nothing stays open.
+    fn open(&self) -> Result<Box<dyn Source>, SourceError>;
+
+    /// What people call it: `camera 0`, `/dev/v4l/by-id/...`, `pipe`.
+    fn name(&self) -> Arc<str>;
 }
 
 /// What has happened since the start. Sums add up: `captured = taken + dropped + waiting in the mailbox`.
