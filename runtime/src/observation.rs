@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::capture::Counts;
 
@@ -13,6 +13,7 @@ pub const UNKNOWN: &str = "unknown";
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
     /// Its name.
+    #[serde(serialize_with = "text")]
     pub label: Arc<str>,
     /// Its score, 0 to 1, smoothed over time if smoothing is on.
     pub score: f32,
@@ -33,6 +34,7 @@ pub struct Stages {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Observation {
     /// The picture's source: a camera, a command, a file.
+    #[serde(serialize_with = "text")]
     pub source: Arc<str>,
     /// The picture's number in its source, from 0.
     pub frame: u64,
@@ -41,6 +43,7 @@ pub struct Observation {
     /// From the picture's arrival to this answer, in milliseconds.
     pub age_ms: f64,
     /// The decided label, or [`UNKNOWN`].
+    #[serde(serialize_with = "text")]
     pub label: Arc<str>,
     /// Whether the label is one of the model's.
     pub known: bool,
@@ -54,4 +57,8 @@ pub struct Observation {
     pub stages: Stages,
     /// What has happened to the source so far.
     pub counts: Counts,
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
