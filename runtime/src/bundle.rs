@@ -19,6 +19,7 @@ const PREPROCESSING: &str = "edge_vit.preprocessing";
 const ACTIVATION: &str = "edge_vit.activation";
 const PROVENANCE: &str = "edge_vit.provenance";
 const GOLDEN: &str = "edge_vit.golden";
+const REJECTION: &str = "edge_vit.rejection";
 
 /// What turns the model's logits into scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +32,58 @@ pub enum Activation {
 impl Activation {
     /// The scores of `logits`, in float32.
     pub fn apply(self, logits: &[f32]) -> Vec<f32> {
+        let mut scores = vec![0.0; logits.len()];
+        self.apply_into(logits, 1.0, &mut scores);
+        scores
+    }
+
+    /// Writes the scores of `logits`, each divided by `temperature` (above 0), to `scores`, which is as long.
+    pub(crate) fn apply_into(self, logits: &[f32], temperature: f32, scores: &mut [f32]) {
         match self {
             Self::Softmax => {
                 // The largest logit is taken off first: no exponential can overflow, and at least one is 1.
                 let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-                let sum: f32 = exponentials.iter().sum();
-                exponentials.into_iter().map(|exponential| exponential / sum).collect()
+                let mut sum = 0.0;
+                for (score, logit) in scores.iter_mut().zip(logits) {
+                    *score = ((logit - largest) / temperature).exp();
+                    sum += *score;
+                }
+                scores.iter_mut().for_each(|score| *score /= sum);
             }
         }
+    }
+}
+
+/// When none of the classes is to be believed, fitted on validation pictures.
+///
+/// The score that a picture is judged by is that of its best class under softmax of the logits divided by
+/// [`temperature`](Self::temperature).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// What the logits are divided by before softmax, above 0, so that a score of 0.8 is right in 8 of 10 pictures.
+    pub temperature: f32,
+    /// The score, 0 to 1, below which the answer is that none of the classes fits.
+    pub threshold: f32,
+    /// The share of pictures of the classes, 0 to 1, that the threshold was chosen to give up.
+    pub false_rejection_rate: f32,
+}
+
+impl Rejection {
+    /// Says whether the numbers are in their ranges.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRejection`] names the field.
+    pub fn check(&self) -> Result<(), Error> {
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            let reason = format!("is {}, not a finite number above 0", self.temperature);
+            return Err(Error::InvalidRejection { field: "temperature", reason });
+        }
+        for (field, share) in [("threshold", self.threshold), ("false_rejection_rate", self.false_rejection_rate)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::InvalidRejection { field, reason: format!("is {share}, not between 0 and 1") });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -56,6 +100,8 @@ pub struct Bundle {
     pub provenance: Provenance,
     /// Pictures whose logits are known.
     pub golden: Vec<GoldenCase>,
+    /// When the answer is that none of the classes fits; `None` in files that were made without validation pictures.
+    pub rejection: Option<Rejection>,
 }
 
 impl Bundle {
@@ -65,14 +111,16 @@ impl Bundle {
     /// Those of [`check`](Self::check): nothing is written that could not be read.
     pub fn to_metadata(&self) -> Result<BTreeMap<String, String>, Error> {
         self.check()?;
-        Ok(BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             write(FORMAT, &FORMAT_VERSION)?,
             write(LABELS, &self.labels)?,
             write(PREPROCESSING, &self.preprocessing)?,
             write(ACTIVATION, &self.activation)?,
             write(PROVENANCE, &self.provenance)?,
             write(GOLDEN, &self.golden)?,
-        ]))
+        ]);
+        metadata.extend(self.rejection.as_ref().map(|rejection| write(REJECTION, rejection)).transpose()?);
+        Ok(metadata)
     }
 
     /// The bundle of a model file's metadata. Keys of others are not looked at.
@@ -94,6 +142,7 @@ impl Bundle {
             activation: read(metadata, ACTIVATION)?,
             provenance: read(metadata, PROVENANCE)?,
             golden: read(metadata, GOLDEN)?,
+            rejection: metadata.contains_key(REJECTION).then(|| read(metadata, REJECTION)).transpose()?,
         };
         bundle.check()?;
         Ok(bundle)
@@ -103,7 +152,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::InvalidLabels`] if there are none, or one is empty or comes twice; [`Error::InvalidPreprocessing`];
-    /// [`Error::InvalidGoldenCase`] if a golden case has not one finite logit a label.
+    /// [`Error::InvalidGoldenCase`] if a golden case has not one finite logit a label; [`Error::InvalidRejection`].
     pub fn check(&self) -> Result<(), Error> {
         let invalid = |reason| Err(Error::InvalidLabels { reason });
         if self.labels.is_empty() {
@@ -119,6 +168,7 @@ impl Bundle {
             }
         }
         self.preprocessing.check()?;
+        self.rejection.as_ref().map_or(Ok(()), Rejection::check)?;
         self.golden.iter().try_for_each(|case| case.check(self.labels.len()))
     }
 }
@@ -148,13 +198,14 @@ mod tests {
             activation: Activation::Softmax,
             provenance: Provenance { backbone: "b".into(), fold_error: Some(1.25e-7), ..Provenance::default() },
             golden: vec![case],
+            rejection: Some(Rejection { temperature: 1.5, threshold: 0.4, false_rejection_rate: 0.05 }),
         }
     }
 
     #[test]
     fn metadata_is_read_back() {
         let mut metadata = bundle().to_metadata().unwrap();
-        assert_eq!(metadata.len(), 6);
+        assert_eq!(metadata.len(), 7);
         metadata.insert("someone.else".into(), "not JSON".into());
         assert_eq!(Bundle::from_metadata(&metadata).unwrap(), bundle());
     }
@@ -167,8 +218,12 @@ mod tests {
         for key in whole.keys() {
             let mut metadata = whole.clone();
             metadata.remove(key);
-            let error = Bundle::from_metadata(&metadata).unwrap_err();
-            assert!(matches!(error, Error::BundleKeyMissing { .. }) && error.to_string().contains(key), "{error}");
+            if key == REJECTION {
+                assert_eq!(Bundle::from_metadata(&metadata).unwrap(), Bundle { rejection: None, ..bundle() });
+            } else {
+                let error = Bundle::from_metadata(&metadata).unwrap_err();
+                assert!(matches!(error, Error::BundleKeyMissing { .. }) && error.to_string().contains(key), "{error}");
+            }
             metadata.insert(key.clone(), "{\"cut".into());
             let error = Bundle::from_metadata(&metadata).unwrap_err();
             assert!(matches!(error, Error::BundleKeyInvalid { .. }) && error.to_string().contains(key), "{error}");
@@ -185,6 +240,22 @@ mod tests {
             assert!(matches!(wrong.to_metadata(), Err(Error::InvalidLabels { .. })));
         }
         assert!(matches!(labels(&["a", "b", "c"]).to_metadata(), Err(Error::InvalidGoldenCase { .. })));
+    }
+
+    #[test]
+    fn a_rejection_out_of_range_is_refused() {
+        let sound = Rejection { temperature: 1.0, threshold: 0.5, false_rejection_rate: 0.05 };
+        for (rejection, field) in [
+            (Rejection { temperature: 0.0, ..sound }, "temperature"),
+            (Rejection { temperature: f32::INFINITY, ..sound }, "temperature"),
+            (Rejection { temperature: f32::NAN, ..sound }, "temperature"),
+            (Rejection { threshold: 1.5, ..sound }, "threshold"),
+            (Rejection { threshold: f32::NAN, ..sound }, "threshold"),
+            (Rejection { false_rejection_rate: -0.1, ..sound }, "false_rejection_rate"),
+        ] {
+            let error = Bundle { rejection: Some(rejection), ..bundle() }.to_metadata().unwrap_err();
+            assert!(matches!(error, Error::InvalidRejection { field: named, .. } if named == field), "{error}");
+        }
     }
 
     #[test]

@@ -131,6 +131,14 @@ pub enum Error {
         /// What the JSON reader said.
         source: serde_json::Error,
     },
+    /// The fitted rejection has a number that is out of its range.
+    #[error("rejection: `{field}` {reason}; fold the model again")]
+    InvalidRejection {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// The labels are empty, or one of them is empty or comes twice.
     #[error("labels: {reason}")]
     InvalidLabels {

@@ -49,7 +49,7 @@ pub mod signature;
 #[cfg(feature = "verify")]
 pub mod store;
 
-pub use bundle::{Activation, Bundle, FORMAT_VERSION};
+pub use bundle::{Activation, Bundle, FORMAT_VERSION, Rejection};
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use golden::GoldenCase;

@@ -340,6 +340,7 @@ mod tests {
             activation: edge_vit::Activation::Softmax,
             provenance: edge_vit::Provenance::default(),
             golden: Vec::new(),
+            rejection: None,
         };
         let metadata = bundle.to_metadata().unwrap();
         let pairs: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

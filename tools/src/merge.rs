@@ -173,6 +173,7 @@ impl Merge<'_> {
             activation: Activation::Softmax,
             provenance: provenance(&file, self.adapters_sha256()?, self.strength, difference),
             golden: golden.collect::<Result<_, _>>()?,
+            rejection: None,
             preprocessing,
         };
         let batch = if self.free_batch { Batch::Free } else { Batch::One };

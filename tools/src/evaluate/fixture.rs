@@ -46,6 +46,7 @@ pub(crate) fn colour_model(side: usize, labels: Option<[&str; 3]>) -> Vec<u8> {
             activation: Activation::Softmax,
             provenance: Provenance { backbone: "colours".into(), fold_error: Some(2.5e-7), ..Provenance::default() },
             golden: Vec::new(),
+            rejection: None,
         };
         bundle.to_metadata().unwrap()
     });
