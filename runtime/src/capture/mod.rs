@@ -5,6 +5,7 @@
 //! supervisor that notices when no shot comes and opens the source anew.
 
 mod error;
+pub mod sources;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,0 +1,19 @@
+//! What gives frames: a camera, a command, the standard input, a film, files. Each opens by [`Open`](super::Open).
+
+mod child;
+mod csi;
+mod files;
+mod format;
+mod interrupt;
+mod pipe;
+mod stdin;
+mod stream;
+mod video;
+
+pub use csi::Csi;
+pub use files::Files;
+pub use format::{PipeFormat, Size};
+pub use pipe::Pipe;
+pub use stdin::Stdin;
+pub use stream::{FrameReader, StreamError};
+pub use video::Video;
