@@ -65,10 +65,7 @@ impl Running {
         }
         let programs: Vec<_> = alternatives.iter().filter_map(|words| words.first()).collect();
         let names: Vec<_> = programs.iter().map(|program| format!("`{}`", program.to_string_lossy())).collect();
-        Err(SourceError::Open(format!(
-            "there is no program {} here: {remedy}",
-            names.join(" and no ")
-        )))
+        Err(SourceError::Open(format!("there is no program {} here: {remedy}", names.join(" and no "))))
     }
 
     fn attend(child: Child, program: String, interrupt: Interrupt) -> Result<(Self, Output), SourceError> {

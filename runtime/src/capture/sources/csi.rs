@@ -60,7 +60,9 @@ impl FromStr for Csi {
         match text {
             "pi" => Ok(Self::Pi),
             "jetson" => Ok(Self::Jetson),
-            _ => Err(SourceError::Open(format!("`{text}` is no board with a known camera program: write pi or jetson"))),
+            _ => {
+                Err(SourceError::Open(format!("`{text}` is no board with a known camera program: write pi or jetson")))
+            }
         }
     }
 }

@@ -35,8 +35,7 @@ impl Files {
         let mut found = Vec::new();
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
-            let failed =
-                |error| SourceError::Open(format!("cannot read the folder {}: {error}", folder.display()));
+            let failed = |error| SourceError::Open(format!("cannot read the folder {}: {error}", folder.display()));
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 if entry.file_name().as_encoded_bytes().starts_with(b".") {

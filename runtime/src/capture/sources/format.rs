@@ -138,7 +138,8 @@ pub(super) fn packed(format: PixelFormat, size: Size, range: Range) -> FrameLayo
 /// [`SourceError::Open`] if its sides are 0, too long, or odd where chroma is shared, or its rows overlap.
 pub(super) fn frame_bytes(layout: &FrameLayout) -> Result<usize, SourceError> {
     let FrameLayout { format, width, height, stride, .. } = *layout;
-    let wrong = |reason: String| Err(SourceError::Open(format!("a frame of {width}x{height} cannot be read: {reason}")));
+    let wrong =
+        |reason: String| Err(SourceError::Open(format!("a frame of {width}x{height} cannot be read: {reason}")));
     if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
         return wrong(format!("each side must be 1 to {MAX_SIDE} pixels"));
     }

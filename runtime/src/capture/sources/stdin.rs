@@ -66,11 +66,9 @@ impl Source for StdinSource {
     fn next(&mut self) -> Result<Option<Shot>, SourceError> {
         let Some(frames) = &mut self.frames else { return Ok(None) };
         match frames.next_frame() {
-            Ok(payload) => Ok(payload.map(|payload| Shot {
-                payload,
-                name: Arc::clone(&self.name),
-                time: SystemTime::now(),
-            })),
+            Ok(payload) => {
+                Ok(payload.map(|payload| Shot { payload, name: Arc::clone(&self.name), time: SystemTime::now() }))
+            }
             Err(StreamError::Damaged(reason)) => Err(SourceError::Damaged(reason)),
             Err(error) => Err(SourceError::Lost { source_name: self.name.to_string(), reason: error.to_string() }),
         }

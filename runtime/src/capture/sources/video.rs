@@ -46,10 +46,11 @@ impl Video {
         // lead into the network.
         let mut input = OsString::from("file:");
         input.push(&self.path);
-        let mut words: Vec<OsString> = "ffmpeg -nostdin -hide_banner -loglevel error -protocol_whitelist file,pipe,crypto"
-            .split(' ')
-            .map(OsString::from)
-            .collect();
+        let mut words: Vec<OsString> =
+            "ffmpeg -nostdin -hide_banner -loglevel error -protocol_whitelist file,pipe,crypto"
+                .split(' ')
+                .map(OsString::from)
+                .collect();
         words.extend(["-i".into(), input, "-map".into(), "0:v:0".into(), "-vf".into(), filters.into()]);
         words.extend("-f yuv4mpegpipe -strict -1 pipe:1".split(' ').map(OsString::from));
         words
