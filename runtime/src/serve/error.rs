@@ -19,7 +19,9 @@ pub enum ServeError {
         address: SocketAddr,
     },
     /// The token is too easy to guess, or no header can carry it.
-    #[error("the token must be of at least {shortest} letters, digits or signs of ASCII without spaces: make one with `openssl rand -hex 16`")]
+    #[error(
+        "the token must be of at least {shortest} letters, digits or signs of ASCII without spaces: make one with `openssl rand -hex 16`"
+    )]
     Token {
         /// The fewest characters that are taken.
         shortest: usize,

@@ -66,17 +66,18 @@ impl Feed for Events {
             },
             None => Some([0, u64::MAX]),
         };
-        let bytes = {
-            let board = self.board.borrow_and_update();
-            self.sent = Some([board.answers, board.healths]);
-            match (news, &board.answer) {
-                (None, _) => board.health_event(),
-                (Some([answers, healths]), Some(answer)) if board.answers != answers => {
-                    if board.healths == healths { answer.clone() } else { joined(&board.health_event(), answer) }
+        let bytes =
+            {
+                let board = self.board.borrow_and_update();
+                self.sent = Some([board.answers, board.healths]);
+                match (news, &board.answer) {
+                    (None, _) => board.health_event(),
+                    (Some([answers, healths]), Some(answer)) if board.answers != answers => {
+                        if board.healths == healths { answer.clone() } else { joined(&board.health_event(), answer) }
+                    }
+                    (Some(_), _) => board.health_event(),
                 }
-                (Some(_), _) => board.health_event(),
-            }
-        };
+            };
         Some((bytes, self))
     }
 }

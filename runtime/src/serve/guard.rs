@@ -62,7 +62,8 @@ impl Guard {
         if OPEN.contains(&request.uri().path()) || self.shows(expected, request) {
             return None;
         }
-        let sentence = "the token is missing or wrong: send `Authorization: Bearer TOKEN`, or `?token=TOKEN` in the address";
+        let sentence =
+            "the token is missing or wrong: send `Authorization: Bearer TOKEN`, or `?token=TOKEN` in the address";
         let mut response = refuse(StatusCode::UNAUTHORIZED, sentence);
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         Some(response)

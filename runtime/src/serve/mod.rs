@@ -70,12 +70,10 @@ impl Server {
     /// no thread to be had.
     pub fn start(options: Options, hub: Arc<Hub>) -> Result<Self, ServeError> {
         options.check()?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::System)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::System)?;
         let listener = {
             let _inside = runtime.enter();
-            listen::bind(options.address)
-                .map_err(|source| ServeError::Listen { address: options.address, source })?
+            listen::bind(options.address).map_err(|source| ServeError::Listen { address: options.address, source })?
         };
         let address = listener.local_addr().map_err(ServeError::System)?;
         let worker = worker::Worker::start(Arc::clone(&hub), options.classify_queue).map_err(ServeError::System)?;
