@@ -17,7 +17,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The bytes are no picture that can be decoded, or stop in the middle of one.
-    #[error("not a readable picture (JPEG, PNG, WebP, BMP, TIFF or GIF)")]
+    #[error("not a readable picture ({})", crate::picture::FORMATS)]
     Picture(#[source] image::ImageError),
     /// The picture would need more memory than a decoder is allowed to take.
     #[error("the picture is {width}x{height}; at most {max_side} pixels a side and {max_mib} MiB decoded are read")]

@@ -13,7 +13,12 @@ const MAX_SIDE: u32 = 16_384;
 /// The most memory that a decoded picture may take, in bytes: photos of 89 megapixels at 8 bits.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Decodes a JPEG, PNG, WebP, BMP, TIFF or GIF (its first frame) into upright 8-bit RGB.
+/// The formats that this build reads.
+pub(crate) const FORMATS: &str =
+    if cfg!(feature = "formats") { "JPEG, PNG, WebP, BMP, TIFF or GIF" } else { "JPEG or PNG" };
+
+/// Decodes a JPEG or PNG, and with the feature `formats` a WebP, BMP, TIFF or GIF (its first frame), into upright
+/// 8-bit RGB.
 ///
 /// The format is told from the content, not from a name. The EXIF orientation is applied, transparency is laid over
 /// white, grey becomes three equal channels, 16 bits are rounded to 8. Colour profiles are not applied.
