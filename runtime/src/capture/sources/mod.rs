@@ -1,5 +1,7 @@
 //! What gives frames: a camera, a command, the standard input, a film, files. Each opens by [`Open`](super::Open).
 
+#[cfg(all(feature = "camera", target_os = "linux"))]
+mod camera;
 mod child;
 mod csi;
 mod files;
@@ -10,6 +12,8 @@ mod stdin;
 mod stream;
 mod video;
 
+#[cfg(all(feature = "camera", target_os = "linux"))]
+pub use camera::{Camera, CameraAddress};
 pub use csi::Csi;
 pub use files::Files;
 pub use format::{PipeFormat, Size};

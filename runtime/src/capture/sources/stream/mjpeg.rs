@@ -290,9 +290,12 @@ mod tests {
     #[test]
     fn a_picture_cut_anywhere_costs_no_more_than_a_segment_can_hide() {
         let (cut, tail) = (with_segment(&jpeg(0), &jpeg(1)), tail());
+        let scan = cut.windows(2).rposition(|pair| pair == [0xff, SOS]).unwrap() + 14;
         for length in 2..cut.len() {
             let (pictures, damaged) = split(&[&cut[..length], &tail].concat(), 1 << 12);
-            assert!((1..=3).contains(&damaged), "cut at {length}: told {damaged} times");
+            // A segment that lacks its end takes it from the next picture, and may happen to leave a whole one.
+            let told = if length >= scan { 1..=1 } else { 0..=3 };
+            assert!(told.contains(&damaged), "cut at {length}: told {damaged} times");
             assert_eq!(pictures.last(), Some(&jpeg(3)), "cut at {length}");
         }
     }
