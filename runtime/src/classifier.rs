@@ -4,8 +4,9 @@ use std::path::Path;
 
 use image::RgbImage;
 
+use crate::frame::Frame;
 use crate::self_test::{SelfTestReport, self_test};
-use crate::{Bundle, Error, Model};
+use crate::{Bundle, Error, Model, Workspace};
 
 /// One class and how sure the model is of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,11 +86,44 @@ impl Classifier {
     /// # Errors
     /// [`Error::EmptyPicture`] if the picture has no pixels, else those of [`Model::run`].
     pub fn logits(&self, picture: &RgbImage) -> Result<Vec<f32>, Error> {
-        let (width, height) = picture.dimensions();
-        if width == 0 || height == 0 {
-            return Err(Error::EmptyPicture { width, height });
-        }
-        self.run(&self.bundle.preprocessing.apply(picture))
+        self.frame_logits(&Frame::from(picture), &mut self.workspace()).map(<[f32]>::to_vec)
+    }
+
+    /// Memory for [`frame_logits`](Self::frame_logits), to be kept from frame to frame, one for each thread.
+    pub fn workspace(&self) -> Workspace {
+        Workspace::new(self.bundle.preprocessing.clone())
+    }
+
+    /// The model's outputs for `frame` before any activation, one a label; equal to those of [`logits`](Self::logits)
+    /// for the same pixels as a picture.
+    ///
+    /// This is [`prepare`](Self::prepare) and [`run_prepared`](Self::run_prepared) in one.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPicture`] if the frame has no pixels, else those of [`Model::run`].
+    pub fn frame_logits<'w>(&self, frame: &Frame<'_>, workspace: &'w mut Workspace) -> Result<&'w [f32], Error> {
+        self.prepare(frame, workspace)?;
+        self.run_prepared(workspace)
+    }
+
+    /// Converts, resizes and normalises `frame` into the model's input in `workspace`.
+    ///
+    /// From the second frame of a size and format on, nothing is allocated. A workspace of another model serves this
+    /// one from here on.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPicture`] if the frame has no pixels, [`Error::Run`] if the model cannot be started.
+    pub fn prepare(&self, frame: &Frame<'_>, workspace: &mut Workspace) -> Result<(), Error> {
+        workspace.prepare(&self.model, &self.bundle.preprocessing, frame)
+    }
+
+    /// Runs the model on the frame that was prepared last in `workspace`: its outputs before any activation.
+    ///
+    /// # Errors
+    /// [`Error::NothingPrepared`] if no frame was prepared there for this model, or the last run on it failed; else
+    /// those of [`Model::run`].
+    pub fn run_prepared<'w>(&self, workspace: &'w mut Workspace) -> Result<&'w [f32], Error> {
+        workspace.run(&self.model)
     }
 
     /// The model's outputs for a preprocessed picture, float32 `[3, height, width]`.

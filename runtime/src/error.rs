@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::frame::PixelFormat;
+use crate::picture::MAX_SIDE;
+
 /// An error of this crate. Each variant is one cause; the message says what was expected, what came, what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -39,6 +42,63 @@ pub enum Error {
         /// Height in pixels.
         height: u32,
     },
+    /// The bytes begin as a JPEG, and are damaged or cut short.
+    #[error("a damaged JPEG: {reason}")]
+    DamagedJpeg {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A raw frame has fewer bytes than its size and format need.
+    #[error("the frame needs {expected} bytes and has {got}; check its size, format and stride")]
+    FrameBytes {
+        /// Bytes that are needed.
+        expected: usize,
+        /// Bytes that came.
+        got: usize,
+    },
+    /// The rows of a raw frame would overlap.
+    #[error("a row of the frame has {row} bytes, so its stride cannot be {stride}; it is counted in bytes")]
+    FrameStride {
+        /// Bytes of a row without padding.
+        row: usize,
+        /// Bytes from row to row that came.
+        stride: usize,
+    },
+    /// Chroma is shared between pixels, and the frame's sides are no multiples of what shares it.
+    #[error("a {format:?} frame has even sides where its chroma is halved, and this one is {width}x{height}")]
+    OddFrame {
+        /// The frame's format.
+        format: PixelFormat,
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+    /// A raw frame was given as another number of planes than its format has.
+    #[error("a {format:?} frame has {expected} planes, {got} came")]
+    FramePlanes {
+        /// The frame's format.
+        format: PixelFormat,
+        /// Planes of the format.
+        expected: usize,
+        /// Planes that came.
+        got: usize,
+    },
+    /// A raw frame is announced that is larger than is taken for serious, or than memory can be.
+    #[error(
+        "a frame of {width}x{height} with {stride} bytes from row to row is too large; at most {MAX_SIDE} pixels a side are read"
+    )]
+    FrameTooLarge {
+        /// Announced width in pixels.
+        width: u32,
+        /// Announced height in pixels.
+        height: u32,
+        /// Announced bytes from row to row, 0 for rows without padding.
+        stride: usize,
+    },
+    /// The model was to run in a workspace in which no frame was prepared for it.
+    #[error("no frame was prepared for this model in this workspace; call `prepare` before `run_prepared`")]
+    NothingPrepared,
     /// A picture could not be encoded into a golden case.
     #[error("cannot encode the golden picture as PNG")]
     EncodePicture(#[source] image::ImageError),

@@ -49,6 +49,7 @@ pub mod serve;
 pub mod signature;
 #[cfg(feature = "verify")]
 pub mod store;
+mod workspace;
 
 pub use bundle::{Activation, Bundle, FORMAT_VERSION, Rejection};
 pub use classifier::{Classifier, Prediction};
@@ -62,3 +63,4 @@ pub use preprocessing::{ColorOrder, Preprocessing, ResizeMode};
 pub use provenance::Provenance;
 pub use resize::Filter;
 pub use self_test::{CaseReport, SelfTestReport};
+pub use workspace::Workspace;

@@ -77,20 +77,59 @@ impl Model {
     /// [`Error::InputLength`] if there are not so many values, [`Error::Run`] if the model fails,
     /// [`Error::NonFinite`] if it gives a value that is no number.
     pub fn run(&self, values: &[f32]) -> Result<Vec<f32>, Error> {
-        let [channels, height, width] = self.input;
-        if values.len() != channels * height * width {
+        if values.len() != self.input.iter().product::<usize>() {
             return Err(Error::InputLength { expected: self.input, got: values.len() });
         }
-        let failed = |error: TractError| Error::Run { reason: format!("{error:#}") };
-        let input = Tensor::from_shape(&[1, channels, height, width], values).map_err(failed)?;
-        let outputs = self.plan.run(tvec!(input.into())).map_err(failed)?;
+        let mut run = Run::new(self)?;
+        run.fill(|input| input.copy_from_slice(values))?;
+        let mut row = Vec::with_capacity(self.outputs);
+        run.run(&mut row)?;
+        Ok(row)
+    }
+}
+
+/// A model's input and what its graph keeps between runs.
+#[derive(Debug)]
+pub(crate) struct Run {
+    state: TypedSimpleState,
+    input: Arc<Tensor>,
+}
+
+impl Run {
+    pub(crate) fn new(model: &Model) -> Result<Self, Error> {
+        let [channels, height, width] = model.input;
+        let input = Tensor::zero::<f32>(&[1, channels, height, width]).map_err(failed)?;
+        Ok(Self { state: model.plan.spawn().map_err(failed)?, input: Arc::new(input) })
+    }
+
+    /// Whether this is a run of `model` or of a clone of it.
+    pub(crate) fn is_of(&self, model: &Model) -> bool {
+        Arc::ptr_eq(self.state.plan(), &model.plan)
+    }
+
+    /// Lets `fill` write the input, `[3, height, width]` in row-major order.
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [f32])) -> Result<(), Error> {
+        // The graph gives its share of the input back after a run; if an operator kept it, the values are copied.
+        let mut view = Arc::make_mut(&mut self.input).try_as_plain_ram_mut().map_err(failed)?;
+        fill(view.as_slice_mut().map_err(failed)?);
+        Ok(())
+    }
+
+    /// Runs the model on the input and puts its outputs into `row`. After an error the run is of no more use.
+    pub(crate) fn run(&mut self, row: &mut Vec<f32>) -> Result<(), Error> {
+        row.clear();
+        let outputs = self.state.run(tvec!(self.input.clone().into_tvalue())).map_err(failed)?;
         let output = outputs.first().ok_or_else(|| Error::Run { reason: "it gave no output".to_owned() })?;
-        let row: Vec<f32> = output.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect();
+        row.extend(output.to_plain_array_view::<f32>().map_err(failed)?.iter());
         match row.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(Error::NonFinite { index, value: row[index] }),
-            None => Ok(row),
+            None => Ok(()),
         }
     }
+}
+
+fn failed(error: TractError) -> Error {
+    Error::Run { reason: format!("{error:#}") }
 }
 
 /// Refuses what tract would answer with an opaque error, a panic, or by looking for another file.

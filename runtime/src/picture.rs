@@ -9,9 +9,9 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, Rg
 use crate::Error;
 
 /// The longest side that is decoded, in pixels. A few bytes can announce any size.
-const MAX_SIDE: u32 = 16_384;
+pub(crate) const MAX_SIDE: u32 = 16_384;
 /// The most memory that a decoded picture may take, in bytes: photos of 89 megapixels at 8 bits.
-const MAX_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_BYTES: u64 = 256 << 20;
 
 /// The formats that this build reads.
 pub(crate) const FORMATS: &str =

@@ -4,7 +4,8 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::resize::{Filter, resize, resize_window};
+use crate::frame::Frame;
+use crate::resize::{Filter, Resizer, Target, resize_window};
 
 /// The longest side of a model's input that is taken for serious, in pixels.
 const MAX_SIDE: usize = 4096;
@@ -116,44 +117,100 @@ impl Preprocessing {
 
     /// Resizes (and cuts) `picture` to the model's height and width; 8-bit RGB in and out.
     pub fn resize(&self, picture: &RgbImage) -> RgbImage {
-        let [height, width] = self.image_size.map(|side| side as u32);
-        match self.resize {
-            ResizeMode::Squash => resize(picture, height, width, self.filter),
-            ResizeMode::ShortestSide { size } => {
-                let [tall, wide] = shortest_side(picture, size);
-                let origin = [centered(tall, height), centered(wide, width)];
-                resize_window(picture, [tall, wide], origin, [height, width], self.filter)
-            }
-        }
+        let (width, height) = picture.dimensions();
+        let Target { full, origin, size, filter } = self.target([height, width]);
+        resize_window(picture, full, origin, size, filter)
     }
 
     /// The values `[3, height, width]` (float32, channel by channel, row by row) of a picture of any size: scaled to
     /// 0..1, the mean subtracted, divided by the standard deviation.
     pub fn normalize(&self, picture: &RgbImage) -> Vec<f32> {
-        // One table a channel: 256 values exist, and each is computed once, in the same order of operations anywhere.
-        let tables: [Vec<f32>; 3] = std::array::from_fn(|channel| {
-            (0..=255u8).map(|value| (f32::from(value) / 255.0 - self.mean[channel]) / self.std[channel]).collect()
-        });
         let mut values = Vec::with_capacity(picture.as_raw().len());
-        for (channel, table) in tables.iter().enumerate() {
-            let source = match self.color_order {
-                ColorOrder::Rgb => channel,
-                ColorOrder::Bgr => 2 - channel,
-            };
-            values.extend(picture.as_raw().iter().skip(source).step_by(3).map(|&value| table[usize::from(value)]));
+        for (channel, table) in self.tables().iter().enumerate() {
+            let channel = picture.as_raw().iter().skip(self.source(channel)).step_by(3);
+            values.extend(channel.map(|&value| table[usize::from(value)]));
         }
         values
     }
 
     /// [`resize`](Self::resize), then [`normalize`](Self::normalize): the model's input `[3, height, width]`.
     pub fn apply(&self, picture: &RgbImage) -> Vec<f32> {
-        self.normalize(&self.resize(picture))
+        let mut values = vec![0.0; 3 * self.image_size[0] * self.image_size[1]];
+        Preparation::new(self.clone()).apply(&Frame::from(picture), &mut values);
+        values
+    }
+
+    /// What is made of a picture of `from` (height, width) pixels.
+    fn target(&self, from: [u32; 2]) -> Target {
+        let size = self.image_size.map(|side| side as u32);
+        let (full, origin) = match self.resize {
+            ResizeMode::Squash => (size, [0, 0]),
+            ResizeMode::ShortestSide { size: shortest } => {
+                let full = shortest_side(from, shortest);
+                (full, [0, 1].map(|axis| centered(full[axis], size[axis])))
+            }
+        };
+        Target { full, origin, size, filter: self.filter }
+    }
+
+    /// One table a channel of the model's input: 256 values exist, and each is computed once, in the same order of
+    /// operations anywhere.
+    fn tables(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| {
+            std::array::from_fn(|value| (value as f32 / 255.0 - self.mean[channel]) / self.std[channel])
+        })
+    }
+
+    /// The place in RGB of a channel of the model's input.
+    fn source(&self, channel: usize) -> usize {
+        match self.color_order {
+            ColorOrder::Rgb => channel,
+            ColorOrder::Bgr => 2 - channel,
+        }
     }
 }
 
-/// Height and width of `picture` with its shortest side brought to `size`, the other truncated, as torchvision does.
-fn shortest_side(picture: &RgbImage, size: usize) -> [u32; 2] {
-    let (width, height) = picture.dimensions();
+/// A preprocessing with all that it keeps from picture to picture: tables, coefficients and rows.
+#[derive(Debug)]
+pub(crate) struct Preparation {
+    preprocessing: Preprocessing,
+    tables: Box<[[f32; 256]; 3]>,
+    resizer: Resizer,
+}
+
+impl Preparation {
+    pub(crate) fn new(preprocessing: Preprocessing) -> Self {
+        let tables = Box::new(preprocessing.tables());
+        Self { preprocessing, tables, resizer: Resizer::default() }
+    }
+
+    pub(crate) fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Writes the model's input `[3, height, width]` for `frame` into `values`, which has that many places.
+    pub(crate) fn apply(&mut self, frame: &Frame<'_>, values: &mut [f32]) {
+        let Self { preprocessing, tables, resizer } = self;
+        let [height, width] = preprocessing.image_size;
+        let target = preprocessing.target([frame.height(), frame.width()]);
+        let given = [0, 1].map(|axis| target.full[axis].saturating_sub(target.origin[axis]) >= target.size[axis]);
+        if given != [true; 2] || frame.is_empty() {
+            // What the frame does not reach is black.
+            values.chunks_exact_mut(height * width).zip(&**tables).for_each(|(plane, table)| plane.fill(table[0]));
+        }
+        resizer.run(frame, &target, |y, planes| {
+            for (channel, (plane, table)) in values.chunks_exact_mut(height * width).zip(&**tables).enumerate() {
+                let row = plane[y * width..][..width].iter_mut();
+                for (to, &value) in row.zip(planes[preprocessing.source(channel)]) {
+                    *to = table[usize::from(value)];
+                }
+            }
+        });
+    }
+}
+
+/// (height, width) of a picture with its shortest side brought to `size`, the other truncated, as torchvision does.
+fn shortest_side([height, width]: [u32; 2], size: usize) -> [u32; 2] {
     let size = size as u64;
     let long =
         |long: u32, short: u32| (size * u64::from(long) / u64::from(short.max(1))).min(u64::from(u32::MAX)) as u32;
@@ -207,9 +264,9 @@ mod tests {
 
     #[test]
     fn the_shortest_side_is_brought_to_size() {
-        assert_eq!(shortest_side(&RgbImage::new(640, 480), 256), [256, 341]);
-        assert_eq!(shortest_side(&RgbImage::new(480, 640), 256), [341, 256]);
-        assert_eq!(shortest_side(&RgbImage::new(10, 10), 256), [256, 256]);
+        assert_eq!(shortest_side([480, 640], 256), [256, 341]);
+        assert_eq!(shortest_side([640, 480], 256), [341, 256]);
+        assert_eq!(shortest_side([10, 10], 256), [256, 256]);
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Pictures from a V4L2 camera (USB webcams and what else Linux shows as `/dev/videoN`).
 //!
-//! Frames come raw and are decoded here: JPEG frames by the image crate, YUYV by [`yuyv`]. The size and format are
-//! what the driver answers, not what was wished for, which V4L2 leaves to the driver.
-
-mod convert;
+//! Frames come raw and are decoded here: JPEG frames by the image crate, YUYV as a [`FrameLayout`]. The size and format
+//! are what the driver answers, not what was wished for, which V4L2 leaves to the driver.
 
 use std::fs;
 use std::io;
@@ -17,9 +15,8 @@ use v4l::video::Capture;
 use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC};
 
-pub use convert::yuyv;
-
 use crate::decode_picture;
+use crate::frame::{FrameLayout, PixelFormat};
 
 /// The size that is wished for, in pixels: every webcam has it, and no model takes more.
 const WISH: (u32, u32) = (640, 480);
@@ -124,9 +121,13 @@ impl Camera {
             FrameFormat::MJPEG => {
                 decode_picture(&frame).map_err(|error| CameraError::Frame { reason: error.to_string() })
             }
-            _ => yuyv(&frame, self.size.0, self.size.1, self.stride).ok_or_else(|| CameraError::Frame {
-                reason: format!("{} bytes do not fill {}x{} pixels", frame.len(), self.size.0, self.size.1),
-            }),
+            _ => {
+                let (width, height) = self.size;
+                let layout =
+                    FrameLayout { stride: self.stride as usize, ..FrameLayout::new(PixelFormat::Yuyv, width, height) };
+                let frame = layout.frame(&frame).map_err(|error| CameraError::Frame { reason: error.to_string() })?;
+                Ok(frame.to_rgb())
+            }
         }
     }
 }
