@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::format::Size;
@@ -71,15 +71,24 @@ impl Camera {
 
     /// The node at which the camera is now.
     fn find(&self, identity: Option<&Identity>) -> Result<u32, SourceError> {
-        let (found, name) = match (identity, &self.address) {
-            (Some(identity), address) => (self.nodes.find(identity), format!("{address} ({})", identity.card())),
+        let (found, named) = match (identity, &self.address) {
+            (Some(identity), CameraAddress::Number(number)) => {
+                (self.nodes.find(identity), format!("{number} ({})", identity.card()))
+            }
+            (Some(identity), CameraAddress::Path(path)) => {
+                (self.nodes.find(identity), format!("{} ({})", path.display(), identity.card()))
+            }
             (None, CameraAddress::Number(number)) => {
                 let path = self.nodes.path(*number);
                 (self.nodes.number(&path), path.display().to_string())
             }
             (None, CameraAddress::Path(path)) => (self.nodes.number(path), path.display().to_string()),
         };
-        found.ok_or_else(|| SourceError::Open(format!("there is no camera {name}: {}", self.present())))
+        found.ok_or_else(|| SourceError::Open(format!("there is no camera {named}: {}", self.present())))
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is there instead.
@@ -125,16 +134,17 @@ impl Camera {
 
 impl Open for Camera {
     fn open(&self) -> Result<Box<dyn Source>, SourceError> {
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = self.find(identity.as_ref())?;
+        // Not locked meanwhile: a driver may hang while it opens, and another thread try again.
+        let known = self.identity().clone();
+        let number = self.find(known.as_ref())?;
         let node = self.nodes.path(number);
         // The crate `v4l` panics where a driver answers with a value that it does not know.
         let stream = catch_unwind(AssertUnwindSafe(|| Stream::open(&node, self.size, self.rate)))
             .unwrap_or_else(|_| Err(OpenError::Answer("a value that is not known".to_owned())))
             .map_err(|error| self.explain(number, error))?;
         let link = matches!(&self.address, CameraAddress::Path(path) if path.is_symlink());
-        if identity.is_none() && !link {
-            *identity = self.nodes.identity(number);
+        if known.is_none() && !link {
+            *self.identity() = self.nodes.identity(number);
         }
         Ok(Box::new(CameraSource { name: self.name(), stream, interrupted: Arc::default() }))
     }
