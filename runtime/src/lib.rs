@@ -22,8 +22,6 @@
 //! `edge-vit`.
 
 mod bundle;
-#[cfg(all(feature = "camera", target_os = "linux"))]
-pub mod camera;
 #[cfg(feature = "capi")]
 mod capi;
 #[cfg(feature = "capture")]

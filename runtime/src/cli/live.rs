@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use edge_vit::Classifier;
-use edge_vit::camera::{Camera, CameraError};
+use edge_vit::capture::sources::{Camera, CameraAddress, Size};
+use edge_vit::capture::{Open, Payload, Shot, SourceError};
+use edge_vit::{Classifier, decode_picture};
+use image::RgbImage;
 
 use crate::cli::output::Output;
 
@@ -13,13 +15,20 @@ const DAMAGED_LIMIT: u32 = 30;
 
 /// Classifies what camera `index` sees, until it or the reader of the results goes away.
 pub(crate) fn run(classifier: &Classifier, index: u32, output: &mut Output) -> Result<()> {
-    let mut camera = Camera::open(index)?;
-    let source = format!("camera {index}");
+    let camera = Camera::new(CameraAddress::Number(index), Size { width: 640, height: 480 }, 30);
+    let source = camera.name();
+    let mut camera = camera.open()?;
     let mut damaged = 0;
     loop {
-        let picture = match camera.frame() {
+        let picture = match camera.next() {
+            Ok(Some(shot)) => picture(&shot),
+            Ok(None) => return Ok(()),
+            Err(SourceError::Damaged(reason)) => Err(reason),
+            Err(error) => return Err(error.into()),
+        };
+        let picture = match picture {
             Ok(picture) => picture,
-            Err(error @ CameraError::Frame { .. }) => {
+            Err(error) => {
                 damaged += 1;
                 if damaged == DAMAGED_LIMIT {
                     bail!("{source}: {DAMAGED_LIMIT} damaged frames in a row, the last: {error}");
@@ -27,11 +36,18 @@ pub(crate) fn run(classifier: &Classifier, index: u32, output: &mut Output) -> R
                 log::warn!("{source}: {error}");
                 continue;
             }
-            Err(error) => return Err(error.into()),
         };
         damaged = 0;
         let start = Instant::now();
         let predictions = classifier.classify(&picture)?;
         output.predictions(&source, &predictions, start.elapsed().as_secs_f64() * 1e3)?;
     }
+}
+
+fn picture(shot: &Shot) -> Result<RgbImage, String> {
+    match &shot.payload {
+        Payload::Encoded(bytes) => decode_picture(bytes),
+        Payload::Raw { layout, bytes } => layout.frame(bytes).map(|frame| frame.to_rgb()),
+    }
+    .map_err(|error| error.to_string())
 }

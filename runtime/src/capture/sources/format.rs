@@ -4,10 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::capture::SourceError;
-use crate::frame::{FrameLayout, Matrix, PixelFormat, Range};
+use crate::frame::{FrameLayout, PixelFormat, Range};
+use crate::picture::MAX_SIDE;
 
-/// The longest side of a frame that is read from a stream, in pixels.
-const MAX_SIDE: u32 = 16_384;
 /// The largest raw frame, in bytes.
 const MAX_BYTES: usize = 256 << 20;
 
@@ -129,45 +128,21 @@ pub(super) fn default_range(format: PixelFormat) -> Range {
 
 /// The layout of a frame whose rows follow without padding.
 pub(super) fn packed(format: PixelFormat, size: Size, range: Range) -> FrameLayout {
-    FrameLayout { format, width: size.width, height: size.height, stride: 0, range, matrix: Matrix::Bt601 }
+    FrameLayout { range, ..FrameLayout::new(format, size.width, size.height) }
 }
 
 /// The fewest bytes that hold a frame of `layout`.
 ///
 /// # Errors
-/// [`SourceError::Open`] if its sides are 0, too long, or odd where chroma is shared, or its rows overlap.
+/// [`SourceError::Open`] if there is no such frame, or it is larger than is read.
 pub(super) fn frame_bytes(layout: &FrameLayout) -> Result<usize, SourceError> {
-    let FrameLayout { format, width, height, stride, .. } = *layout;
-    let wrong =
-        |reason: String| Err(SourceError::Open(format!("a frame of {width}x{height} cannot be read: {reason}")));
-    if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-        return wrong(format!("each side must be 1 to {MAX_SIDE} pixels"));
+    let FrameLayout { width, height, .. } = *layout;
+    let wrong = |reason: String| SourceError::Open(format!("a frame of {width}x{height} cannot be read: {reason}"));
+    let bytes = layout.bytes().map_err(|error| wrong(error.to_string()))?;
+    if bytes > MAX_BYTES {
+        return Err(wrong(format!("it takes more than {} MiB", MAX_BYTES >> 20)));
     }
-    let halved = matches!(format, PixelFormat::Nv12 | PixelFormat::I420);
-    if (width % 2 == 1 && (halved || format == PixelFormat::Yuyv)) || (height % 2 == 1 && halved) {
-        return wrong("its pixels share their colour in pairs, so its sides must be even".to_owned());
-    }
-    let (width, height) = (width as usize, height as usize);
-    let row = match format {
-        PixelFormat::Rgb | PixelFormat::Bgr => 3 * width,
-        PixelFormat::Yuyv => 2 * width,
-        _ => width,
-    };
-    let stride = if stride == 0 { row } else { stride };
-    if !(row..=MAX_BYTES).contains(&stride) {
-        return wrong(format!("its rows take {row} bytes and lie {stride} apart"));
-    }
-    // The last row of a buffer may come without its padding.
-    let [width, height, stride, row] = [width, height, stride, row].map(|value| value as u64);
-    let bytes = match format {
-        PixelFormat::Nv12 => stride * height + stride * (height / 2 - 1) + width,
-        PixelFormat::I420 => stride * height + (stride / 2) * (height - 1) + width / 2,
-        _ => stride * (height - 1) + row,
-    };
-    if bytes > MAX_BYTES as u64 {
-        return wrong(format!("it takes more than {} MiB", MAX_BYTES >> 20));
-    }
-    Ok(bytes as usize)
+    Ok(bytes)
 }
 
 #[cfg(test)]
