@@ -4,13 +4,24 @@
 //! it stand a thread that owns it, a mailbox of one place in which the newest shot replaces an older one, and a
 //! supervisor that notices when no shot comes and opens the source anew.
 
+mod clock;
+mod consumer;
+mod driver;
 mod error;
+mod mailbox;
+mod options;
+mod shared;
 pub mod sources;
+mod state;
+mod supervisor;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use clock::{Bell, Clock, SystemClock};
+pub use consumer::{Capture, Next};
 pub use error::SourceError;
+pub use options::{Backoff, Options};
 
 use crate::frame::FrameLayout;
 
@@ -61,7 +72,7 @@ pub trait Source: Send {
     fn next(&mut self) -> Result<Option<Shot>, SourceError>;
 
     /// What makes a blocked [`next`](Self::next) return, called from another thread, if there is a way: a child
-    /// process is killed; a driver cannot be interrupted.
+    /// process is killed; a driver cannot be interrupted. It must not block, and may be called once the source is gone.
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send>> {
         None
     }
