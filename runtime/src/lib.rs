@@ -45,7 +45,7 @@ mod self_test;
 pub mod serve;
 #[cfg(feature = "verify")]
 pub mod signature;
-#[cfg(feature = "verify")]
+#[cfg(all(feature = "verify", unix))]
 pub mod store;
 mod workspace;
 
