@@ -14,8 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-/// The most bytes that are read of a file that should be a signature. One has some 300.
-const MAX_SIGNATURE: u64 = 16 << 10;
+/// The most bytes that are read of a file that should be a key or a signature. These have some 300.
+const MAX_TEXT: u64 = 16 << 10;
 /// The first line of a key file or a signature begins so.
 const COMMENT: &str = "untrusted comment:";
 /// The algorithm of a key, and of a signature of the older form.
@@ -85,6 +85,22 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    /// The key that `text` is, or that the file of this name holds.
+    ///
+    /// # Errors
+    /// [`SignatureError::Key`] if it is neither, [`SignatureError::Read`] if there is a file that cannot be read.
+    pub fn from_text_or_file(text: &str) -> Result<Self, SignatureError> {
+        let reason = match text.parse() {
+            Ok(key) => return Ok(key),
+            Err(reason) => reason,
+        };
+        match read_text(Path::new(text)) {
+            Ok(text) => text.parse(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(reason),
+            Err(source) => Err(SignatureError::Read { path: text.into(), source }),
+        }
+    }
+
     /// The key's identifier, 16 hexadecimal digits, as minisign prints it.
     pub fn id(&self) -> String {
         in_hex(self.id)
@@ -178,17 +194,23 @@ pub fn signature_path(path: &Path) -> PathBuf {
 /// [`SignatureError::Malformed`] if it is far too long for one.
 pub fn read_signature(path: &Path) -> Result<String, SignatureError> {
     let path = signature_path(path);
-    let mut text = String::new();
-    match fs::File::open(&path).and_then(|file| file.take(MAX_SIGNATURE + 1).read_to_string(&mut text)) {
-        Ok(_) if text.len() as u64 > MAX_SIGNATURE => {
-            Err(SignatureError::Malformed { reason: format!("it has more than {MAX_SIGNATURE} bytes") })
-        }
-        Ok(_) => Ok(text),
+    match read_text(&path) {
+        Ok(text) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SignatureError::Missing { path }),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(SignatureError::Malformed { reason: "it is not text".to_owned() })
+            Err(SignatureError::Malformed { reason: error.to_string() })
         }
         Err(source) => Err(SignatureError::Read { path, source }),
+    }
+}
+
+/// Reads a file of text that is as short as keys and signatures are.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_TEXT {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {MAX_TEXT} bytes"))),
+        false => Ok(text),
     }
 }
 
@@ -291,6 +313,14 @@ wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJA
         assert_eq!(key, keys()[0]);
         assert_eq!((key.to_string().as_str(), key.id().as_str()), (PUBLIC, "E7620F1842B4E81F"));
         assert_eq!(format!("  {PUBLIC}\r\n").parse::<PublicKey>().unwrap(), key);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pub");
+        fs::write(&path, &file).unwrap();
+        assert_eq!(PublicKey::from_text_or_file(path.to_str().unwrap()).unwrap(), key);
+        assert_eq!(PublicKey::from_text_or_file(PUBLIC).unwrap(), key);
+        assert!(matches!(PublicKey::from_text_or_file("absent.pub"), Err(SignatureError::Key { .. })));
+        let folder = folder.path().to_str().unwrap();
+        assert!(matches!(PublicKey::from_text_or_file(folder), Err(SignatureError::Read { .. })));
         for wrong in ["", "untrusted comment: x", "no key", &PUBLIC[1..], &PUBLIC[..52], &PUBLIC.replace("RWQ", "AAA")]
         {
             assert!(matches!(wrong.parse::<PublicKey>(), Err(SignatureError::Key { .. })), "{wrong}");

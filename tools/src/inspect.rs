@@ -261,6 +261,7 @@ fn onnx(bytes: &[u8]) -> Result<Description, String> {
             ("activation", json!(bundle.activation)),
             ("provenance", as_json(&bundle.provenance)),
             ("golden_cases", json!(bundle.golden.len())),
+            ("rejection", as_json(&bundle.rejection)),
         ];
         let what = "merged model: one file for `edge-vit` (ONNX)";
         return Ok(Description { what, facts: own.into_iter().chain(graph_facts).collect() });
@@ -340,12 +341,16 @@ mod tests {
             activation: edge_vit::Activation::Softmax,
             provenance: edge_vit::Provenance::default(),
             golden: Vec::new(),
-            rejection: None,
+            rejection: Some(edge_vit::Rejection { temperature: 1.25, threshold: 0.5, false_rejection_rate: 0.05 }),
         };
         let metadata = bundle.to_metadata().unwrap();
         let pairs: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let merged = described(&model(&pairs).encode_to_vec()).unwrap().to_json();
         assert_eq!((&merged["labels"], &merged["golden_cases"]), (&json!(["orange", "vase"]), &json!(0)));
+        assert_eq!(
+            merged["rejection"],
+            json!({"temperature": 1.25, "threshold": 0.5, "false_rejection_rate": 0.05f32.to_string().parse::<f64>().unwrap()})
+        );
 
         let broken = described(&model(&pairs[1..]).encode_to_vec()).unwrap_err();
         assert!(matches!(broken, InspectError::Damaged { kind: "ONNX", .. }), "{broken}");

@@ -11,4 +11,5 @@ pub mod gpu;
 pub mod inspect;
 pub mod merge;
 pub mod report;
+pub mod sign;
 pub mod train;

@@ -32,6 +32,12 @@ enum Command {
     Info(commands::info::Args),
     /// Write the report of a training run as one HTML page
     Report(commands::report::Args),
+    /// Make a pair of keys to sign models with
+    Keygen(commands::keygen::Args),
+    /// Sign a model, so that devices can tell it from others
+    Sign(commands::sign::Args),
+    /// Say who signed a model
+    Verify(commands::verify::Args),
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -44,6 +50,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Export(args)) => commands::export::run(args),
         Some(Command::Info(args)) => commands::info::run(args),
         Some(Command::Report(args)) => commands::report::run(args),
+        Some(Command::Keygen(args)) => commands::keygen::run(args),
+        Some(Command::Sign(args)) => commands::sign::run(args),
+        Some(Command::Verify(args)) => commands::verify::run(args),
         None => Cli::command()
             .error(clap::error::ErrorKind::MissingSubcommand, "name a command; `--help` lists them")
             .exit(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use edge_vit::{Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, open_picture};
+use edge_vit::{Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, Rejection, open_picture};
 use edge_vit_models::adapter::{AdapterError, File, Meta};
 use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
@@ -58,6 +58,14 @@ pub enum MergeError {
     /// The preprocessing in the adapter file is not readable.
     #[error("adapters {path}: the preprocessing is not readable ({reason}); train again with this version")]
     Preprocessing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The rejection in the adapter file is not readable.
+    #[error("adapters {path}: the rejection is not readable ({reason}); train again with this version")]
+    Rejection {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -173,7 +181,7 @@ impl Merge<'_> {
             activation: Activation::Softmax,
             provenance: provenance(&file, self.adapters_sha256()?, self.strength, difference),
             golden: golden.collect::<Result<_, _>>()?,
-            rejection: None,
+            rejection: self.rejection(&file.meta)?,
             preprocessing,
         };
         let batch = if self.free_batch { Batch::Free } else { Batch::One };
@@ -184,6 +192,15 @@ impl Merge<'_> {
             return Err(MergeError::SelfTest { relative: self_test });
         }
         Ok(Merged { bytes, adapters, pictures: pictures.len(), difference, self_test })
+    }
+
+    /// What was fitted on the validation pictures. A weakened fold is another model than the one that was fitted.
+    fn rejection(&self, meta: &Meta) -> Result<Option<Rejection>, MergeError> {
+        match meta.training.get("rejection") {
+            Some(fitted) if self.strength == 1.0 => serde_json::from_value(fitted.clone())
+                .map_err(|error| MergeError::Rejection { path: self.adapters.to_owned(), reason: error.to_string() }),
+            _ => Ok(None),
+        }
     }
 
     fn adapters_sha256(&self) -> Result<String, MergeError> {

@@ -5,5 +5,8 @@ pub mod export;
 pub mod fetch;
 pub mod fold;
 pub mod info;
+pub mod keygen;
 pub mod report;
+pub mod sign;
 pub mod train;
+pub mod verify;

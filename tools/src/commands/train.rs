@@ -97,6 +97,9 @@ pub struct Args {
     /// Probability that the last residual branch is dropped; earlier ones less, down to 0
     #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
     drop_path: f32,
+    /// Share of the validation pictures that the threshold for `unknown`, fitted at the best epoch, may give up
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, help_heading = "Optimisation")]
+    false_rejection_rate: f64,
     /// Decides first weights, split, order and what is dropped
     #[arg(long, default_value_t = 0, help_heading = "Optimisation")]
     seed: u64,
@@ -162,6 +165,7 @@ impl Args {
                 label_smoothing: self.label_smoothing,
                 dropout: self.dropout,
                 drop_path: self.drop_path,
+                false_rejection_rate: self.false_rejection_rate,
                 seed: self.seed,
             },
             device: match (self.device, &self.gpu) {

@@ -1,7 +1,9 @@
 //! From the logits of every picture to the figures of the whole.
 
+use edge_vit::Rejection;
 use serde::{Deserialize, Serialize};
 
+use super::calibration::{self, Calibration, Confidence};
 use super::samples::{Part, Samples, UnknownFolder};
 
 /// How many of the most confident mistakes an [`Evaluation`] keeps.
@@ -54,6 +56,8 @@ pub struct Outcome {
     pub rank: usize,
     /// Softmax of the predicted class.
     pub confidence: f64,
+    /// Softmax of the predicted class at the temperature of the model's rejection.
+    pub calibrated_confidence: f64,
     /// Softmax of the true class.
     pub truth_confidence: f64,
     /// Cross-entropy in nats.
@@ -64,8 +68,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// Scores the `logits` of a picture of class `truth`, or `None` where a logit is no finite number or `truth` is no
-    /// class. The softmax is taken in float64.
-    pub fn score(sample: usize, truth: usize, logits: &[f32], ms: f64) -> Option<Self> {
+    /// class. The softmax is taken in float64; `temperature` is that of the calibrated confidence.
+    pub fn score(sample: usize, truth: usize, logits: &[f32], temperature: f64, ms: f64) -> Option<Self> {
         let &own = logits.get(truth)?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return None;
@@ -85,6 +89,7 @@ impl Outcome {
             predicted,
             rank,
             confidence: 1.0 / sum,
+            calibrated_confidence: calibration::confidence(logits, temperature),
             truth_confidence: (f64::from(own) - log_sum).exp(),
             cross_entropy: log_sum - f64::from(own),
             ms,
@@ -150,6 +155,9 @@ pub struct Evaluation {
     pub top5: Option<Share>,
     /// Mean cross-entropy in nats.
     pub mean_cross_entropy: f64,
+    /// What the model's rejection does; none for a model without one.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// The figures of every label, in the model's order.
     pub classes: Vec<ClassFigures>,
     /// How many pictures of class `row` were called class `column`.
@@ -169,8 +177,15 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Gathers the outcomes of `samples`; the classes in `outcomes` are positions in `labels`.
-    pub fn new(labels: &[String], samples: &Samples, outcomes: &[Outcome], skipped: Vec<Skipped>) -> Self {
+    /// Gathers the outcomes of `samples`, scored at the temperature of `rejection` if there is one; the classes in
+    /// `outcomes` are positions in `labels`.
+    pub fn new(
+        labels: &[String],
+        samples: &Samples,
+        outcomes: &[Outcome],
+        skipped: Vec<Skipped>,
+        rejection: Option<Rejection>,
+    ) -> Self {
         let classes = labels.len();
         let mut confusion = vec![vec![0usize; classes]; classes];
         for outcome in outcomes {
@@ -180,6 +195,12 @@ impl Evaluation {
         let total = outcomes.len();
         let mut times: Vec<f64> = outcomes.iter().map(|outcome| outcome.ms).collect();
         let sum: f64 = outcomes.iter().map(|outcome| outcome.cross_entropy).sum();
+        let confidence = |outcome: &Outcome| Confidence {
+            right: outcome.rank == 0,
+            plain: outcome.confidence,
+            calibrated: outcome.calibrated_confidence,
+        };
+        let confidences: Vec<Confidence> = outcomes.iter().map(confidence).collect();
         Self {
             folder: samples.folder.to_string_lossy().into_owned(),
             part: samples.part,
@@ -187,6 +208,7 @@ impl Evaluation {
             top1: Share::new(within(1), total),
             top5: (classes > 5).then(|| Share::new(within(5), total)),
             mean_cross_entropy: sum / total.max(1) as f64,
+            calibration: rejection.map(|rejection| Calibration::new(rejection, &confidences)),
             classes: class_figures(labels, &confusion),
             confusion,
             mistakes: worst_mistakes(labels, samples, outcomes),
@@ -275,11 +297,13 @@ pub(crate) mod tests {
             unknown_folders: Vec::new(),
             missing_labels: Vec::new(),
         };
+        let rejection = Rejection { temperature: 2.0, threshold: 0.55, false_rejection_rate: 0.05 };
         let score = |(index, &(class, logits)): (usize, &(usize, &[f32]))| {
-            Outcome::score(index, class, logits, (index + 1) as f64).unwrap()
+            Outcome::score(index, class, logits, f64::from(rejection.temperature), (index + 1) as f64).unwrap()
         };
+
         let outcomes: Vec<Outcome> = cases.iter().enumerate().map(score).collect();
-        Evaluation::new(&labels, &samples, &outcomes, Vec::new())
+        Evaluation::new(&labels, &samples, &outcomes, Vec::new(), Some(rejection))
     }
 
     #[test]
@@ -312,7 +336,7 @@ pub(crate) mod tests {
     #[test]
     fn of_equal_logits_the_first_class_wins() {
         let tie = [1.0f32, 1.0, 0.0];
-        let ranks = [0, 1, 2].map(|truth| Outcome::score(0, truth, &tie, 0.0).unwrap());
+        let ranks = [0, 1, 2].map(|truth| Outcome::score(0, truth, &tie, 1.0, 0.0).unwrap());
         assert_eq!(ranks.each_ref().map(|outcome| outcome.rank), [0, 1, 2]);
         assert_eq!(ranks.each_ref().map(|outcome| outcome.predicted), [0, 0, 0]);
     }
@@ -328,9 +352,9 @@ pub(crate) mod tests {
 
     #[test]
     fn logits_that_are_no_numbers_are_refused_and_large_ones_are_not() {
-        assert_eq!(Outcome::score(0, 0, &[f32::NAN, 0.0], 0.0), None);
-        assert_eq!(Outcome::score(0, 2, &[1.0, 0.0], 0.0), None);
-        let outcome = Outcome::score(0, 1, &[3e38, -3e38], 0.0).unwrap();
+        assert_eq!(Outcome::score(0, 0, &[f32::NAN, 0.0], 1.0, 0.0), None);
+        assert_eq!(Outcome::score(0, 2, &[1.0, 0.0], 1.0, 0.0), None);
+        let outcome = Outcome::score(0, 1, &[3e38, -3e38], 1.0, 0.0).unwrap();
         assert!(outcome.cross_entropy.is_finite() && outcome.confidence == 1.0 && outcome.truth_confidence == 0.0);
     }
 
@@ -351,5 +375,6 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&evaluation).unwrap();
         let back: Evaluation = serde_json::from_str(&text).unwrap();
         assert_eq!((back.confusion, back.top1.correct), (evaluation.confusion, 1));
+        assert_eq!(back.calibration, evaluation.calibration);
     }
 }

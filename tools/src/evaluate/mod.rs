@@ -2,6 +2,7 @@
 //!
 //! [`Samples::find`] lists the pictures, [`evaluate`] runs the model over them, [`Evaluation`] holds the figures.
 
+pub mod calibration;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -144,7 +145,7 @@ pub fn evaluate(
             reason: first.reason.clone(),
         }),
         None if outcomes.is_empty() => Err(EvaluateError::NoPictures { path: samples.folder.clone() }),
-        _ => Ok(Evaluation::new(labels, samples, &outcomes, skipped)),
+        _ => Ok(Evaluation::new(labels, samples, &outcomes, skipped, classifier.bundle().rejection)),
     }
 }
 
@@ -164,7 +165,8 @@ fn look_at(classifier: &Classifier, labels: usize, index: usize, sample: &Sample
     if logits.len() != labels {
         return Err(wrong(format!("{} logits", logits.len())));
     }
-    let outcome = Outcome::score(index, sample.class, &logits, ms);
+    let temperature = classifier.bundle().rejection.map_or(1.0, |rejection| f64::from(rejection.temperature));
+    let outcome = Outcome::score(index, sample.class, &logits, temperature, ms);
     outcome.map(Seen::Scored).ok_or_else(|| wrong("a logit that is no finite number".to_owned()))
 }
 

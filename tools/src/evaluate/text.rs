@@ -25,6 +25,23 @@ pub fn to_text(evaluation: &Evaluation) -> String {
         let _ = writeln!(text, "top-5          {}", share(top5));
     }
     let _ = writeln!(text, "cross-entropy  {:.4} nats a picture", evaluation.mean_cross_entropy);
+    if let Some(calibration) = &evaluation.calibration {
+        let _ = writeln!(
+            text,
+            "unknown        {} below a score of {:.4}, fitted to give up {:.1} %",
+            share(&calibration.rejected),
+            calibration.threshold,
+            calibration.false_rejection_rate * 100.0
+        );
+        let _ = writeln!(text, "top-1 of known {}", share(&calibration.accepted_top1));
+        let _ = writeln!(
+            text,
+            "calibration    expected error {:.2} % at temperature {:.3}, {:.2} % without",
+            calibration.ece_calibrated * 100.0,
+            calibration.temperature,
+            calibration.ece_plain * 100.0
+        );
+    }
     let at_once = evaluation.threads;
     let _ = writeln!(text, "time           {:.1} ms a picture (median, {at_once} at once)", evaluation.median_ms);
     class_table(evaluation, &mut text);
@@ -114,6 +131,13 @@ mod tests {
         evaluation.missing_labels.push("zebra".into());
         let text = to_text(&evaluation);
         assert!(text.contains("top-1          66.67 %  (2 of 3; 95 % interval 20.77 to 93.85)"), "{text}");
+        // At temperature 2 the scores are 0.56, 0.59 and 0.82: none is below 0.55.
+        assert!(
+            text.contains("unknown        0.00 %  (0 of 3; 95 % interval 0.00 to 56.15) below a score of 0.5500"),
+            "{text}"
+        );
+        assert!(text.contains("top-1 of known 66.67 %"), "{text}");
+        assert!(text.contains("at temperature 2.000, "), "{text}");
         assert!(text.contains("\na             1       50.0   100.0\n"), "{text}");
         assert!(text.contains("   1  1  1  b\n"), "{text}");
         assert!(text.contains("b called a: 1"), "{text}");

@@ -61,6 +61,8 @@ pub struct Recipe {
     pub dropout: f32,
     /// Probability that the last residual branch is dropped; earlier ones less.
     pub drop_path: f32,
+    /// Share of the validation pictures that the fitted rejection threshold may give up.
+    pub false_rejection_rate: f64,
     /// Decides adapters' first weights, split, order and what is dropped.
     pub seed: u64,
 }
@@ -80,6 +82,7 @@ impl Default for Recipe {
             label_smoothing: 0.0,
             dropout: 0.1,
             drop_path: 0.1,
+            false_rejection_rate: 0.05,
             seed: 0,
         }
     }
@@ -116,6 +119,12 @@ impl Recipe {
             ("--label-smoothing", rate(self.label_smoothing), "from 0 to below 1", f64::from(self.label_smoothing)),
             ("--dropout", rate(self.dropout), "from 0 to below 1", f64::from(self.dropout)),
             ("--drop-path", rate(self.drop_path), "from 0 to below 1", f64::from(self.drop_path)),
+            (
+                "--false-rejection-rate",
+                (0.0..1.0).contains(&self.false_rejection_rate),
+                "from 0 to below 1",
+                self.false_rejection_rate,
+            ),
         ];
         match checks.into_iter().find(|(_, fits, ..)| !fits) {
             Some((option, _, expected, got)) => Err(TrainError::Option { option, expected, got: got.to_string() }),
@@ -180,6 +189,7 @@ mod tests {
         assert!(refused(|recipe| recipe.epochs = 0).contains("--epochs"));
         assert!(refused(|recipe| recipe.lr = f32::NAN).contains("--lr"));
         assert!(refused(|recipe| recipe.dropout = 1.0).contains("--dropout"));
+        assert!(refused(|recipe| recipe.false_rejection_rate = 1.0).contains("--false-rejection-rate"));
         assert!(refused(|recipe| recipe.warmup_epochs = Some(31.0)).contains("--warmup"));
     }
 

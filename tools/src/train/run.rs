@@ -17,6 +17,7 @@ use super::schedule::{Schedule, drop_path_rates, epoch_order, noise_seed};
 use super::state::{Best, Progress, Saved};
 use super::{Options, TrainError};
 use crate::engine::{Engine, Hyper, Noise, Step};
+use crate::evaluate::calibration::{self, FEW, Judged};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +115,15 @@ fn write_config(options: &Options, prepared: &Prepared, config: &Value, device: 
     write_atomic(&path, text.as_bytes()).map_err(|source| TrainError::Write { path, source })
 }
 
+/// The model of an epoch on the validation pictures.
+struct Validation {
+    /// Share of pictures whose best class is right, 0 to 1.
+    top1: f32,
+    /// Mean cross-entropy.
+    loss: f32,
+    judged: Judged,
+}
+
 struct Run<'a> {
     options: &'a Options,
     prepared: Prepared,
@@ -141,13 +151,20 @@ impl Run<'_> {
     }
 
     fn begin(&mut self) -> Result<(), TrainError> {
+        let (val, classes) = (self.prepared.val.len(), self.prepared.config.labels.len());
+        if val < FEW {
+            log::warn!(
+                "{val} validation pictures of {classes} classes are few: the scores and the threshold for `unknown` that \
+                 are fitted to them are rough; {FEW} or more say more"
+            );
+        }
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.emit(Record::Run {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: self.engine.device(),
             train: self.prepared.train.len(),
-            val: self.prepared.val.len(),
-            classes: self.prepared.config.labels.len(),
+            val,
+            classes,
             trained_parameters: self.prepared.trained_parameters,
             unix_time: since_1970.map_or(0, |since| since.as_secs()),
         })?;
@@ -180,7 +197,7 @@ impl Run<'_> {
                 let ids: Vec<usize> = batch.iter().map(|&position| self.prepared.train[position]).collect();
                 self.step(&ids, epoch, schedule.lr(self.steps), &drop_path)?;
             }
-            let Some((val_top1, val_loss)) = self.validate()? else {
+            let Some(Validation { top1: val_top1, loss: val_loss, judged }) = self.validate()? else {
                 self.progress.seconds = seconds();
                 self.save()?;
                 return Ok(false);
@@ -190,7 +207,7 @@ impl Run<'_> {
             let best = self.progress.best.is_none_or(|best| this.beats(&best));
             let seconds = seconds();
             if best {
-                self.keep(&this)?;
+                self.keep(&this, &judged)?;
             }
             let best_so_far = if best { Some(this) } else { self.progress.best };
             self.progress = Progress { epochs: epoch + 1, loss_sum: 0.0, seconds: 0.0, best: best_so_far };
@@ -228,28 +245,31 @@ impl Run<'_> {
         self.emit(Record::Step { epoch: epoch + 1, step: self.steps, loss, lr })
     }
 
-    /// Top-1 and mean cross-entropy on the validation pictures; `None` where it was stopped.
-    fn validate(&mut self) -> Result<Option<(f32, f32)>, TrainError> {
+    /// The model as it is now on the validation pictures; `None` where it was stopped.
+    fn validate(&mut self) -> Result<Option<Validation>, TrainError> {
         let classes = self.prepared.config.labels.len();
-        let (mut right, mut loss) = (0usize, 0.0);
+        let (mut right, mut loss, mut judged) = (0usize, 0.0, Judged::default());
         for ids in self.prepared.val.chunks(self.options.recipe.batch_size) {
             if self.options.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let input = self.prepared.inputs.batch(ids)?;
             let logits = self.engine.forward(&input, ids.len())?;
-            for (logits, label) in logits.chunks(classes).zip(self.prepared.inputs.labels(ids)) {
+            let labels = self.prepared.inputs.labels(ids);
+            for (logits, &label) in logits.chunks(classes).zip(&labels) {
                 let (hit, cross_entropy) = judge(logits, label as usize);
                 right += usize::from(hit);
                 loss += cross_entropy;
             }
+            judged.logits.extend(logits);
+            judged.truths.extend(labels.iter().map(|&label| label as usize));
         }
         let count = self.prepared.val.len() as f64;
-        Ok(Some(((right as f64 / count) as f32, (loss / count) as f32)))
+        Ok(Some(Validation { top1: (right as f64 / count) as f32, loss: (loss / count) as f32, judged }))
     }
 
-    /// Writes the adapters as they are now.
-    fn keep(&mut self, best: &Best) -> Result<(), TrainError> {
+    /// Writes the adapters as they are now, with the rejection that fits their logits on the validation pictures.
+    fn keep(&mut self, best: &Best, judged: &Judged) -> Result<(), TrainError> {
         let Prepared { config, preprocessing, backbone, train, val, .. } = &self.prepared;
         let training = json!({
             "tool": concat!("edge-vit-tools ", env!("CARGO_PKG_VERSION")),
@@ -260,6 +280,7 @@ impl Run<'_> {
             "epoch": best.epoch,
             "val_top1": best.val_top1,
             "val_loss": best.val_loss,
+            "rejection": calibration::fit(judged, config.recipe.false_rejection_rate),
             "recipe": config.recipe,
         });
         let meta = adapter::Meta {
