@@ -113,6 +113,11 @@ fn what_was_trained_is_what_the_device_classifies() {
     assert_eq!(merged.adapters, 4);
     let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
     assert!(classifier.self_test().unwrap().passed());
+    let rejection = classifier.bundle().rejection.unwrap();
+    rejection.check().unwrap();
+    assert_eq!(rejection.false_rejection_rate, 0.05);
+    // Above an even guess among three, or it could never be met.
+    assert!(rejection.threshold > 1.0 / 3.0, "{rejection:?}");
     let labels: Vec<String> =
         trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
     assert_eq!(labels, ["blue", "green", "red"]);

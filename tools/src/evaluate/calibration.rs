@@ -270,7 +270,7 @@ mod tests {
             assert!((low..high).contains(&score), "{score} with {pictures} pictures");
         }
         // Logits that say nothing leave the temperature open; hopeless ones meet its bound.
-        let level = Judged { logits: vec![1.0; 6], truths: vec![0, 1, 2] };
+        let level = Judged { logits: vec![1.0; 6], truths: vec![0, 1, 0] };
         assert_eq!(temperature(&level), Some(1.0));
         let wrong = Judged { logits: [9.0, 0.0].repeat(50), truths: vec![1; 50] };
         assert!((temperature(&wrong).unwrap() - TEMPERATURES[1]).abs() < 1e-6);

@@ -145,6 +145,8 @@ fn coloured_shapes_are_learned_and_a_broken_picture_is_named() {
     let file = adapter::File::read(&outcome.adapters).unwrap();
     assert_eq!(file.meta.labels, CLASSES);
     assert_eq!(file.meta.image_size, [SIDE, SIDE]);
+    let rejection: edge_vit::Rejection = serde_json::from_value(file.meta.training["rejection"].clone()).unwrap();
+    rejection.check().unwrap();
     let backbone = vit::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
     let adapted = file.apply(&backbone.graph, &backbone.sha256).unwrap();
     assert!(adapted.validate().is_ok());
