@@ -14,6 +14,10 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         // Whoever read the results has read enough.
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref::<cli::Usage>().is_some() => {
+            log::error!("{:#}", error);
+            ExitCode::from(2)
+        }
         Err(error) => {
             log::error!("{error:#}");
             ExitCode::FAILURE

@@ -1,28 +1,9 @@
-//! Results on stdout, as lines of text or of JSON.
+//! Answers on stdout, as lines of text or of JSON.
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 
-use edge_vit::{CaseReport, Prediction, SelfTestReport};
+use edge_vit::{CaseReport, Observation, SelfTestReport};
 use serde::Serialize;
-
-/// One classified picture.
-#[derive(Serialize)]
-struct Line<'a> {
-    source: &'a str,
-    label: &'a str,
-    score: f32,
-    top: Vec<Top<'a>>,
-    /// Milliseconds of preprocessing and model.
-    ms: f64,
-}
-
-/// One class of several.
-#[derive(Serialize)]
-struct Top<'a> {
-    label: &'a str,
-    score: f32,
-}
 
 /// One golden case.
 #[derive(Serialize)]
@@ -33,32 +14,35 @@ struct Case {
     logit_difference: f32,
 }
 
-/// Writes results to stdout, each as soon as it is there.
+/// Writes answers to stdout, each as soon as it is there.
 pub(crate) struct Output {
-    top_k: NonZeroUsize,
     json: bool,
+    changes_only: bool,
 }
 
 impl Output {
-    pub(crate) fn new(top_k: NonZeroUsize, json: bool) -> Self {
-        Self { top_k, json }
+    pub(crate) fn new(json: bool, changes_only: bool) -> Self {
+        Self { json, changes_only }
     }
 
-    /// Writes the first of `predictions` (all classes, best first) for the picture named `source`.
-    pub(crate) fn predictions(&mut self, source: &str, predictions: &[Prediction], ms: f64) -> io::Result<()> {
-        let top = predictions.iter().take(self.top_k.get());
-        if self.json {
-            let top: Vec<_> = top.map(|p| Top { label: &p.label, score: p.score }).collect();
-            let (label, score) = top.first().map_or(("", 0.0), |best| (best.label, best.score));
-            json(&Line { source, label, score, top, ms })
-        } else {
-            let classes: Vec<_> = top.map(|p| format!("{} {:.1} %", p.label, 100.0 * p.score)).collect();
-            line(&format!("{source}  {}", classes.join("  ")))
+    /// Writes the answer for one picture.
+    pub(crate) fn observe(&self, observation: &Observation) -> io::Result<()> {
+        if self.changes_only && !observation.changed {
+            return Ok(());
         }
+        if self.json {
+            return json(observation);
+        }
+        // The decision is not always the best class of this one frame.
+        let best = observation.top.first().is_some_and(|best| best.label == observation.label);
+        let decided = (!best).then(|| observation.label.to_string());
+        let classes = observation.top.iter().map(|class| format!("{} {:.1} %", class.label, 100.0 * class.score));
+        let words: Vec<_> = std::iter::once(observation.source.to_string()).chain(decided).chain(classes).collect();
+        line(&words.join("  "))
     }
 
     /// Writes how each golden case came out.
-    pub(crate) fn self_test(&mut self, report: &SelfTestReport) -> io::Result<()> {
+    pub(crate) fn self_test(&self, report: &SelfTestReport) -> io::Result<()> {
         for (index, report) in report.cases.iter().enumerate() {
             let (case, passed) = (index + 1, report.passed());
             let CaseReport { tensor_equal, logit_difference } = *report;

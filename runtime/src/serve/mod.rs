@@ -39,6 +39,7 @@ mod listen;
 mod metrics;
 mod options;
 mod page;
+mod preview;
 mod routes;
 mod worker;
 
@@ -51,6 +52,7 @@ use tokio::sync::oneshot;
 pub use error::ServeError;
 pub use hub::{Classify, Hub};
 pub use options::Options;
+pub use preview::preview;
 
 /// A running server. Dropping it closes every connection and ends its threads; a picture that is being classified is
 /// finished first.

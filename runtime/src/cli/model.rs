@@ -1,0 +1,136 @@
+//! The model in use: one file, or the current one of a folder of models that may change while the program runs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use edge_vit::Classifier;
+use edge_vit::signature::{self, PublicKey};
+use edge_vit::store::{Loaded, Store};
+
+use super::arguments::{ModelAction, ModelArguments};
+use super::settings;
+
+/// Where the model comes from.
+pub(crate) struct Model {
+    place: Place,
+    keys: Vec<PublicKey>,
+}
+
+enum Place {
+    File(PathBuf),
+    Folder {
+        store: Store,
+        /// The model that is loaded.
+        id: String,
+    },
+}
+
+impl Model {
+    /// The model at `path`, read and prepared. A folder that was started twice in vain returns to its last good model.
+    pub(crate) fn open(path: &Path, keys: Vec<PublicKey>) -> Result<(Self, Classifier)> {
+        if path.is_dir() {
+            let store = Store::open(path)?;
+            if let Some(returned) = store.starting()? {
+                log::warn!("returned from {} to {}: it was started twice in vain", returned.from, returned.to);
+            }
+            let loaded = store.load(&keys)?;
+            told(&loaded);
+            let place = Place::Folder { store, id: loaded.id };
+            return Ok((Self { place, keys }, loaded.classifier));
+        }
+        let classifier = open(path, &keys).with_context(|| path.display().to_string())?;
+        Ok((Self { place: Place::File(path.to_owned()), keys }, classifier))
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> String {
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Folder { id, .. } => id.clone(),
+        }
+    }
+
+    /// Another model, if the folder was switched to one. One that cannot be used is returned from, and the old one
+    /// stays in use.
+    pub(crate) fn switched(&mut self) -> Option<Classifier> {
+        let Place::Folder { store, id } = &mut self.place else { return None };
+        if !store.changed(id) {
+            return None;
+        }
+        match store.load(&self.keys) {
+            Ok(loaded) if loaded.id == *id => None,
+            Ok(loaded) => {
+                told(&loaded);
+                log::info!("switched from {id} to {}", loaded.id);
+                *id = loaded.id;
+                Some(loaded.classifier)
+            }
+            Err(error) => {
+                log::error!("{:#}", anyhow::Error::from(error));
+                None
+            }
+        }
+    }
+
+    /// The model has done its work for a while.
+    pub(crate) fn healthy(&self) {
+        if let Place::Folder { store, id } = &self.place
+            && let Err(error) = store.healthy(id)
+        {
+            log::warn!("{:#}", anyhow::Error::from(error));
+        }
+    }
+
+    /// The program ends because it was asked to.
+    pub(crate) fn stopping(&self) {
+        if let Place::Folder { store, .. } = &self.place
+            && let Err(error) = store.stopping()
+        {
+            log::warn!("{:#}", anyhow::Error::from(error));
+        }
+    }
+}
+
+/// Logs that another model was given up.
+fn told(loaded: &Loaded) {
+    if let Some((given_up, reason)) = &loaded.instead_of {
+        log::error!("gave up {given_up} for {}: {reason}", loaded.id);
+    }
+}
+
+fn open(path: &Path, keys: &[PublicKey]) -> Result<Classifier> {
+    if keys.is_empty() {
+        return Ok(Classifier::open(path)?);
+    }
+    // The bytes that were verified are those that are prepared: the file may change in between.
+    let (bytes, _) = signature::verify_file(keys, path)?;
+    Ok(Classifier::from_bytes(&bytes)?)
+}
+
+/// Does what `edge-vit model` was asked for.
+pub(crate) fn manage(arguments: &ModelArguments) -> Result<bool> {
+    let store = Store::open(&arguments.store)?;
+    let keys = settings::keys(&arguments.require_key)?;
+    match &arguments.action {
+        ModelAction::Install { file, force } => {
+            let installed = store.install(file, &keys, *force)?;
+            println!("{}", installed.id);
+        }
+        ModelAction::List => {
+            let models = store.list()?;
+            ensure!(!models.is_empty(), "{} holds no model; `edge-vit model install FILE`", arguments.store.display());
+            for model in models {
+                let marks = [
+                    (model.current, "in use"),
+                    (model.good, "good"),
+                    (model.given_up, "given up"),
+                    (model.signed, "signed"),
+                ];
+                let marks: Vec<_> = marks.into_iter().filter_map(|(set, mark)| set.then_some(mark)).collect();
+                println!("{}  {}", model.id, marks.join(", "));
+            }
+        }
+        ModelAction::Rollback => println!("{}", store.rollback()?.to),
+    }
+    Ok(true)
+}

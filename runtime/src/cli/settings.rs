@@ -1,0 +1,231 @@
+//! From a configuration to what the program does, everything checked before anything starts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+#[cfg(all(feature = "camera", target_os = "linux"))]
+use edge_vit::capture::sources::Camera;
+use edge_vit::capture::sources::{Csi, Files, Pipe, PipeFormat, Size, Stdin, Video};
+use edge_vit::capture::{self, Open};
+use edge_vit::decision;
+use edge_vit::signature::PublicKey;
+
+use super::config::{CameraName, Config, CsiBoard, Decision, OnLabel, Output, Source};
+use super::hooks;
+
+/// The size that a camera is asked for: every one has it, and no usual model takes more.
+const SIZE: Size = Size { width: 640, height: 480 };
+/// The frames a second that a camera is asked for.
+const RATE: u32 = 30;
+/// A limit that is not reached.
+const NEVER: Duration = Duration::from_secs(1 << 32);
+/// How many classes are named.
+const TOP_K: usize = 3;
+
+/// A checked configuration.
+pub(crate) struct Settings {
+    pub(crate) model: PathBuf,
+    pub(crate) keys: Vec<PublicKey>,
+    pub(crate) decision: decision::Options,
+    pub(crate) top_k: usize,
+    pub(crate) output: Output,
+    #[cfg(feature = "serve")]
+    pub(crate) serve: Option<edge_vit::serve::Options>,
+    #[cfg(feature = "mqtt")]
+    pub(crate) mqtt: Option<edge_vit::mqtt::Options>,
+    pub(crate) on_label: Vec<OnLabel>,
+    source: Option<Place>,
+    capture: capture::Options,
+}
+
+/// Where pictures come from.
+enum Place {
+    Source(Arc<dyn Open>),
+    Files(Vec<PathBuf>),
+    /// Looked through when it is needed.
+    Folder(PathBuf),
+}
+
+/// A source, not opened yet, and how it is read.
+pub(crate) struct Pictures {
+    pub(crate) open: Arc<dyn Open>,
+    pub(crate) options: capture::Options,
+    /// Whether they are files: each is of something else than the one before, and one that cannot be read is a
+    /// failure.
+    pub(crate) files: bool,
+}
+
+impl Settings {
+    /// Checks all of `config`, without a look at the files and devices that it names, but for the keys.
+    pub(crate) fn new(config: Config) -> Result<Self> {
+        let model = config.model.context("no model: name its file with --model, or `model` in the configuration")?;
+        for hook in &config.on_label {
+            hooks::words(&hook.command)?;
+        }
+        #[cfg(not(feature = "serve"))]
+        ensure!(config.serve.address.is_none(), "this program is built without the page: `[serve]` cannot be followed");
+        #[cfg(not(feature = "mqtt"))]
+        ensure!(config.mqtt.broker.is_none(), "this program is built without MQTT: `[mqtt]` cannot be followed");
+        Ok(Self {
+            model,
+            keys: keys(&config.require_key)?,
+            top_k: config.decision.top_k.map_or(TOP_K, |top_k| top_k.get()),
+            decision: options(&config.decision)?,
+            output: config.output,
+            #[cfg(feature = "serve")]
+            serve: serve(&config.serve),
+            #[cfg(feature = "mqtt")]
+            mqtt: mqtt(&config.mqtt)?,
+            on_label: config.on_label,
+            source: place(&config.source)?,
+            capture: capture(&config.source)?,
+        })
+    }
+
+    /// Whether there is a source.
+    pub(crate) fn has_source(&self) -> Result<()> {
+        ensure!(
+            self.source.is_some(),
+            "no source: say --camera, --csi, --pipe, --stdin, --video, --dir or --image (or --self-test)"
+        );
+        Ok(())
+    }
+
+    /// The source; a folder is looked through.
+    pub(crate) fn pictures(&self) -> Result<Pictures> {
+        self.has_source()?;
+        let (open, files): (Arc<dyn Open>, _) = match &self.source {
+            Some(Place::Source(open)) => (Arc::clone(open), false),
+            Some(Place::Folder(folder)) => (Arc::new(Files::folder(folder)?), true),
+            Some(Place::Files(paths)) => (Arc::new(Files::list(paths.clone())), true),
+            None => bail!("no source"),
+        };
+        Ok(Pictures { open, options: self.capture, files })
+    }
+}
+
+fn place(source: &Source) -> Result<Option<Place>> {
+    let name = match source.named().as_slice() {
+        [] => return Ok(None),
+        [name] => *name,
+        several => bail!("`{}` exclude each other: keep one of them", several.join("` and `")),
+    };
+    let belongs = |set: bool, option: &str, to: &[&str]| {
+        ensure!(!set || to.contains(&name), "`{option}` belongs to `{}`, and the source is `{name}`", to.join("`, `"));
+        Ok(())
+    };
+    belongs(source.format.is_some(), "format", &["pipe", "stdin"])?;
+    belongs(source.size.is_some(), "size", &["camera", "csi"])?;
+    belongs(source.rate.is_some(), "rate", &["camera", "csi", "video"])?;
+    belongs(source.every_frame, "every_frame", &["pipe", "stdin"])?;
+    belongs(source.stall_seconds.is_some(), "stall_seconds", &["camera", "csi", "pipe", "stdin"])?;
+    let format = source.format.as_deref().map_or(Ok(PipeFormat::Mjpeg), str::parse).context("`format`")?;
+    let size = source.size.as_deref().map_or(Ok(SIZE), str::parse).context("`size`")?;
+    let rate = source.rate.unwrap_or(RATE);
+    ensure!((1..=1000).contains(&rate), "`rate` has to be 1 to 1000 frames a second, is {rate}");
+    let open: Arc<dyn Open> = match source {
+        Source { dir: Some(folder), .. } => return Ok(Some(Place::Folder(folder.clone()))),
+        Source { image, .. } if !image.is_empty() => return Ok(Some(Place::Files(image.clone()))),
+        Source { camera: Some(camera), .. } => self::camera(camera, size, rate)?,
+        Source { csi: Some(CsiBoard::Pi), .. } => Arc::new(Csi::Pi.pipe(size, rate)),
+        Source { csi: Some(CsiBoard::Jetson), .. } => Arc::new(Csi::Jetson.pipe(size, rate)),
+        Source { pipe: Some(command), .. } => Arc::new(Pipe::new(command, format)?),
+        Source { video: Some(film), .. } => Arc::new(Video::new(film, source.rate.map(f64::from))?),
+        _ => Arc::new(Stdin::new(format)),
+    };
+    Ok(Some(Place::Source(open)))
+}
+
+#[cfg(all(feature = "camera", target_os = "linux"))]
+fn camera(camera: &CameraName, size: Size, rate: u32) -> Result<Arc<dyn Open>> {
+    let camera = match camera {
+        CameraName::Number(number) => number.to_string(),
+        CameraName::Path(path) => path.clone(),
+    };
+    Ok(Arc::new(Camera::new(camera.parse()?, size, rate)))
+}
+
+#[cfg(not(all(feature = "camera", target_os = "linux")))]
+fn camera(_: &CameraName, _: Size, _: u32) -> Result<Arc<dyn Open>> {
+    bail!("this program is built without V4L2 cameras")
+}
+
+fn capture(source: &Source) -> Result<capture::Options> {
+    let whole = source.video.is_some() || source.dir.is_some() || !source.image.is_empty();
+    let mut options = capture::Options { every_frame: source.every_frame || whole, ..Default::default() };
+    // Whoever writes to stdin may have nothing to say for long, and cannot be opened again.
+    if source.stdin {
+        (options.stall_limit, options.opening_limit) = (NEVER, NEVER);
+    }
+    if let Some(seconds) = source.stall_seconds {
+        options.stall_limit = duration("stall_seconds", seconds)?;
+    }
+    Ok(options)
+}
+
+/// The keys, each a .pub file or its base64 line.
+pub(crate) fn keys(keys: &[String]) -> Result<Vec<PublicKey>> {
+    let key = |key: &String| -> Result<PublicKey> {
+        let text = if Path::new(key).is_file() {
+            std::fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
+        } else {
+            key.clone()
+        };
+        text.parse().with_context(|| format!("the key `{key}`"))
+    };
+    keys.iter().map(key).collect()
+}
+
+fn options(decision: &Decision) -> Result<decision::Options> {
+    let mut options = decision::Options { threshold: decision.threshold, ..Default::default() };
+    if let Some(seconds) = decision.smoothing_seconds {
+        options.smoothing = Some(duration("smoothing_seconds", seconds)?);
+    }
+    if let Some(hysteresis) = decision.hysteresis {
+        options.hysteresis = hysteresis;
+    }
+    if let Some(seconds) = decision.patience_seconds {
+        options.patience = duration("patience_seconds", seconds)?;
+    }
+    options.ignore.clone_from(&decision.ignore);
+    options.check()?;
+    Ok(options)
+}
+
+#[cfg(feature = "serve")]
+fn serve(serve: &super::config::Serve) -> Option<edge_vit::serve::Options> {
+    let address = serve.address?;
+    let token = serve.token.clone().or_else(|| std::env::var("EDGE_VIT_TOKEN").ok()).filter(|token| !token.is_empty());
+    Some(edge_vit::serve::Options { address, token, ..Default::default() })
+}
+
+#[cfg(feature = "mqtt")]
+fn mqtt(mqtt: &super::config::Mqtt) -> Result<Option<edge_vit::mqtt::Options>> {
+    let Some(broker) = mqtt.broker.clone() else { return Ok(None) };
+    let password = mqtt.password.clone().or_else(|| std::env::var("EDGE_VIT_MQTT_PASSWORD").ok());
+    let credentials = match (&mqtt.username, password) {
+        (Some(user), password) => Some((user.clone(), password.unwrap_or_default())),
+        (None, Some(_)) => bail!("an MQTT password without a user name: say `username` in `[mqtt]`"),
+        (None, None) => None,
+    };
+    let topic = mqtt.topic.clone().unwrap_or_else(|| "edge-vit".to_owned());
+    // Two programs of one topic on one machine would be two publishers of one state: they may throw each other out.
+    let client_id =
+        mqtt.client_id.clone().unwrap_or_else(|| format!("edge-vit-{}-{}", host(), topic.replace('/', "-")));
+    Ok(Some(edge_vit::mqtt::Options { broker, topic, client_id, credentials }))
+}
+
+/// The machine's name, as far as it says one.
+#[cfg(feature = "mqtt")]
+fn host() -> String {
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "board".to_owned() } else { name.to_owned() }
+}
+
+fn duration(name: &str, seconds: f64) -> Result<Duration> {
+    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+    duration.with_context(|| format!("`{name}` has to be above 0, is {seconds}"))
+}
