@@ -1,5 +1,7 @@
 //! Shared helpers of the tests and benchmarks that cross crates.
 
+pub mod chart;
+
 use edge_vit_models::{Graph, GraphError, Tensor, vit};
 use edge_vit_tools::engine::uniform;
 
