@@ -4,8 +4,6 @@
 //! which they became so, or else to the one that waits for the earliest moment, to which time then jumps. The order of
 //! everything is thus the same in every run, and a wait during which no other thread has to run costs no switch.
 
-#![allow(dead_code, reason = "each test that includes this file uses its own part of it")]
-
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
