@@ -145,7 +145,9 @@ fn read_secret(path: &Path, password: Password) -> Result<SecretKey, SignError> 
     let text = fs::read_to_string(path).map_err(|source| SignError::Read { path: path.to_owned(), source })?;
     let bytes = text.lines().nth(1).and_then(|line| STANDARD.decode(line.trim()).ok());
     let secret = match bytes.as_deref() {
-        // The algorithm of the signature, then that of the encryption, two bytes each.
+        // The algorithm of the signature, then that of the encryption, two bytes each; a checksum of 32 ends the key.
+        // minisign leaves it empty in a key that is not encrypted: such a key proves itself by its first signature.
+        Some(bytes @ [b'E', b'd', 0, 0, ..]) if bytes.ends_with(&[0; 32]) => SecretKey::from_bytes(bytes),
         Some([b'E', b'd', 0, 0, ..]) => SecretKeyBox::from(text).into_unencrypted_secret_key(),
         Some([b'E', b'd', ..]) => match password {
             Password::Text(text_of_password) => SecretKeyBox::from(text).into_secret_key(Some(text_of_password)),
@@ -234,6 +236,30 @@ mod tests {
         sign("right").unwrap();
         verify_file(&[public], &model).unwrap();
         assert!(matches!(super::sign(&model, &key, Password::None), Err(SignError::Key { .. })));
+    }
+
+    #[test]
+    fn a_key_without_a_checksum_proves_itself_by_its_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, model) = (folder.path().join("key"), folder.path().join("model.onnx"));
+        let public = keygen(&key, Password::None).unwrap();
+        fs::write(&model, b"abc").unwrap();
+        let text = fs::read_to_string(&key).unwrap();
+        let mut bytes = STANDARD.decode(text.lines().nth(1).unwrap()).unwrap();
+        bytes[126..].fill(0);
+        let write =
+            |bytes: &[u8]| fs::write(&key, format!("untrusted comment: x\n{}\n", STANDARD.encode(bytes))).unwrap();
+        write(&bytes);
+        sign(&model, &key, Password::None).unwrap();
+        verify_file(&[public], &model).unwrap();
+        // The seed, then the public key.
+        for at in [70, 100] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            write(&damaged);
+            let error = sign(&model, &key, Password::None).unwrap_err();
+            assert!(matches!(error, SignError::Sign { .. } | SignError::Refused(_)), "{error}");
+        }
     }
 
     #[test]

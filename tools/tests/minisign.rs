@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use edge_vit::signature::{PublicKey, SignatureError, signature_path, verify_file};
+use edge_vit::signature::{PublicKey, SignatureError, verify_file};
 use edge_vit_tools::sign::{Password, keygen, public_path, sign};
 
 /// Runs minisign in `folder` with `password` on its standard input; `None` where it is not installed.
@@ -55,20 +55,27 @@ fn signatures_and_keys_of_minisign_are_taken() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.onnx");
     fs::write(&model, b"a model").unwrap();
-    for (generate, password) in [(&["-G", "-W"][..], Password::None), (&["-G"], Password::Text("secret".into()))] {
-        let files = ["-f", "-p", "pair.pub", "-s", "pair.key"];
-        let Some(output) = minisign(folder.path(), "secret", &[generate, &files].concat()) else { return };
-        succeeded(&output);
-        let key = PublicKey::from_text_or_file(folder.path().join("pair.pub").to_str().unwrap()).unwrap();
-        succeeded(&minisign(folder.path(), "secret", &["-S", "-s", "pair.key", "-m", "model.onnx"]).unwrap());
-        verify_file(&[key.clone()], &model).unwrap();
-        sign(&model, &folder.path().join("pair.key"), password).unwrap();
-        verify_file(&[key.clone()], &model).unwrap();
-        // The older form, over the file itself.
-        succeeded(&minisign(folder.path(), "secret", &["-S", "-l", "-s", "pair.key", "-m", "model.onnx"]).unwrap());
-        assert!(matches!(verify_file(&[key], &model), Err(SignatureError::Legacy)));
-        fs::remove_file(signature_path(&model)).unwrap();
-    }
+    let generate = |more: &[&str]| -> Option<PublicKey> {
+        let files = ["-G", "-f", "-p", "pair.pub", "-s", "pair.key"];
+        succeeded(&minisign(folder.path(), "secret", &[&files, more].concat())?);
+        Some(PublicKey::from_text_or_file(folder.path().join("pair.pub").to_str().unwrap()).unwrap())
+    };
+    let Some(key) = generate(&["-W"]) else { return };
+    let minisign = |form: &[&str]| {
+        let signs = [form, &["-S", "-s", "pair.key", "-m", "model.onnx"]].concat();
+        succeeded(&minisign(folder.path(), "", &signs).unwrap());
+    };
+    minisign(&[]);
+    verify_file(&[key.clone()], &model).unwrap();
+    sign(&model, &folder.path().join("pair.key"), Password::None).unwrap();
+    verify_file(&[key.clone()], &model).unwrap();
+    // The older form, over the file itself.
+    minisign(&["-l"]);
+    assert!(matches!(verify_file(&[key], &model), Err(SignatureError::Legacy)));
+
+    let encrypted = generate(&[]).unwrap();
+    sign(&model, &folder.path().join("pair.key"), Password::Text("secret".into())).unwrap();
+    verify_file(&[encrypted], &model).unwrap();
 }
 
 #[test]
