@@ -7,7 +7,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use edge_vit::decision::{Decider, Options};
 use edge_vit::frame::{Decoder, Frame, FrameLayout, PixelFormat};
 use edge_vit::{Classifier, Workspace, open_picture};
 use image::RgbImage;
@@ -159,6 +161,21 @@ fn decoding_a_jpeg_allocates_no_picture() {
 }
 
 #[test]
+fn deciding_allocates_nothing() {
+    let options = Options { smoothing: Some(Duration::from_millis(500)), threshold: Some(0.4), ..Options::default() };
+    let mut decider = Decider::new(tiny().bundle(), &options).unwrap();
+    let made = allocations(|| {
+        for picture in 0..100u32 {
+            let mut logits = [0.0; 4];
+            logits[(picture / 10 % 4) as usize] = 3.0;
+            decider.decide(&logits, Duration::from_millis(100 * u64::from(picture)));
+            assert_eq!(decider.top(3).count(), 3);
+        }
+    });
+    assert_eq!(made, 0);
+}
+
+#[test]
 fn what_a_thread_takes_along_is_send() {
     fn send<T: Send>() {}
     fn sync<T: Sync>() {}
@@ -166,5 +183,6 @@ fn what_a_thread_takes_along_is_send() {
     sync::<Classifier>();
     send::<Workspace>();
     send::<Decoder>();
+    send::<Decider>();
     send::<Frame<'static>>();
 }
