@@ -1,8 +1,10 @@
 //! Connections: how many there are, how long they may take, and the end of those that do not read.
 
 use std::error::Error as _;
-use std::io::{self, Write as _};
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,8 +13,10 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWrite as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use super::worker::Worker;
@@ -24,6 +28,10 @@ const BUFFER: usize = 16 << 10;
 /// What the system keeps for a client that reads slowly, in bytes: about two pictures. More would only make what a slow
 /// client sees older.
 const SEND_BUFFER: u32 = 64 << 10;
+/// How many clients beyond the limit are answered at a time; more are closed without a word.
+const FAREWELLS: usize = 16;
+/// How long such a client may take to go.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// What a client beyond the limit is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\n\
     Content-Type: application/json\r\nContent-Length: 51\r\n\r\n{\"error\":\"too many connections: try again later\"}\r\n";
@@ -44,6 +52,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) async fn run(listener: TcpListener, options: Options, hub: Arc<Hub>, worker: Worker) {
     let (header_timeout, write_timeout) = (options.header_timeout, options.write_timeout);
     let places = Arc::new(Semaphore::new(options.connections));
+    let farewells = Arc::new(Semaphore::new(FAREWELLS));
     let router = routes::router(options, Arc::clone(&hub), worker);
     loop {
         match listener.accept().await {
@@ -52,7 +61,12 @@ pub(super) async fn run(listener: TcpListener, options: Options, hub: Arc<Hub>, 
                     let (router, hub) = (router.clone(), Arc::clone(&hub));
                     tokio::spawn(serve(stream, router, hub, place, header_timeout, write_timeout));
                 }
-                Err(_) => turn_away(stream, &hub),
+                Err(_) => {
+                    hub.traffic().turned_away.fetch_add(1, Relaxed);
+                    if let Ok(farewell) = Arc::clone(&farewells).try_acquire_owned() {
+                        tokio::spawn(turn_away(stream, farewell));
+                    }
+                }
             },
             Err(error) => {
                 // Usually no file descriptor is left: those in use come back by the timeouts.
@@ -94,12 +108,25 @@ async fn serve(
     }
 }
 
-/// Answers a client that there is no place for, as far as its socket takes the answer at once.
-fn turn_away(stream: TcpStream, hub: &Hub) {
-    hub.traffic().turned_away.fetch_add(1, Relaxed);
-    if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write(FULL);
-    }
+/// Answers a client that there is no place for, and reads what it has sent: a connection that is closed on unread bytes
+/// is reset, and its client would never see the answer.
+async fn turn_away(mut stream: TcpStream, _farewell: OwnedSemaphorePermit) {
+    let farewell = async {
+        stream.writable().await?;
+        stream.try_write(FULL)?;
+        poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await?;
+        let mut unread = [0; 1024];
+        loop {
+            stream.readable().await?;
+            match stream.try_read(&mut unread) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => (),
+            }
+        }
+    };
+    // It has been told, or it has gone, or it stays too long.
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 #[cfg(test)]

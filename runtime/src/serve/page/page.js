@@ -22,6 +22,8 @@ let events = null;
 let retry = null;
 let pause = 500;
 let heard = 0;
+// The last few answers' times and counts: a slow page skips answers, the count of pictures does not.
+let recent = [];
 
 /** Writes a text only where it differs, so that screen readers are not told the same again. */
 const write = (node, text) => {
@@ -45,12 +47,10 @@ function setState(state, reason = "") {
   body.dataset.state = state;
   write(at("state-text"), short);
   write(at("notice-title"), title);
-  write(at("notice-text"), reason);
+  write(at("notice-text"), reason.charAt(0).toUpperCase() + reason.slice(1));
+  write(at("answer-title"), state === "live" || !recent.length ? "What it is" : "What it was last");
   if (state !== "live") document.title = `${short} · edge-vit`;
 }
-
-// The last few answers' times and counts: a slow page skips answers, the count of pictures does not.
-let recent = [];
 
 function rate(answer) {
   const newest = { time: answer.time, taken: answer.counts.taken };
