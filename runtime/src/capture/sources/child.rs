@@ -218,21 +218,20 @@ fn next_line<R: Read + AsFd>(input: &mut BufReader<Interruptible<R>>, line: &mut
     input.by_ref().take(MAX_LINE).read_until(b'\n', line)
 }
 
-/// Whether a process of this number exists, dead or alive, and is a child of this one.
-#[cfg(all(test, target_os = "linux"))]
-pub(super) fn is_child(id: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { return false };
-    // The command, in brackets, may hold anything; after it come the state and the parent.
-    let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1).map(str::to_owned));
-    parent.is_some_and(|parent| parent == std::process::id().to_string())
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn words(words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).collect()
+    }
+
+    /// Whether a process of this number exists, dead or alive, and is a child of this one.
+    fn is_child(id: u32) -> bool {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { return false };
+        // The command, in brackets, may hold anything; after it come the state and the parent.
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1).map(str::to_owned));
+        parent.is_some_and(|parent| parent == std::process::id().to_string())
     }
 
     fn shell(script: &str) -> (Running, Output) {

@@ -92,7 +92,7 @@ impl Source for PipeSource {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::fs;
     use std::thread;

@@ -85,3 +85,36 @@ impl Drop for StdinSource {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = self.frames.take();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::os::fd::OwnedFd;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::Payload;
+
+    #[test]
+    fn a_stalled_input_goes_on_where_it_stopped_and_its_end_is_the_end() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let stdin = Stdin::new("grey:3x2".parse().unwrap());
+        let input = Interruptible::new(File::from(OwnedFd::from(reader)), Interrupt::new().unwrap());
+        *stdin.idle.lock().unwrap() = Some(FrameReader::new(input, stdin.format).unwrap());
+        // With half a frame only the interrupt ends the wait for the other half.
+        writer.write_all(b"abc").unwrap();
+        let mut source = stdin.open().unwrap();
+        let interrupt = source.interrupter().unwrap();
+        let waiting = thread::spawn(move || source.next().map(drop));
+        thread::sleep(Duration::from_millis(20));
+        interrupt();
+        assert!(matches!(waiting.join().unwrap(), Err(SourceError::Lost { .. })));
+        writer.write_all(b"def").unwrap();
+        let shot = stdin.open().unwrap().next().unwrap().unwrap();
+        assert!(matches!(shot.payload, Payload::Raw { bytes, .. } if bytes == b"abcdef"));
+        drop(writer);
+        let mut source = stdin.open().unwrap();
+        assert!(source.next().unwrap().is_none() && source.next().unwrap().is_none());
+    }
+}

@@ -120,7 +120,7 @@ impl Source for VideoSource {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
