@@ -17,9 +17,11 @@ use nix::unistd::Pid;
 use super::interrupt::{Interrupt, Interruptible};
 use crate::capture::SourceError;
 
-/// How long a child may take to end by itself once it is told to: a camera's program closes the camera meanwhile.
-const GRACE: Duration = Duration::from_secs(1);
-/// How often is looked whether it has.
+/// How long a child may take to end once it is told to: a camera's program closes the camera meanwhile.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long a child that has closed its output may take to end by itself, and its last words to arrive.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often is looked whether that has happened.
 const STEP: Duration = Duration::from_millis(5);
 /// The longest line of its standard error that is kept, in bytes.
 const MAX_LINE: u64 = 4096;
@@ -98,7 +100,7 @@ impl Running {
     /// Ends the child if it has not ended by itself, and says how it ended and what it said last.
     pub(super) fn end(&mut self) -> Ending {
         // A child that has closed its output is about to end: its exit code says more than a signal from here.
-        if self.interrupt.is_set() || !self.exits_within(GRACE) {
+        if self.interrupt.is_set() || !self.exits_within(PATIENCE) {
             self.stop();
         }
         self.hush();
@@ -148,7 +150,7 @@ impl Running {
         let Some(listener) = self.listener.take() else { return };
         let start = Instant::now();
         // A process that the child has left behind may hold its standard error open for ever.
-        while !listener.is_finished() && start.elapsed() < GRACE {
+        while !listener.is_finished() && start.elapsed() < PATIENCE {
             thread::sleep(STEP);
         }
         self.interrupt.set();

@@ -14,7 +14,7 @@ use crate::capture::{Open, Shot, Source, SourceError};
 /// The command is split into words by the rules of a POSIX shell and run without one: no variable, no wildcard, no
 /// pipeline (`sh -c '...'` has them). Its standard error goes to the log line by line. A command that ends is a source
 /// that was lost, whatever its exit code, and is started again by whoever opens the source again. A dropped source
-/// ends the command and what that has started in its process group: first asked, a second later forced.
+/// ends the command and what that has started in its process group: first asked, half a second later forced.
 #[derive(Debug, Clone)]
 pub struct Pipe {
     name: Arc<str>,
@@ -99,7 +99,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::capture::Payload;
+    use crate::capture::{Backoff, Capture, Next, Options, Payload, SystemClock};
 
     const FORMAT: &str = "rgb:2x1";
 
@@ -163,5 +163,27 @@ mod tests {
         let pipe = Pipe::new("sh -c 'echo no film; sleep 1000'", PipeFormat::Y4m).unwrap();
         let message = pipe.open().unwrap().next().unwrap_err().to_string();
         assert!(message.contains("begins with `no film`") && message.contains("by signal"), "{message}");
+    }
+
+    #[test]
+    fn a_command_that_dies_is_started_again_by_the_capture() {
+        let folder = tempfile::tempdir().unwrap();
+        let marks = folder.path().join("marks");
+        // A frame that counts the starts, then a death.
+        let script =
+            format!("printf x >> '{0}'; printf '%06d' $(wc -c < '{0}'); echo broken >&2; exit 3", marks.display());
+        let pipe = pipe(&shell_words::join(["sh", "-c", &script]));
+        let backoff = Backoff { first: Duration::from_millis(10), last: Duration::from_millis(20) };
+        let options = Options { backoff, ..Options::default() };
+        let capture = Capture::start(Arc::new(pipe), options, Arc::new(SystemClock::new())).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            match capture.take(Duration::from_secs(60)) {
+                Next::Shot(taken) => seen.push(String::from_utf8(raw(Some(taken.shot))).unwrap()),
+                next => panic!("{next:?} after {seen:?}"),
+            }
+        }
+        assert!(seen.is_sorted() && seen.first().is_some_and(|first| first == "000001"), "{seen:?}");
+        assert!(capture.counts().reopened >= 2, "{:?}", capture.counts());
     }
 }
