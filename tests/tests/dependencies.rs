@@ -9,7 +9,7 @@ use std::process::Command;
 /// Crates that must never reach a device: GPU compute, adapters and training, the formats and downloads of the desktop.
 const FORBIDDEN: &[&str] = &["wgpu", "edge-vit-models", "edge-vit-tools", "safetensors", "hf-hub", "ureq", "faer"];
 /// Crates that only a program needs, and a firmware that embeds the library does not.
-const PROGRAM_ONLY: &[&str] = &["clap", "env_logger", "nokhwa", "tokio", "axum", "rumqttc", "toml"];
+const PROGRAM_ONLY: &[&str] = &["clap", "env_logger", "v4l", "tokio", "axum", "rumqttc", "toml"];
 
 /// The crates that `edge-vit` is built with, build scripts' included, on every platform.
 fn dependencies(features: &[&str]) -> BTreeSet<String> {
