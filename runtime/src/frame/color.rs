@@ -148,12 +148,10 @@ mod tests {
             for (u, v) in (0..=255).flat_map(|u| (0..=255).map(move |v| (u, v))) {
                 for y in (0..=254).step_by(2) {
                     let got = conversion.pair([y, y + 1], u, v);
-                    for pixel in 0..2 {
-                        let expected = exact(range, matrix, [y + pixel as u8, u, v]);
-                        for channel in 0..3 {
-                            let off = (f64::from(got[channel][pixel]) - expected[channel].clamp(0.0, 255.0)).abs();
-                            let yuv = (y + pixel as u8, u, v);
-                            assert!(off <= 0.5 + FIXED_TOLERANCE, "{range:?} {matrix:?} {yuv:?} {channel}: {off}");
+                    for (pixel, y) in [y, y + 1].into_iter().enumerate() {
+                        for (got, exact) in got.iter().zip(exact(range, matrix, [y, u, v])) {
+                            let off = (f64::from(got[pixel]) - exact.clamp(0.0, 255.0)).abs();
+                            assert!(off <= 0.5 + FIXED_TOLERANCE, "{range:?} {matrix:?} {y} {u} {v}: {off}");
                         }
                     }
                 }

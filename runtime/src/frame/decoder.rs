@@ -12,6 +12,9 @@ use super::{Frame, FrameLayout, PixelFormat, Range};
 use crate::picture::{MAX_BYTES, MAX_SIDE};
 use crate::{Error, decode_picture};
 
+/// From this width on, in pixels, a row of blocks takes more than eight bytes: two bits for each block of 8x8 at least.
+const READ_AHEAD_SAFE_WIDTH: u32 = 512;
+
 /// Decodes one picture after another, and keeps its memory for the next.
 ///
 /// A JPEG, which is what most cameras send, is read here: without Huffman tables if need be, and only if it is whole.
@@ -43,7 +46,7 @@ impl Decoder {
             return Ok(Frame::from(&self.picture));
         }
         let outline = Outline::read(encoded)?;
-        let Outline { width, height, components, end, has_tables } = outline;
+        let Outline { width, height, components, end, has_tables, one_scan } = outline;
         let (format, colors) = match components {
             1 => (PixelFormat::Grey, ColorSpace::Luma),
             _ => (PixelFormat::Rgb, ColorSpace::RGB),
@@ -52,7 +55,10 @@ impl Decoder {
         if width > MAX_SIDE || height > MAX_SIDE || layout.bytes()? as u64 > MAX_BYTES {
             return Err(Error::PictureTooLarge { width, height, max_side: MAX_SIDE, max_mib: MAX_BYTES >> 20 });
         }
-        let mut encoded = &encoded[..end];
+        // Data that end early are made up by the decoder where it sees the end of the picture, and told where it sees
+        // the end of the bytes. It reads eight bytes ahead, which have to be less than the data of the last row.
+        let hide_end = one_scan && width >= READ_AHEAD_SAFE_WIDTH;
+        let mut encoded = &encoded[..if hide_end { end - 2 } else { end }];
         if !has_tables {
             jpeg::with_standard_tables(encoded, &mut self.completed);
             encoded = &self.completed;

@@ -21,6 +21,8 @@ pub(super) struct Outline {
     pub(super) end: usize,
     /// Whether there is a Huffman table.
     pub(super) has_tables: bool,
+    /// Whether all data are one scan of a sequential picture, as every camera sends it.
+    pub(super) one_scan: bool,
 }
 
 /// Whether `bytes` begin as a JPEG does.
@@ -36,7 +38,7 @@ impl Outline {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader { bytes, at: 2 };
         let mut frame = None;
-        let (mut has_tables, mut scanned) = (false, 0);
+        let (mut has_tables, mut scanned, mut scans, mut sequential) = (false, 0, 0, false);
         loop {
             match reader.marker()? {
                 EOI => break,
@@ -46,13 +48,17 @@ impl Outline {
                     }
                     reader.segment()?;
                     scanned += reader.scan()?;
+                    scans += 1;
                 }
                 DHT => {
                     has_tables = true;
                     reader.segment()?;
                 }
                 // Frames of any process but the two that are not of this kind (DHT, and JPG and DAC without pixels).
-                0xc0..=0xcf => frame = Some(size(reader.segment()?)?),
+                marker @ 0xc0..=0xcf => {
+                    frame = Some(size(reader.segment()?)?);
+                    sequential = marker <= 0xc1;
+                }
                 0xdb..=0xfe => drop(reader.segment()?),
                 marker => return damaged(&format!("it holds the marker ff{marker:02x} where none can be")),
             }
@@ -65,7 +71,8 @@ impl Outline {
         if blocks > 8 * scanned as u64 {
             return damaged(&format!("{scanned} bytes of data are no picture of {width}x{height}"));
         }
-        Ok(Self { width, height, components, end: reader.at, has_tables })
+        let one_scan = sequential && scans == 1;
+        Ok(Self { width, height, components, end: reader.at, has_tables, one_scan })
     }
 }
 
@@ -230,7 +237,8 @@ mod tests {
     #[test]
     fn a_whole_picture_is_described() {
         let bytes = jpeg();
-        let outline = Outline { width: 40, height: 24, components: 3, end: bytes.len(), has_tables: true };
+        let outline =
+            Outline { width: 40, height: 24, components: 3, end: bytes.len(), has_tables: true, one_scan: true };
         assert_eq!(Outline::read(&bytes).unwrap(), outline);
         // What a camera leaves behind the end is not looked at.
         assert_eq!(Outline::read(&[&bytes[..], &[0; 99]].concat()).unwrap(), outline);
