@@ -23,7 +23,7 @@
 
 mod bundle;
 #[cfg(feature = "capi")]
-mod capi;
+pub mod capi;
 #[cfg(feature = "capture")]
 pub mod capture;
 mod classifier;

@@ -1,1 +1,0 @@
-//! The C interface. Its header is `runtime/include/edge_vit.h`.
