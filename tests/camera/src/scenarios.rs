@@ -15,7 +15,7 @@ use crate::system::{devices, module, plug, run, wait_for};
 use crate::usb::{Format, Mode};
 
 /// How long the program may take to start and give its first answer, or to come back after a fault.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What a lost or stalled camera has to be reported within.
 const REPORT: Duration = Duration::from_secs(2);
 /// How long a camera stays away or silent.
