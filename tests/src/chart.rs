@@ -144,11 +144,14 @@ pub fn model() -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(onnx::to_bytes(&graph, onnx::Batch::One, &bundle.to_metadata()?)?)
 }
 
+/// Files by their names.
+pub type Files = Vec<(&'static str, Vec<u8>)>;
+
 /// The chart as cameras send it, by file name: whole in each format, and the JPEG with each kind of damage.
 ///
 /// # Errors
 /// If the JPEG cannot be made.
-pub fn frames() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+pub fn frames() -> Result<Files, Box<dyn Error>> {
     let mut jpeg = Cursor::new(Vec::new());
     let chart = RgbImage::from_fn(SIZE.0, SIZE.1, |x, _| Rgb(bar(x)));
     JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&chart)?;
