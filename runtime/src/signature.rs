@@ -279,7 +279,7 @@ wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJA
         assert!(is_wrong(b"test", &PREHASHED.replace("file:test", "file:rest")));
         assert!(is_wrong(b"test", &PREHASHED.replace("dF/z7", "dF/z8")));
         let (pair, key) = pair();
-        let error = verify(&[key.clone()], b"test", PREHASHED).unwrap_err();
+        let error = verify(std::slice::from_ref(&key), b"test", PREHASHED).unwrap_err();
         assert!(matches!(&error, SignatureError::OtherKey { trusted, .. } if *trusted == [key.id()]), "{error}");
         // A key that takes another's identifier signs nothing in its name.
         let mut forged = pair.sk.to_bytes();

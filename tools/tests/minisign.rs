@@ -1,5 +1,7 @@
 //! Signatures of ours against the minisign program, where it is installed, and the commands around them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -66,9 +68,9 @@ fn signatures_and_keys_of_minisign_are_taken() {
         succeeded(&minisign(folder.path(), "", &signs).unwrap());
     };
     minisign(&[]);
-    verify_file(&[key.clone()], &model).unwrap();
+    verify_file(std::slice::from_ref(&key), &model).unwrap();
     sign(&model, &folder.path().join("pair.key"), Password::None).unwrap();
-    verify_file(&[key.clone()], &model).unwrap();
+    verify_file(std::slice::from_ref(&key), &model).unwrap();
     // The older form, over the file itself.
     minisign(&["-l"]);
     assert!(matches!(verify_file(&[key], &model), Err(SignatureError::Legacy)));

@@ -137,7 +137,7 @@ fn a_process_that_was_killed_between_steps_leaves_the_old_model_or_the_new_one()
     fs::write(bench.store.models().join(".new-a1b2c3"), &model(2)[..50]).unwrap();
     std::os::unix::fs::symlink("models/x", bench.store.folder.join(".new-d4e5f6")).unwrap();
     assert_eq!(bench.store.load(&[]).unwrap().id, old);
-    assert_eq!(bench.ids(), [old.clone()]);
+    assert_eq!(bench.ids(), std::slice::from_ref(&old));
     // Killed between copying and switching: the copy is used, and what was left is swept away.
     let copy = format!("{}-v2", digest(&model(2)));
     fs::write(bench.store.path(&copy), model(2)).unwrap();
