@@ -18,9 +18,6 @@ use crate::frame::Frame;
 
 /// Fractional bits of a coefficient: a sum of products of 8-bit values and coefficients fits 32 bits.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Bits of a coefficient's lower half. Processors multiply 16-bit values in pairs, so a coefficient is kept as
-/// `high * 2^12 + low`; the sums of both halves wrap around, and what they make together fits 32 bits again.
-const LOW_BITS: u32 = 12;
 /// Values that are multiplied at a time along a row: the taps of a position are filled up to multiples of it with zeros.
 const LANES: usize = 8;
 /// Columns that are summed at a time: the planes of a row are filled up to multiples of it.
@@ -65,15 +62,7 @@ struct Taps {
     inputs: Vec<Range<usize>>,
     /// Coefficients kept for a position: those of its inputs, then zeros.
     reach: usize,
-    high: Vec<i16>,
-    low: Vec<i16>,
-}
-
-/// The coefficients of one position, from its first input on.
-#[derive(Clone, Copy)]
-struct Tap<'a> {
-    high: &'a [i16],
-    low: &'a [i16],
+    coefficients: Vec<i32>,
 }
 
 impl Taps {
@@ -93,18 +82,14 @@ impl Taps {
             start..((center(position) + support + 0.5) as usize).min(input)
         }));
         self.reach = self.inputs.iter().map(Range::len).max().unwrap_or(0).next_multiple_of(LANES);
-        for half in [&mut self.high, &mut self.low] {
-            half.clear();
-            half.resize(self.inputs.len() * self.reach, 0);
-        }
+        self.coefficients.clear();
+        self.coefficients.resize(self.inputs.len() * self.reach, 0);
         for (index, (inputs, position)) in self.inputs.iter().zip(window).enumerate() {
             let weight = |input: usize| filter.weight((input as f64 - center(position) + 0.5) * step);
             let sum: f64 = inputs.clone().map(weight).sum();
             for (at, input) in (index * self.reach..).zip(inputs.clone()) {
                 let scaled = weight(input) / sum * f64::from(1u32 << PRECISION_BITS);
-                let fixed = (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32;
-                self.high[at] = (fixed >> LOW_BITS) as i16;
-                self.low[at] = (fixed & ((1 << LOW_BITS) - 1)) as i16;
+                self.coefficients[at] = (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32;
             }
         }
     }
@@ -114,10 +99,9 @@ impl Taps {
         self.inputs.len()
     }
 
-    /// The coefficients of the position with this index, filled up to [`Self::reach`].
-    fn tap(&self, index: usize) -> Tap<'_> {
-        let range = index * self.reach..(index + 1) * self.reach;
-        Tap { high: &self.high[range.clone()], low: &self.low[range] }
+    /// The coefficients of the position with this index, from its first input on, filled up to [`Self::reach`].
+    fn coefficients(&self, index: usize) -> &[i32] {
+        &self.coefficients[index * self.reach..][..self.reach]
     }
 
     /// The most inputs that a position reads.
@@ -129,11 +113,10 @@ impl Taps {
 /// One half in fixed point: what makes a shift round to nearest.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// The 8-bit value of the sums of products with the upper and the lower halves of coefficients.
+/// The 8-bit value of a sum of products.
 #[inline(always)]
-fn clip(high: i32, low: i32) -> u8 {
-    let sum = (high << LOW_BITS).wrapping_add(low).wrapping_add(HALF);
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+fn clip(sum: i32) -> u8 {
+    ((sum + HALF) >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
 /// Whether the columns are resampled before the rows: where the height loses more than twice the pixels that the width
@@ -147,43 +130,33 @@ fn columns_first(from: [u32; 2], to: [u32; 2]) -> bool {
 /// that do not matter.
 fn across(row: &[u8], taps: &Taps, resampled: &mut [u8]) {
     for (index, (to, inputs)) in resampled.iter_mut().zip(&taps.inputs).enumerate() {
-        let Tap { high, low } = taps.tap(index);
-        let (mut high_sums, mut low_sums) = ([0i32; LANES / 2], [0i32; LANES / 2]);
-        let coefficients = high.as_chunks::<LANES>().0.iter().zip(low.as_chunks::<LANES>().0);
-        for (values, (high, low)) in row[inputs.start..].as_chunks::<LANES>().0.iter().zip(coefficients) {
-            let values = values.map(i16::from);
-            for pair in 0..LANES / 2 {
-                let product = |half: &[i16; LANES], at: usize| i32::from(values[at]) * i32::from(half[at]);
-                let both = |half| product(half, 2 * pair) + product(half, 2 * pair + 1);
-                high_sums[pair] = high_sums[pair].wrapping_add(both(high));
-                low_sums[pair] = low_sums[pair].wrapping_add(both(low));
+        let mut sums = [0; LANES];
+        let coefficients = taps.coefficients(index).as_chunks::<LANES>().0;
+        for (values, coefficients) in row[inputs.start..].as_chunks::<LANES>().0.iter().zip(coefficients) {
+            for ((sum, &value), &coefficient) in sums.iter_mut().zip(values).zip(coefficients) {
+                *sum += i32::from(value) * coefficient;
             }
         }
-        let sum = |sums: [i32; LANES / 2]| sums.into_iter().fold(0i32, i32::wrapping_add);
-        *to = clip(sum(high_sums), sum(low_sums));
+        *to = clip(sums.iter().sum());
     }
 }
 
 /// One row of the rows that a position reads down the columns. Row `y` is the one at `y % slots` of those in `rows`,
 /// each as long as `resampled`, a multiple of [`COLUMNS`].
-fn down(rows: &[u8], slots: usize, inputs: Range<usize>, tap: Tap<'_>, resampled: &mut [u8]) {
+fn down(rows: &[u8], slots: usize, inputs: Range<usize>, coefficients: &[i32], resampled: &mut [u8]) {
     let stride = resampled.len();
     for (block, to) in resampled.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-        let (mut high_sums, mut low_sums) = ([0i32; COLUMNS], [0i32; COLUMNS]);
+        let mut sums = [0; COLUMNS];
         let mut slot = inputs.start % slots;
-        for (&high, &low) in tap.high.iter().zip(tap.low).take(inputs.len()) {
+        for &coefficient in &coefficients[..inputs.len()] {
             let from = slot * stride + block * COLUMNS;
             let Some(values) = rows[from..].first_chunk::<COLUMNS>() else { break };
-            for column in 0..COLUMNS {
-                let value = i32::from(values[column]);
-                high_sums[column] = high_sums[column].wrapping_add(value * i32::from(high));
-                low_sums[column] = low_sums[column].wrapping_add(value * i32::from(low));
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += i32::from(value) * coefficient;
             }
             slot = if slot + 1 == slots { 0 } else { slot + 1 };
         }
-        for column in 0..COLUMNS {
-            to[column] = clip(high_sums[column], low_sums[column]);
-        }
+        *to = sums.map(clip);
     }
 }
 
@@ -259,12 +232,12 @@ impl Resizer {
                 }
             }
             next = next.max(inputs.end);
-            let tap = vertical.tap(index);
+            let coefficients = vertical.coefficients(index);
             if columns_first {
-                down(rows, slots, inputs.clone(), tap, wide);
+                down(rows, slots, inputs.clone(), coefficients, wide);
                 across_planes(wide, wide_plane, horizontal, narrow, narrow_plane);
             } else {
-                down(rows, slots, inputs.clone(), tap, narrow);
+                down(rows, slots, inputs.clone(), coefficients, narrow);
             }
             put(index, planes(narrow, narrow_plane, horizontal.len()));
         }
@@ -335,12 +308,12 @@ mod tests {
                 taps.set(input, output, 0..output, filter);
                 assert_eq!(taps.len(), output);
                 for (index, inputs) in taps.inputs.iter().enumerate() {
-                    let Tap { high, low } = taps.tap(index);
-                    let coefficients = high.iter().zip(low).map(|(&h, &l)| (i64::from(h) << LOW_BITS) + i64::from(l));
-                    let off = (coefficients.sum::<i64>() - (1 << PRECISION_BITS)).unsigned_abs() as usize;
+                    let coefficients = taps.coefficients(index);
+                    let sum: i64 = coefficients.iter().map(|&coefficient| i64::from(coefficient)).sum();
+                    let off = (sum - (1 << PRECISION_BITS)).unsigned_abs() as usize;
                     assert!(off <= inputs.len(), "{input} to {output}: off by {off}");
                     assert!(inputs.end <= input && inputs.len() <= taps.reach);
-                    assert!(high[inputs.len()..].iter().chain(&low[inputs.len()..]).all(|&half| half == 0));
+                    assert!(coefficients[inputs.len()..].iter().all(|&coefficient| coefficient == 0));
                 }
             }
         }
