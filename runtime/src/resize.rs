@@ -5,7 +5,7 @@
 //! 8 bits. The order of the passes, which that rounding makes visible, is the one of Pillow 13. Training and device
 //! share this code, so that what a device sees is what the model was trained on.
 //!
-//! A [`Resizer`] reads a frame row by row, converts each row that it needs once, keeps the few rows that the next output
+//! A `Resizer` reads a frame row by row, converts each row that it needs once, keeps the few rows that the next output
 //! row needs, and keeps all of its memory for the next frame. Rows lie as planes of one channel each: along a plane both
 //! passes are runs of products that the compiler makes vector instructions of.
 
