@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use edge_vit::Classifier;
 use edge_vit::signature::{self, PublicKey};
-use edge_vit::store::{Loaded, Store};
+use edge_vit::store::{Loaded, Returned, Store};
 
 use super::arguments::{ModelAction, ModelArguments};
 use super::settings;
@@ -30,9 +30,7 @@ impl Model {
     pub(crate) fn open(path: &Path, keys: Vec<PublicKey>) -> Result<(Self, Classifier)> {
         if path.is_dir() {
             let store = Store::open(path)?;
-            if let Some(returned) = store.starting()? {
-                log::warn!("returned from {} to {}: it was started twice in vain", returned.from, returned.to);
-            }
+            store.starting()?.iter().for_each(returned_from);
             let loaded = store.load(&keys)?;
             told(&loaded);
             let place = Place::Folder { store, id: loaded.id };
@@ -57,7 +55,12 @@ impl Model {
         if !store.changed(id) {
             return None;
         }
-        match store.load(&self.keys) {
+        // From here on a crash is one of the new model.
+        let loaded = store.starting().and_then(|returned| {
+            returned.iter().for_each(returned_from);
+            store.load(&self.keys)
+        });
+        match loaded {
             Ok(loaded) if loaded.id == *id => None,
             Ok(loaded) => {
                 told(&loaded);
@@ -91,7 +94,12 @@ impl Model {
     }
 }
 
-/// Logs that another model was given up.
+/// Logs that a model was given up for dying.
+fn returned_from(returned: &Returned) {
+    log::warn!("returned from {} to {}: it was started twice in vain", returned.from, returned.to);
+}
+
+/// Logs that another model was given up for what it is.
 fn told(loaded: &Loaded) {
     if let Some((given_up, reason)) = &loaded.instead_of {
         log::error!("gave up {given_up} for {}: {reason}", loaded.id);
