@@ -12,8 +12,10 @@ use super::metrics::{Metrics, Traffic};
 use crate::Observation;
 use crate::capture::{Counts, Health};
 
-/// The least time between two pictures of the live view: more a second cost the board time and show nothing new.
-const PREVIEW_INTERVAL: Duration = Duration::from_millis(90);
+/// The least time from one picture of the live view to the next: more of them would cost the board time and show little.
+/// It is well below a tenth of a second, so that a loop of ten pictures a second shows each of them even if its beat is
+/// not even.
+const PREVIEW_INTERVAL: Duration = Duration::from_millis(60);
 /// How long a source may be called live without any answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
