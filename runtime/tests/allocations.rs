@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 #![allow(unsafe_code)] // A global allocator is unsafe to implement: this one counts, and hands on to the system's.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use edge_vit::decision::{Decider, Options};
@@ -16,6 +17,8 @@ use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
+
+use common::fixture;
 
 struct Counting;
 
@@ -66,10 +69,6 @@ fn allocations(work: impl FnOnce()) -> usize {
 
 const FORMATS: [PixelFormat; 6] =
     [PixelFormat::Rgb, PixelFormat::Bgr, PixelFormat::Grey, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420];
-
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 fn tiny() -> Classifier {
     Classifier::open(fixture("tiny.onnx")).unwrap()

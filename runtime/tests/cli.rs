@@ -2,15 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 
+mod common;
+
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use common::fixture;
 
 fn edge_vit(model: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vit"));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 
-use std::path::PathBuf;
+mod common;
 
 use edge_vit::frame::Decoder;
 use edge_vit::{Error, decode_picture};
@@ -10,7 +10,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ExtendedColorType, RgbImage};
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+    std::fs::read(common::fixture(name)).unwrap()
 }
 
 /// A JPEG of smooth colours with edges; `channels` is 1 or 3.

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::process::Command;
 
 use edge_vit::{Classifier, open_picture};
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use common::fixture;
 
 /// What the example prints for the fixtures' model and photo. Examples lie beside the folder of the tests' programs.
 fn run(name: &str) -> String {

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 
+mod common;
+
 use std::io::Cursor;
-use std::path::PathBuf;
 
 use edge_vit::frame::{Decoder, FrameLayout, Matrix, PixelFormat, Range};
 use edge_vit::{Classifier, Error, Model, decode_picture};
@@ -17,7 +18,7 @@ const MOST_MEMORY: u64 = 768 << 10;
 const MOST_VALUES: usize = 1 << 16;
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+    std::fs::read(common::fixture(name)).unwrap()
 }
 
 /// The most memory that this process ever took, where the system says so.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 
-use std::path::PathBuf;
+mod common;
 
 use edge_vit::{Classifier, Error, Model, open_picture};
 use prost::Message;
@@ -11,12 +11,10 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
 use tract_onnx::pb::type_proto::Value as Type;
 use tract_onnx::pb::{ModelProto, TensorProto, ValueInfoProto};
 
+use common::fixture;
+
 /// Error of a mean over 64 float32 values and a product of three, relative to the largest logit.
 const F32_TOLERANCE: f32 = 1e-5;
-
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(fixture(name)).unwrap()

@@ -1,12 +1,10 @@
 //! Pictures as cameras and telephones store them.
 
-use std::path::PathBuf;
+mod common;
 
 use edge_vit::{Error, decode_picture, open_picture};
 
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use common::fixture;
 
 /// How far JPEG at quality 95 moves a channel in the middle of a flat quarter, in 1/255.
 const JPEG_TOLERANCE: u8 = 24;

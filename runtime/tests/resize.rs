@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // A helper of a test may fail as a test does.
 
-use std::path::Path;
+mod common;
 
 use edge_vit::resize::{Filter, resize};
 use edge_vit::{Preprocessing, ResizeMode, open_picture};
 use image::RgbImage;
 
 fn fixture(name: &str) -> RgbImage {
-    open_picture(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+    open_picture(common::fixture(name)).unwrap()
 }
 
 /// The largest difference of a channel, in 1/255.
