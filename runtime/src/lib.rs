@@ -56,7 +56,7 @@ pub use golden::GoldenCase;
 pub use model::Model;
 #[cfg(feature = "capture")]
 pub use observation::{Candidate, Observation, Stages, UNKNOWN};
-pub use picture::{decode_picture, open_picture};
+pub use picture::{PICTURE_ENDINGS, decode_picture, has_picture_ending, open_picture};
 pub use preprocessing::{ColorOrder, Preprocessing, ResizeMode};
 pub use provenance::Provenance;
 pub use resize::Filter;

@@ -11,11 +11,20 @@ use crate::Error;
 /// The longest side that is decoded, in pixels. A few bytes can announce any size.
 pub(crate) const MAX_SIDE: u32 = 16_384;
 /// The most memory that a decoded picture may take, in bytes: photos of 89 megapixels at 8 bits.
-pub(crate) const MAX_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// The formats that this build reads.
 pub(crate) const FORMATS: &str =
     if cfg!(feature = "formats") { "JPEG, PNG, WebP, BMP, TIFF or GIF" } else { "JPEG or PNG" };
+
+/// How the names of picture files end, in lower case, of all formats that [`decode_picture`] may read.
+pub const PICTURE_ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
+
+/// Whether the file's name ends as that of a picture, in upper or lower case.
+pub fn has_picture_ending(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    PICTURE_ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
 
 /// Decodes a JPEG or PNG, and with the feature `formats` a WebP, BMP, TIFF or GIF (its first frame), into upright
 /// 8-bit RGB.
@@ -35,17 +44,23 @@ pub fn decode_picture(bytes: &[u8]) -> Result<RgbImage, Error> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(Error::Picture)?;
     let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(Error::EmptyPicture { width, height });
-    }
-    if width > MAX_SIDE || height > MAX_SIDE || decoder.total_bytes() > MAX_BYTES {
-        return Err(Error::PictureTooLarge { width, height, max_side: MAX_SIDE, max_mib: MAX_BYTES >> 20 });
-    }
+    check_size(width, height, decoder.total_bytes())?;
     // A damaged EXIF block says nothing about the pixels: such a picture is read as it lies.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(Error::Picture)?;
     picture.apply_orientation(orientation);
     Ok(if picture.color().has_alpha() { over_white(&picture) } else { picture.into_rgb8() })
+}
+
+/// Refuses a picture without pixels, and one whose `decoded` bytes or sides are beyond what a decoder may take.
+pub(crate) fn check_size(width: u32, height: u32, decoded: u64) -> Result<(), Error> {
+    if width == 0 || height == 0 {
+        return Err(Error::EmptyPicture { width, height });
+    }
+    if width > MAX_SIDE || height > MAX_SIDE || decoded > MAX_BYTES {
+        return Err(Error::PictureTooLarge { width, height, max_side: MAX_SIDE, max_mib: MAX_BYTES >> 20 });
+    }
+    Ok(())
 }
 
 /// Reads and decodes the picture at `path`, as [`decode_picture`] does.

@@ -9,7 +9,7 @@ use zune_jpeg::JpegDecoder;
 
 use super::jpeg::{self, Outline};
 use super::{Frame, FrameLayout, PixelFormat, Range};
-use crate::picture::{MAX_BYTES, MAX_SIDE};
+use crate::picture::check_size;
 use crate::{Error, decode_picture};
 
 /// From this width on, in pixels, a row of blocks takes more than eight bytes: two bits for each block of 8x8 at least.
@@ -47,14 +47,12 @@ impl Decoder {
         }
         let outline = Outline::read(encoded)?;
         let Outline { width, height, components, end, has_tables, one_scan } = outline;
-        let (format, colors) = match components {
-            1 => (PixelFormat::Grey, ColorSpace::Luma),
-            _ => (PixelFormat::Rgb, ColorSpace::RGB),
+        let (format, colors, channels) = match components {
+            1 => (PixelFormat::Grey, ColorSpace::Luma, 1),
+            _ => (PixelFormat::Rgb, ColorSpace::RGB, 3),
         };
+        check_size(width, height, u64::from(width) * u64::from(height) * channels)?;
         let layout = FrameLayout { range: Range::Full, ..FrameLayout::new(format, width, height) };
-        if width > MAX_SIDE || height > MAX_SIDE || layout.bytes()? as u64 > MAX_BYTES {
-            return Err(Error::PictureTooLarge { width, height, max_side: MAX_SIDE, max_mib: MAX_BYTES >> 20 });
-        }
         // Data that end early are made up by the decoder where it sees the end of the picture, and told where it sees
         // the end of the bytes. It reads eight bytes ahead, which have to be less than the data of the last row.
         let hide_end = one_scan && width >= READ_AHEAD_SAFE_WIDTH;

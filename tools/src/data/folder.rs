@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::DataError;
+use edge_vit::has_picture_ending;
 
-/// File name endings of the formats that can be read.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
+use super::DataError;
 
 /// A picture and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +97,7 @@ impl Folder {
 /// # Errors
 /// When the folder cannot be read.
 pub fn find_pictures(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_picture = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-        extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && path.is_file()
-    };
+    let is_picture = |path: &PathBuf| has_picture_ending(path) && path.is_file();
     Ok(entries(path)?.into_iter().filter(is_picture).collect())
 }
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::capture::{Open, Payload, Shot, Source, SourceError};
+use crate::{PICTURE_ENDINGS, has_picture_ending};
 
-/// Endings of the files in a folder that are taken for pictures.
-const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -50,7 +49,7 @@ impl Files {
             }
         }
         if found.is_empty() {
-            let endings = ENDINGS.join(", ");
+            let endings = PICTURE_ENDINGS.join(", ");
             return Err(SourceError::Open(format!("{} holds no picture ({endings})", folder.display())));
         }
         found.sort();
@@ -100,11 +99,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("it is larger than {} MiB", MAX_FILE >> 20)));
     }
     Ok(bytes)
-}
-
-fn has_picture_ending(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
