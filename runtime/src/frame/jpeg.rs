@@ -5,9 +5,12 @@
 
 use crate::Error;
 
-const SOI: u8 = 0xd8;
-const EOI: u8 = 0xd9;
-const SOS: u8 = 0xda;
+/// Start of image.
+pub(crate) const SOI: u8 = 0xd8;
+/// End of image.
+pub(crate) const EOI: u8 = 0xd9;
+/// Start of scan.
+pub(crate) const SOS: u8 = 0xda;
 const DHT: u8 = 0xc4;
 
 /// What was found in a whole JPEG.

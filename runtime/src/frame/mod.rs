@@ -5,7 +5,7 @@
 
 mod color;
 mod decoder;
-mod jpeg;
+pub(crate) mod jpeg;
 
 use image::RgbImage;
 

@@ -7,13 +7,10 @@
 use std::io::BufRead;
 
 use super::{StreamError, peek};
+use crate::frame::jpeg::{EOI, SOI, SOS};
 
 /// The longest picture, in bytes.
 const MAX_PICTURE: usize = 32 << 20;
-
-const SOI: u8 = 0xd8;
-const EOI: u8 = 0xd9;
-const SOS: u8 = 0xda;
 
 /// Where in the stream the next byte lies.
 #[derive(Debug, Clone, Copy, Default)]
