@@ -101,7 +101,12 @@ fn check_logits(logits: &[f32]) -> Result<(), Error> {
 pub(crate) fn tensor_sha256(values: &[f32]) -> String {
     let mut hasher = Sha256::new();
     values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize())
+}
+
+/// Bytes in lower-case hexadecimal, as checksums are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

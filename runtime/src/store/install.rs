@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::state::State;
-use super::{EXTENSION, Store, StoreError, check_model, check_signature, digest, disk, file_name};
+use super::{EXTENSION, Store, StoreError, check_model, check_signature, digest, disk, file_name, read_signature};
 use crate::signature::{self, PublicKey, SignatureError};
 
 /// The longest name in an identifier, in bytes.
@@ -33,12 +33,14 @@ impl Store {
     /// [`StoreError::GivenUp`], [`StoreError::Busy`], [`StoreError::Write`]: the model in use is then the one that was.
     pub fn install(&self, file: &Path, keys: &[PublicKey], force: bool) -> Result<Installed, StoreError> {
         let bytes = fs::read(file).map_err(|source| StoreError::Read { path: file.to_owned(), source })?;
-        check_signature(file, &bytes, keys)?;
-        let signature = match signature::read_signature(file) {
-            Ok(signature) => Some(signature),
-            Err(SignatureError::Missing { .. }) => None,
-            Err(source) => return Err(StoreError::Signature { path: file.to_owned(), source }),
+        let signature = match read_signature(file) {
+            Err(StoreError::Signature { source: SignatureError::Missing { .. }, .. }) if keys.is_empty() => None,
+            signature => Some(signature?),
         };
+        // What is checked is what is copied: the file beside the model may change in between.
+        if let Some(signature) = signature.as_deref().filter(|_| !keys.is_empty()) {
+            check_signature(file, &bytes, signature, keys)?;
+        }
         check_model(file, &bytes)?;
 
         let _lock = self.lock()?;

@@ -33,6 +33,7 @@ pub use error::StoreError;
 pub use install::Installed;
 
 use crate::Classifier;
+use crate::golden::hex;
 use crate::signature::{self, PublicKey};
 use disk::Lock;
 use state::{STARTS, State};
@@ -283,7 +284,9 @@ impl Store {
     fn load_one(&self, id: &str, keys: &[PublicKey]) -> Result<Loaded, StoreError> {
         let path = self.path(id);
         let bytes = self.read(id)?;
-        check_signature(&path, &bytes, keys)?;
+        if !keys.is_empty() {
+            check_signature(&path, &bytes, &read_signature(&path)?, keys)?;
+        }
         let classifier = check_model(&path, &bytes)?;
         Ok(Loaded { classifier, id: id.to_owned(), path, instead_of: None })
     }
@@ -317,13 +320,15 @@ impl Store {
     }
 }
 
-/// Checks the signature beside `path` over `bytes`, if there are keys to check it with.
-fn check_signature(path: &Path, bytes: &[u8], keys: &[PublicKey]) -> Result<(), StoreError> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let signed = signature::read_signature(path).and_then(|text| signature::verify(keys, bytes, &text));
+/// Checks that one of `keys` signed the model at `path`, whose bytes and signature are given.
+fn check_signature(path: &Path, bytes: &[u8], signature: &str, keys: &[PublicKey]) -> Result<(), StoreError> {
+    let signed = signature::verify(keys, bytes, signature);
     signed.map(drop).map_err(|source| StoreError::Signature { path: path.to_owned(), source })
+}
+
+/// The text of the signature beside the model at `path`.
+fn read_signature(path: &Path) -> Result<String, StoreError> {
+    signature::read_signature(path).map_err(|source| StoreError::Signature { path: path.to_owned(), source })
 }
 
 /// Prepares the model with these bytes, and has it prove that it computes here what it computed on the desktop.
@@ -352,7 +357,7 @@ fn id_of(name: &Path) -> Option<String> {
 
 /// What an identifier begins with: 16 hexadecimal digits of the content's SHA-256.
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes)[..DIGITS / 2])
 }
 
 /// An error with its causes, in one line.
