@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use edge_vit::capture::sources::Csi;
 
-use super::config::{CameraName, Config, CsiBoard, OnLabel};
+use super::config::{Config, OnLabel};
 
 /// Classifies what a camera sees, or pictures, with one model file as `edge-vit-tools fold` writes it.
 ///
@@ -80,9 +81,10 @@ struct Source {
     #[arg(long, value_name = "CAMERA", group = "source")]
     camera: Option<String>,
 
-    /// Classify what the board's CSI camera sees, through the board's own program
-    #[arg(long, value_name = "BOARD", value_enum, group = "source")]
-    csi: Option<CsiBoard>,
+    /// Classify what the board's CSI camera sees, through the board's own program: `pi` (rpicam-vid) or `jetson`
+    /// (nvarguscamerasrc of GStreamer)
+    #[arg(long, value_name = "BOARD", group = "source")]
+    csi: Option<Csi>,
 
     /// Classify the frames that this command writes to its stdout; split into words as a shell does, run without one
     #[arg(long, value_name = "COMMAND", group = "source")]
@@ -179,7 +181,7 @@ impl Classify {
         source.dir.clone_from(&self.source.dir);
         source.video.clone_from(&self.source.video);
         #[cfg(all(feature = "camera", target_os = "linux"))]
-        source.camera.clone_from(&self.source.camera.clone().map(CameraName::Path));
+        source.camera.clone_from(&self.source.camera.clone().map(super::config::CameraName::Path));
         source.csi = self.source.csi;
         source.pipe.clone_from(&self.source.pipe);
         source.stdin = self.source.stdin;

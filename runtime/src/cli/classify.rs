@@ -1,12 +1,12 @@
 //! The loop: the newest picture, an answer, and everybody told.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
+use edge_vit::Observation;
 use edge_vit::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
-use edge_vit::{Classifier, Observation};
 
 use super::eye::{Answer, Blind, Eye, milliseconds};
 use super::model::Model;
@@ -26,11 +26,9 @@ const TRIAL: Duration = Duration::from_secs(30);
 pub(crate) fn run(settings: &Settings, stop: &AtomicBool) -> Result<bool> {
     let pictures = settings.pictures()?;
     let (model, classifier) = Model::open(&settings.model, settings.keys.clone())?;
-    let labels = classifier.bundle().labels.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut running = Running {
-        eye: Eye::new(classifier.clone(), &settings.decision, settings.top_k)?,
-        second: Arc::new(Mutex::new(Eye::new(classifier, &settings.decision, settings.top_k)?)),
+        eye: settings.eye(&classifier)?,
         settings,
         model,
         clock: Arc::clone(&clock),
@@ -40,7 +38,7 @@ pub(crate) fn run(settings: &Settings, stop: &AtomicBool) -> Result<bool> {
         looked: Instant::now(),
         answered: 0,
     };
-    let mut outputs = Outputs::start(settings, Arc::clone(&running.second), &labels)?;
+    let mut outputs = Outputs::start(settings, &classifier)?;
     let Pictures { open, options, .. } = pictures;
     let capture = Capture::start(open, options, clock)?;
     running.service.ready();
@@ -54,8 +52,8 @@ pub(crate) fn run(settings: &Settings, stop: &AtomicBool) -> Result<bool> {
             }
             Next::Failed(reason) => bail!(reason),
         }
-        outputs.health(&capture.health(), capture.counts());
-        running.look_after()?;
+        outputs.health(&capture);
+        running.look_after(&outputs)?;
     }
     running.model.stopping();
     Ok(running.finish(capture.counts()))
@@ -65,8 +63,6 @@ pub(crate) fn run(settings: &Settings, stop: &AtomicBool) -> Result<bool> {
 struct Running<'a> {
     settings: &'a Settings,
     eye: Eye,
-    /// Looks at pictures that are sent, of which none changes what is decided of the source.
-    second: Arc<Mutex<Eye>>,
     model: Model,
     clock: Arc<dyn Clock>,
     files: bool,
@@ -83,7 +79,7 @@ impl Running<'_> {
         if self.files {
             self.eye.forget();
         }
-        let looked = self.eye.look(&taken.shot.payload, taken.arrived, |frame| outputs.preview(frame));
+        let looked = self.eye.look((&taken.shot.payload).into(), taken.arrived, |frame| outputs.preview(frame));
         let (answer, preview) = match looked {
             Ok(seen) => seen,
             Err(Blind::Picture(error)) => {
@@ -120,18 +116,15 @@ impl Running<'_> {
 
     /// No picture came within a tick.
     fn nothing(&mut self, health: &Health) {
-        match health {
-            // Known and being acted on: not a program that hangs.
-            Health::Waiting(reason) => {
-                self.service.alive();
-                self.service.status(reason);
-            }
-            Health::Starting | Health::Live | Health::Ended(_) => {}
+        // Known and being acted on: not a program that hangs.
+        if let Health::Waiting(reason) = health {
+            self.service.alive();
+            self.service.status(reason);
         }
     }
 
     /// What is to be done now and then: another model, and the word that this one is good.
-    fn look_after(&mut self) -> Result<()> {
+    fn look_after(&mut self, outputs: &Outputs) -> Result<()> {
         if self.looked.elapsed() < MODEL_INTERVAL {
             return Ok(());
         }
@@ -141,18 +134,11 @@ impl Running<'_> {
             self.model.healthy();
         }
         if let Some(classifier) = self.model.switched() {
-            self.take_over(classifier)?;
+            self.eye = self.settings.eye(&classifier)?;
+            outputs.take_over(self.settings, &classifier)?;
+            self.trial = Some(Instant::now());
+            log::info!("classifying with {}", self.model.name());
         }
-        Ok(())
-    }
-
-    fn take_over(&mut self, classifier: Classifier) -> Result<()> {
-        let eye = || Eye::new(classifier.clone(), &self.settings.decision, self.settings.top_k);
-        let (first, second) = (eye()?, eye()?);
-        self.eye = first;
-        *self.second.lock().unwrap_or_else(PoisonError::into_inner) = second;
-        self.trial = Some(Instant::now());
-        log::info!("classifying with {}", self.model.name());
         Ok(())
     }
 

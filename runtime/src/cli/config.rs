@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use edge_vit::capture::sources::Csi;
 use serde::Deserialize;
 
 /// The longest configuration that is read, in bytes.
@@ -33,7 +34,7 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Source {
     pub(crate) camera: Option<CameraName>,
-    pub(crate) csi: Option<CsiBoard>,
+    pub(crate) csi: Option<Csi>,
     pub(crate) pipe: Option<String>,
     pub(crate) stdin: bool,
     pub(crate) dir: Option<PathBuf>,
@@ -53,16 +54,6 @@ pub(crate) struct Source {
 pub(crate) enum CameraName {
     Number(u32),
     Path(String),
-}
-
-/// A board whose CSI camera is reached through a program of the board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CsiBoard {
-    /// Raspberry Pi: rpicam-vid
-    Pi,
-    /// Jetson: nvarguscamerasrc of GStreamer
-    Jetson,
 }
 
 /// `[decision]`: what is made of the scores.

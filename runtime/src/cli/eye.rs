@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use edge_vit::capture::Payload;
 use edge_vit::decision::{Decider, Options};
-use edge_vit::frame::Decoder;
+use edge_vit::frame::{Decoder, Frame, FrameLayout};
 use edge_vit::{Candidate, Classifier, Error, Stages, UNKNOWN, Workspace};
 
 /// A model with the buffers that it works in and the decisions it has made.
@@ -18,6 +18,24 @@ pub(crate) struct Eye {
     labels: Vec<Arc<str>>,
     unknown: Arc<str>,
     top_k: usize,
+}
+
+/// A picture that belongs to somebody else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Picture<'a> {
+    /// A picture file.
+    Encoded(&'a [u8]),
+    /// Raw pixels that lie so.
+    Raw(FrameLayout, &'a [u8]),
+}
+
+impl<'a> From<&'a Payload> for Picture<'a> {
+    fn from(payload: &'a Payload) -> Self {
+        match payload {
+            Payload::Encoded(bytes) => Self::Encoded(bytes),
+            Payload::Raw { layout, bytes } => Self::Raw(*layout, bytes),
+        }
+    }
 }
 
 /// What the eye says of a picture.
@@ -58,17 +76,17 @@ impl Eye {
         Ok(Self { classifier, decoder: Decoder::new(), workspace, decider, labels, unknown: UNKNOWN.into(), top_k })
     }
 
-    /// Looks at the picture of `payload`, taken at `at`. What `preview` makes of the pixels is given back.
+    /// Looks at `picture`, taken at `at`. What `preview` makes of the pixels is given back.
     pub(crate) fn look<P>(
         &mut self,
-        payload: &Payload,
+        picture: Picture<'_>,
         at: Duration,
-        preview: impl FnOnce(&edge_vit::frame::Frame<'_>) -> Option<P>,
+        preview: impl FnOnce(&Frame<'_>) -> Option<P>,
     ) -> Result<(Answer, Option<P>), Blind> {
         let start = Instant::now();
-        let frame = match payload {
-            Payload::Encoded(bytes) => self.decoder.decode(bytes).map_err(Blind::Picture)?,
-            Payload::Raw { layout, bytes } => layout.frame(bytes).map_err(Blind::Picture)?,
+        let frame = match picture {
+            Picture::Encoded(bytes) => self.decoder.decode(bytes).map_err(Blind::Picture)?,
+            Picture::Raw(layout, bytes) => layout.frame(bytes).map_err(Blind::Picture)?,
         };
         let decoded = Instant::now();
         self.classifier.prepare(&frame, &mut self.workspace).map_err(Blind::Picture)?;

@@ -1,12 +1,15 @@
 //! Everybody who is told an answer.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+#[cfg(feature = "serve")]
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use edge_vit::Observation;
-use edge_vit::capture::{Counts, Health};
+use edge_vit::capture::Capture;
 use edge_vit::frame::Frame;
+use edge_vit::{Classifier, Observation};
 
+#[cfg(feature = "serve")]
 use super::eye::Eye;
 use super::hooks::Hooks;
 use super::output::Output;
@@ -28,18 +31,21 @@ pub(crate) struct Outputs {
 #[cfg(feature = "serve")]
 struct Page {
     hub: Arc<edge_vit::serve::Hub>,
+    /// Looks at pictures that are sent, of which none changes what is decided of the source.
+    eye: Arc<Mutex<Eye>>,
     /// Dropped, it stops.
     _server: edge_vit::serve::Server,
 }
 
+#[cfg_attr(not(feature = "serve"), expect(unused_variables, reason = "only the page needs them"))]
 impl Outputs {
-    /// Starts them, for a model with these `labels`; `second` looks at pictures that are sent.
-    pub(crate) fn start(settings: &Settings, second: Arc<Mutex<Eye>>, labels: &[String]) -> Result<Self> {
+    /// Starts them; pictures that are sent are classified with `classifier`.
+    pub(crate) fn start(settings: &Settings, classifier: &Classifier) -> Result<Self> {
         Ok(Self {
             lines: Output::new(settings.output.json, settings.output.changes_only),
             hooks: Hooks::start(&settings.on_label)?,
             #[cfg(feature = "serve")]
-            page: settings.serve.as_ref().map(|options| Page::start(options, second, labels)).transpose()?,
+            page: settings.serve.as_ref().map(|options| Page::start(options, settings, classifier)).transpose()?,
             #[cfg(feature = "mqtt")]
             mqtt: settings.mqtt.as_ref().map(edge_vit::mqtt::Publisher::start).transpose()?,
         })
@@ -69,30 +75,38 @@ impl Outputs {
     }
 
     /// Tells those who ask how the source is.
-    pub(crate) fn health(&self, health: &Health, counts: Counts) {
+    pub(crate) fn health(&self, capture: &Capture) {
         #[cfg(feature = "serve")]
         if let Some(page) = &self.page {
-            page.hub.set_health(health.clone());
-            page.hub.set_counts(counts);
+            page.hub.set_health(capture.health());
+            page.hub.set_counts(capture.counts());
         }
+    }
+
+    /// Classifies pictures that are sent with `classifier` from now on.
+    pub(crate) fn take_over(&self, settings: &Settings, classifier: &Classifier) -> Result<()> {
+        #[cfg(feature = "serve")]
+        if let Some(page) = &self.page {
+            *page.eye.lock().unwrap_or_else(PoisonError::into_inner) = settings.eye(classifier)?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(feature = "serve")]
 impl Page {
-    fn start(options: &edge_vit::serve::Options, second: Arc<Mutex<Eye>>, labels: &[String]) -> Result<Self> {
-        use std::sync::PoisonError;
+    fn start(options: &edge_vit::serve::Options, settings: &Settings, classifier: &Classifier) -> Result<Self> {
         use std::time::Duration;
 
-        use edge_vit::capture::Payload;
+        use super::eye::{Blind, Picture};
 
-        use super::eye::Blind;
-
-        let hub = Arc::new(edge_vit::serve::Hub::new(labels.iter().map(String::as_str)));
+        let hub = Arc::new(edge_vit::serve::Hub::new(classifier.bundle().labels.iter().map(String::as_str)));
+        let eye = Arc::new(Mutex::new(settings.eye(classifier)?));
+        let looking = Arc::clone(&eye);
         hub.set_classify(Arc::new(move |bytes: &[u8]| {
-            let mut eye = second.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut eye = looking.lock().unwrap_or_else(PoisonError::into_inner);
             eye.forget();
-            let looked = eye.look(&Payload::Encoded(bytes.to_owned()), Duration::ZERO, |_| None::<()>);
+            let looked = eye.look(Picture::Encoded(bytes), Duration::ZERO, |_| None::<()>);
             match looked {
                 Ok((answer, _)) => Ok(answer.to_json()),
                 Err(Blind::Picture(error) | Blind::Model(error)) => Err(format!("{:#}", anyhow::Error::from(error))),
@@ -100,6 +114,6 @@ impl Page {
         }));
         let server = edge_vit::serve::Server::start(options.clone(), Arc::clone(&hub))?;
         log::info!("the page is at http://{}/", server.address());
-        Ok(Self { hub, _server: server })
+        Ok(Self { hub, eye, _server: server })
     }
 }

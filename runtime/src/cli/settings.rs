@@ -1,18 +1,20 @@
 //! From a configuration to what the program does, everything checked before anything starts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use edge_vit::Classifier;
 #[cfg(all(feature = "camera", target_os = "linux"))]
 use edge_vit::capture::sources::Camera;
-use edge_vit::capture::sources::{Csi, Files, Pipe, PipeFormat, Size, Stdin, Video};
+use edge_vit::capture::sources::{Files, Pipe, PipeFormat, Size, Stdin, Video};
 use edge_vit::capture::{self, Open};
 use edge_vit::decision;
 use edge_vit::signature::PublicKey;
 
-use super::config::{CameraName, Config, CsiBoard, Decision, OnLabel, Output, Source};
+use super::config::{CameraName, Config, Decision, OnLabel, Output, Source};
+use super::eye::Eye;
 use super::hooks;
 
 /// The size that a camera is asked for: every one has it, and no usual model takes more.
@@ -84,23 +86,28 @@ impl Settings {
         })
     }
 
+    /// An eye with the model `classifier`.
+    pub(crate) fn eye(&self, classifier: &Classifier) -> Result<Eye> {
+        Eye::new(classifier.clone(), &self.decision, self.top_k)
+    }
+
     /// Whether there is a source.
     pub(crate) fn has_source(&self) -> Result<()> {
-        ensure!(
-            self.source.is_some(),
-            "no source: say --camera, --csi, --pipe, --stdin, --video, --dir or --image (or --self-test)"
-        );
-        Ok(())
+        self.source().map(drop)
+    }
+
+    fn source(&self) -> Result<&Place> {
+        self.source
+            .as_ref()
+            .context("no source: say --camera, --csi, --pipe, --stdin, --video, --dir or --image (or --self-test)")
     }
 
     /// The source; a folder is looked through.
     pub(crate) fn pictures(&self) -> Result<Pictures> {
-        self.has_source()?;
-        let (open, files): (Arc<dyn Open>, _) = match &self.source {
-            Some(Place::Source(open)) => (Arc::clone(open), false),
-            Some(Place::Folder(folder)) => (Arc::new(Files::folder(folder)?), true),
-            Some(Place::Files(paths)) => (Arc::new(Files::list(paths.clone())), true),
-            None => bail!("no source"),
+        let (open, files): (Arc<dyn Open>, _) = match self.source()? {
+            Place::Source(open) => (Arc::clone(open), false),
+            Place::Folder(folder) => (Arc::new(Files::folder(folder)?), true),
+            Place::Files(paths) => (Arc::new(Files::list(paths.clone())), true),
         };
         Ok(Pictures { open, options: self.capture, files })
     }
@@ -129,8 +136,7 @@ fn place(source: &Source) -> Result<Option<Place>> {
         Source { dir: Some(folder), .. } => return Ok(Some(Place::Folder(folder.clone()))),
         Source { image, .. } if !image.is_empty() => return Ok(Some(Place::Files(image.clone()))),
         Source { camera: Some(camera), .. } => self::camera(camera, size, rate)?,
-        Source { csi: Some(CsiBoard::Pi), .. } => Arc::new(Csi::Pi.pipe(size, rate)),
-        Source { csi: Some(CsiBoard::Jetson), .. } => Arc::new(Csi::Jetson.pipe(size, rate)),
+        Source { csi: Some(csi), .. } => Arc::new(csi.pipe(size, rate)),
         Source { pipe: Some(command), .. } => Arc::new(Pipe::new(command, format)?),
         Source { video: Some(film), .. } => Arc::new(Video::new(film, source.rate.map(f64::from))?),
         _ => Arc::new(Stdin::new(format)),
@@ -167,15 +173,7 @@ fn capture(source: &Source) -> Result<capture::Options> {
 
 /// The keys, each a .pub file or its base64 line.
 pub(crate) fn keys(keys: &[String]) -> Result<Vec<PublicKey>> {
-    let key = |key: &String| -> Result<PublicKey> {
-        let text = if Path::new(key).is_file() {
-            std::fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
-        } else {
-            key.clone()
-        };
-        text.parse().with_context(|| format!("the key `{key}`"))
-    };
-    keys.iter().map(key).collect()
+    keys.iter().map(|key| PublicKey::from_text_or_file(key).with_context(|| format!("the key `{key}`"))).collect()
 }
 
 fn options(decision: &Decision) -> Result<decision::Options> {

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use super::format::{PipeFormat, Size};
 use super::pipe::Pipe;
 use crate::capture::SourceError;
@@ -12,7 +14,8 @@ use crate::capture::SourceError;
 ///
 /// The commands follow the manuals of rpicam-apps and of the accelerated GStreamer plugins of Jetson Linux; they have
 /// been run on none of these boards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Csi {
     /// Raspberry Pi OS: `rpicam-vid`, or `libcamera-vid`, as releases before bookworm's of 2024 call it.
     Pi,
