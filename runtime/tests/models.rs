@@ -93,6 +93,10 @@ fn a_running_program_takes_a_new_model_over_and_keeps_the_old_for_a_broken_one()
     assert_eq!(wait_for(&answers, "stdin"), before);
     let (_, list) = manage(&store, &["list"]);
     assert!(list.lines().any(|line| line.contains(second.trim()) && line.contains("in use")), "{list}");
+    let (_, list) = manage(&store, &["list", "--json"]);
+    let list: Vec<serde_json::Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let in_use: Vec<_> = list.iter().filter(|model| model["current"] == true).map(|model| &model["id"]).collect();
+    assert_eq!(in_use, [second.trim()]);
     drop(stdin);
     assert_eq!(program.wait().unwrap().code(), Some(0));
 }

@@ -1,5 +1,5 @@
 //! A camera loop at ten frames a second with the page's clients upon it: what it does to the loop, the memory and the
-//! clients. `cargo run --release -p edge-vit-tests --example load -- [SECONDS]`
+//! clients. `cargo run --release -p edge-vit-tests --example load -- [SECONDS [ROUNDS]]`
 //!
 //! The clients run in a process of their own, so that the memory is the server's: a hundred pages (`/events` and
 //! `/stream`), of which ten never read, and fifty posted pictures a second.
@@ -32,12 +32,13 @@ fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["clients", address, seconds] => clients(address.parse()?, Duration::from_secs(seconds.parse()?)),
-        [seconds] => run(seconds.parse()?),
-        _ => run(60),
+        [seconds, rounds] => run(seconds.parse()?, rounds.parse()?),
+        [seconds] => run(seconds.parse()?, 2),
+        _ => run(60, 2),
     }
 }
 
-fn run(seconds: u64) -> Fallible<()> {
+fn run(seconds: u64, rounds: u32) -> Fallible<()> {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/fixtures/tiny.onnx");
     let classifier = Arc::new(Classifier::open(model)?);
     let hub = Arc::new(Hub::new(classifier.bundle().labels.iter().map(String::as_str)));
@@ -70,7 +71,7 @@ fn run(seconds: u64) -> Fallible<()> {
         thread::sleep(quiet);
         Ok(())
     })?;
-    for round in 1..=2 {
+    for round in 1..=rounds {
         measure(&format!("with load, round {round}"), &mut || {
             let arguments = ["clients", &server.address().to_string(), &seconds.to_string()];
             let status = Command::new(std::env::current_exe()?).args(arguments).status()?;

@@ -241,7 +241,11 @@ pub(crate) enum ModelAction {
         force: bool,
     },
     /// Name the models of the folder, the latest installed first
-    List,
+    List {
+        /// Write one JSON object a model
+        #[arg(long)]
+        json: bool,
+    },
     /// Return to the last good model
     Rollback,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use edge_vit::Classifier;
 use edge_vit::signature::{self, PublicKey};
-use edge_vit::store::{Loaded, Returned, Store};
+use edge_vit::store::{Entry, Loaded, Returned, Store};
 
 use super::arguments::{ModelAction, ModelArguments};
 use super::settings;
@@ -124,21 +124,24 @@ pub(crate) fn manage(arguments: &ModelArguments) -> Result<bool> {
             let installed = store.install(file, &keys, *force)?;
             println!("{}", installed.id);
         }
-        ModelAction::List => {
+        ModelAction::List { json: true } => {
+            for model in store.list()? {
+                println!("{}", serde_json::to_string(&model)?);
+            }
+        }
+        ModelAction::List { json: false } => {
             let models = store.list()?;
             ensure!(!models.is_empty(), "{} holds no model; `edge-vit model install FILE`", arguments.store.display());
-            for model in models {
-                let marks = [
-                    (model.current, "in use"),
-                    (model.good, "good"),
-                    (model.given_up, "given up"),
-                    (model.signed, "signed"),
-                ];
-                let marks: Vec<_> = marks.into_iter().filter_map(|(set, mark)| set.then_some(mark)).collect();
-                println!("{}  {}", model.id, marks.join(", "));
-            }
+            models.iter().for_each(list);
         }
         ModelAction::Rollback => println!("{}", store.rollback()?.to),
     }
     Ok(true)
+}
+
+fn list(model: &Entry) {
+    let marks =
+        [(model.current, "in use"), (model.good, "good"), (model.given_up, "given up"), (model.signed, "signed")];
+    let marks: Vec<_> = marks.into_iter().filter_map(|(set, mark)| set.then_some(mark)).collect();
+    println!("{}  {}", model.id, marks.join(", "));
 }

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fs, io};
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use error::StoreError;
@@ -75,7 +76,7 @@ pub struct Returned {
 }
 
 /// A model of the folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// Its identifier.
     pub id: String,
@@ -84,6 +85,7 @@ pub struct Entry {
     /// The file's size.
     pub bytes: u64,
     /// When it was installed.
+    #[serde(skip)]
     pub installed: SystemTime,
     /// Whether it is in use.
     pub current: bool,
