@@ -1,5 +1,6 @@
 //! One file a subcommand: its arguments and its `run`.
 
+pub mod boards;
 pub mod eval;
 pub mod export;
 pub mod fetch;

@@ -1,0 +1,5 @@
+//! Boards: what is known of each, and what is made for it.
+//!
+//! A board is data: one TOML file, a [`profile::Profile`]. Everything else is a function over it.
+
+pub mod profile;
