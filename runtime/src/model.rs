@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tract_core::internal::DimLike;
+use tract_core::ops::matmul::optimized::OptMatMul;
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::prelude::*;
@@ -69,6 +70,15 @@ impl Model {
     /// The file's `metadata_props`, ours and others'.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The names of the engine's kernels that multiply this model's matrices on this machine, sorted: tract chose them
+    /// by the processor it found and by the sizes of the matrices.
+    pub fn kernels(&self) -> Vec<String> {
+        let products = self.plan.model().nodes.iter().filter_map(|node| node.op_as::<OptMatMul>());
+        let names: BTreeSet<String> =
+            products.flat_map(|product| &product.mmm).map(|kernel| kernel.name().to_owned()).collect();
+        names.into_iter().collect()
     }
 
     /// Runs the model on preprocessed `values`, float32 `[3, height, width]` in row-major order.

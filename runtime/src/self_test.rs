@@ -1,5 +1,7 @@
 //! The proof that this machine computes what the desktop computed.
 
+use tract_core::tract_linalg::isa;
+
 use crate::golden::tensor_sha256;
 use crate::{Classifier, Error};
 
@@ -28,6 +30,10 @@ impl CaseReport {
 pub struct SelfTestReport {
     /// One report a case, in the file's order.
     pub cases: Vec<CaseReport>,
+    /// The kernels that multiply the model's matrices here, as [`Model::kernels`](crate::Model::kernels) gives them.
+    pub kernels: Vec<String>,
+    /// The processor's architecture, and what the engine found of its extensions and has kernels for.
+    pub instructions: Vec<&'static str>,
 }
 
 impl SelfTestReport {
@@ -55,5 +61,9 @@ pub(crate) fn self_test(classifier: &Classifier) -> Result<SelfTestReport, Error
         let difference = logits.iter().zip(case.logits()).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
         Ok(CaseReport { tensor_equal, logit_difference: difference / largest })
     };
-    Ok(SelfTestReport { cases: bundle.golden.iter().map(run).collect::<Result<_, Error>>()? })
+    Ok(SelfTestReport {
+        cases: bundle.golden.iter().map(run).collect::<Result<_, Error>>()?,
+        kernels: classifier.model().kernels(),
+        instructions: isa::native().iter().map(|instructions| instructions.name()).collect(),
+    })
 }

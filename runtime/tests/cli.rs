@@ -79,9 +79,18 @@ fn the_self_test_passes_here() {
     let (code, stdout, stderr) = run(edge_vit("tiny.onnx").arg("--self-test"));
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stdout.matches("ok, tensor equal, logits within").count(), 2, "{stdout}");
+    let words: Vec<_> = stdout.lines().next().unwrap().split_whitespace().collect();
+    assert!(words[0] == "kernels" && words[1].contains("_mmm_f32_"), "{stdout}");
+    assert!(
+        words.contains(&std::env::consts::ARCH) || words.contains(&format!("{},", std::env::consts::ARCH).as_str())
+    );
     let (code, stdout, _) = run(edge_vit("tiny.onnx").args(["--self-test", "--json"]));
     assert_eq!(code, Some(0));
-    assert!(json_lines(&stdout).iter().all(|line| line["passed"] == true && line["tensor_equal"] == true));
+    for line in json_lines(&stdout) {
+        assert!(line["passed"] == true && line["tensor_equal"] == true, "{line}");
+        assert_eq!(line["instructions"][0], std::env::consts::ARCH);
+        assert!(line["kernels"].as_array().unwrap().iter().all(|name| name.as_str().unwrap().contains("_mmm_f32_")));
+    }
 }
 
 #[test]

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 /// One golden case.
 #[derive(Serialize)]
-struct Case {
+struct Case<'a> {
     case: usize,
     passed: bool,
     tensor_equal: bool,
     logit_difference: f32,
+    kernels: &'a [String],
+    instructions: &'a [&'static str],
 }
 
 /// Writes answers to stdout, each as soon as it is there.
@@ -41,13 +43,17 @@ impl Output {
         line(&words.join("  "))
     }
 
-    /// Writes how each golden case came out.
+    /// Writes how each golden case came out, and with which of the engine's kernels.
     pub(crate) fn self_test(&self, report: &SelfTestReport) -> io::Result<()> {
-        for (index, report) in report.cases.iter().enumerate() {
+        let SelfTestReport { cases, kernels, instructions } = report;
+        if !self.json {
+            line(&format!("kernels {} of {}", kernels.join(", "), instructions.join(", ")))?;
+        }
+        for (index, report) in cases.iter().enumerate() {
             let (case, passed) = (index + 1, report.passed());
             let CaseReport { tensor_equal, logit_difference } = *report;
             if self.json {
-                json(&Case { case, passed, tensor_equal, logit_difference })?;
+                json(&Case { case, passed, tensor_equal, logit_difference, kernels, instructions })?;
             } else {
                 let verdict = if passed { "ok" } else { "FAILED" };
                 let tensor = if tensor_equal { "equal" } else { "differs" };
