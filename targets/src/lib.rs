@@ -3,3 +3,4 @@
 //! A board is data: one TOML file, a [`profile::Profile`]. Everything else is a function over it.
 
 pub mod profile;
+pub mod push;

@@ -38,6 +38,8 @@ enum Command {
     Sign(commands::sign::Args),
     /// Say who signed a model
     Verify(commands::verify::Args),
+    /// Send a new model to a board that runs, and wait until it has proved itself there
+    Push(commands::push::Args),
     /// List the boards, with what suits each
     Boards(commands::boards::Args),
 }
@@ -55,6 +57,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Keygen(args)) => commands::keygen::run(args),
         Some(Command::Sign(args)) => commands::sign::run(args),
         Some(Command::Verify(args)) => commands::verify::run(args),
+        Some(Command::Push(args)) => commands::push::run(args),
         Some(Command::Boards(args)) => commands::boards::run(args),
         None => Cli::command()
             .error(clap::error::ErrorKind::MissingSubcommand, "name a command; `--help` lists them")

@@ -94,7 +94,7 @@ fn models(models: &[Model], cpu: &Cpu, memory_mib: u32) -> Checked {
     }
     for model in models {
         let architecture = Architecture::named(&model.architecture).map_err(|error| (FIELD, error.to_string()))?;
-        if model.size == 0 || model.size as usize % architecture.patch_size != 0 {
+        if model.size == 0 || !(model.size as usize).is_multiple_of(architecture.patch_size) {
             let (size, patch) = (model.size, architecture.patch_size);
             return Err((
                 FIELD,

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Arguments of `boards`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write the profiles and estimates as JSON
+    /// Write one JSON object a board: its profile and the estimates
     #[arg(long)]
     json: bool,
 }
@@ -39,8 +39,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let boards = profile::all(&profile::folders())?.into_iter().map(board).collect::<anyhow::Result<Vec<_>>>()?;
     let mut out = stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &boards)?;
-        writeln!(out)?;
+        for board in &boards {
+            serde_json::to_writer(&mut out, board)?;
+            writeln!(out)?;
+        }
     } else {
         write!(out, "{}", table(&boards))?;
     }

@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod fold;
 pub mod info;
 pub mod keygen;
+pub mod push;
 pub mod report;
 pub mod sign;
 pub mod train;

@@ -1,0 +1,98 @@
+//! Why a model did not get onto a board.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a model is not in use on the board.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file's name does not say that it is a model.
+    #[error("{} is no name of a model: expected NAME.onnx, as `edge-vit-tools fold` writes it", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no model, or not a whole one.
+    #[error("{} is not sent", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: edge_vit::Error,
+    },
+    /// The model does not compute here what it computed when it was written.
+    #[error(
+        "{} is not sent: {failed} of its {cases} golden cases come out differently here; fold it again", path.display()
+    )]
+    SelfTest {
+        /// The file.
+        path: PathBuf,
+        /// Golden cases that came out differently.
+        failed: usize,
+        /// All golden cases.
+        cases: usize,
+    },
+    /// The command that reaches the board is no words.
+    #[error("cannot read {command:?} as a command: {source}")]
+    Command {
+        /// The command.
+        command: String,
+        /// What is wrong with it.
+        source: shell_words::ParseError,
+    },
+    /// The command that reaches the board cannot be run.
+    #[error("cannot run {program}: install OpenSSH's client, or name another with --ssh")]
+    Ssh {
+        /// The program.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nobody answers.
+    #[error("cannot reach {host}: {reason}; does `ssh {host} true` work?")]
+    Unreachable {
+        /// The board.
+        host: String,
+        /// What ssh said.
+        reason: String,
+    },
+    /// The board did not take the model; the one in use is the one that was.
+    #[error("{host} did not take the model, and goes on with the one that it had: {reason}")]
+    Refused {
+        /// The board.
+        host: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The board took the model, and returned to another.
+    #[error("{host} gave up {id} and returned to {to}; its journal says why (`journalctl -u edge-vit`)")]
+    GivenUp {
+        /// The board.
+        host: String,
+        /// The model.
+        id: String,
+        /// The model in use.
+        to: String,
+    },
+    /// The connection broke after the board had taken the model.
+    #[error("lost {host} after it had taken {id}: {reason}; `edge-vit model list` on the board says what is in use")]
+    Lost {
+        /// The board.
+        host: String,
+        /// The model.
+        id: String,
+        /// What ssh said.
+        reason: String,
+    },
+}
