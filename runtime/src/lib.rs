@@ -18,7 +18,7 @@
 //! Without default features the library has no camera, no command line, no threads and no need of files
 //! ([`Classifier::from_bytes`]). The feature `capture` adds sources of frames and the loop that takes the newest,
 //! `camera` V4L2 cameras to it (Linux), `serve` the page and the HTTP interface, `mqtt` a publisher, `verify` signed
-//! models and their folder, `formats` picture files beyond JPEG and PNG, `capi` the C interface, `cli` the binary
+//! models and their folder, `formats` picture files beyond JPEG and PNG, `capi` the C interface, `cli` the program
 //! `edge-vit`.
 
 mod bundle;
@@ -27,6 +27,8 @@ pub mod capi;
 #[cfg(feature = "capture")]
 pub mod capture;
 mod classifier;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod decision;
 mod error;
 pub mod frame;

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::capture::sources::Csi;
 use clap::{Args, Parser, Subcommand};
-use edge_vit::capture::sources::Csi;
 
 use super::config::{Config, OnLabel};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use crate::Observation;
+use crate::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
 use anyhow::{Result, bail};
-use edge_vit::Observation;
-use edge_vit::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
 
 use super::eye::{Answer, Blind, Eye, milliseconds};
 use super::model::Model;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use crate::capture::sources::Csi;
 use anyhow::{Context, Result};
-use edge_vit::capture::sources::Csi;
 use serde::Deserialize;
 
 /// The longest configuration that is read, in bytes.

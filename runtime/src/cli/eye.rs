@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::capture::Payload;
+use crate::decision::{Decider, Options};
+use crate::frame::{Decoder, Frame, FrameLayout};
+use crate::{Candidate, Classifier, Error, Stages, UNKNOWN, Workspace};
 use anyhow::Result;
-use edge_vit::capture::Payload;
-use edge_vit::decision::{Decider, Options};
-use edge_vit::frame::{Decoder, Frame, FrameLayout};
-use edge_vit::{Candidate, Classifier, Error, Stages, UNKNOWN, Workspace};
 
 /// A model with the buffers that it works in and the decisions it has made.
 pub(crate) struct Eye {

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
+use crate::Observation;
 use anyhow::{Context, Result, ensure};
-use edge_vit::Observation;
 
 use super::config::OnLabel;
 

@@ -1,4 +1,7 @@
-//! The command line: what is asked for, where pictures come from, and who is told.
+//! The program `edge-vit`: what is asked for, where pictures come from, and who is told.
+//!
+//! It stands here and not in the binary so that others can make its man page and its completions from [`command`], and
+//! feed its configuration to [`check_config`]. Firmware needs none of it.
 
 mod arguments;
 mod classify;
@@ -12,13 +15,14 @@ mod service;
 mod settings;
 
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use clap::{CommandFactory as _, Parser as _};
 
-pub(crate) use arguments::Arguments;
-use arguments::{Classify, Command};
+use arguments::{Arguments, Classify, Command};
 use config::Config;
 use model::Model;
 use output::Output;
@@ -27,12 +31,48 @@ use settings::Settings;
 /// A configuration or an argument that cannot be followed: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration cannot be followed")]
-pub(crate) struct Usage;
+struct Usage;
 
-/// Does what was asked for. Gives whether all of it succeeded; results are on stdout, what failed on stderr.
-pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+/// Why a configuration cannot be followed, in words that name the option.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// The program's arguments, with their help.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Checks the text of a configuration file, without a look at the pictures and devices that it names.
+///
+/// # Errors
+/// The first option that cannot be followed.
+pub fn check_config(text: &str) -> Result<(), ConfigError> {
+    let settings = Config::parse(text).and_then(Settings::new);
+    settings.and_then(|settings| settings.has_source()).map_err(|error| ConfigError(format!("{error:#}")))
+}
+
+/// Does what the process's arguments ask for. Results go to stdout, logs to stderr; the exit code is 0 if all succeeded,
+/// 1 if something failed, and 2 if arguments or configuration cannot be followed.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever read the results has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            if error.downcast_ref::<Usage>().is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// Gives whether all of it succeeded.
+fn run(arguments: &Arguments) -> Result<bool> {
     match &arguments.command {
-        Some(Command::CheckConfig(classify)) => check_config(classify),
+        Some(Command::CheckConfig(classify)) => say_whether_sound(classify),
         Some(Command::Model(arguments)) => model::manage(arguments),
         None => classify(&arguments.classify),
     }
@@ -59,7 +99,7 @@ fn classify(arguments: &Classify) -> Result<bool> {
     classify::run(&settings, &stop)
 }
 
-fn check_config(arguments: &Classify) -> Result<bool> {
+fn say_whether_sound(arguments: &Classify) -> Result<bool> {
     let settings = settings(arguments).context(Usage)?;
     settings.has_source().context(Usage)?;
     let source = settings.pictures()?;
@@ -73,7 +113,7 @@ fn settings(arguments: &Classify) -> Result<Settings> {
 }
 
 /// Whether `error` only says that nobody reads stdout any more.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Classifier;
+use crate::signature::{self, PublicKey};
+use crate::store::{Entry, Loaded, Returned, Store};
 use anyhow::{Context, Result, ensure};
-use edge_vit::Classifier;
-use edge_vit::signature::{self, PublicKey};
-use edge_vit::store::{Entry, Loaded, Returned, Store};
 
 use super::arguments::{ModelAction, ModelArguments};
 use super::settings;

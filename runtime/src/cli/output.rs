@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use edge_vit::{CaseReport, Observation, SelfTestReport};
+use crate::{CaseReport, Observation, SelfTestReport};
 use serde::Serialize;
 
 /// One golden case.

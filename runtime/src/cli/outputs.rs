@@ -4,10 +4,10 @@ use std::sync::Arc;
 #[cfg(feature = "serve")]
 use std::sync::{Mutex, PoisonError};
 
+use crate::capture::Capture;
+use crate::frame::Frame;
+use crate::{Classifier, Observation};
 use anyhow::Result;
-use edge_vit::capture::Capture;
-use edge_vit::frame::Frame;
-use edge_vit::{Classifier, Observation};
 
 #[cfg(feature = "serve")]
 use super::eye::Eye;
@@ -25,16 +25,16 @@ pub(crate) struct Outputs {
     #[cfg(feature = "serve")]
     page: Option<Page>,
     #[cfg(feature = "mqtt")]
-    mqtt: Option<edge_vit::mqtt::Publisher>,
+    mqtt: Option<crate::mqtt::Publisher>,
 }
 
 #[cfg(feature = "serve")]
 struct Page {
-    hub: Arc<edge_vit::serve::Hub>,
+    hub: Arc<crate::serve::Hub>,
     /// Looks at pictures that are sent, of which none changes what is decided of the source.
     eye: Arc<Mutex<Eye>>,
     /// Dropped, it stops.
-    _server: edge_vit::serve::Server,
+    _server: crate::serve::Server,
 }
 
 #[cfg_attr(not(feature = "serve"), expect(unused_variables, reason = "only the page needs them"))]
@@ -47,7 +47,7 @@ impl Outputs {
             #[cfg(feature = "serve")]
             page: settings.serve.as_ref().map(|options| Page::start(options, settings, classifier)).transpose()?,
             #[cfg(feature = "mqtt")]
-            mqtt: settings.mqtt.as_ref().map(edge_vit::mqtt::Publisher::start).transpose()?,
+            mqtt: settings.mqtt.as_ref().map(crate::mqtt::Publisher::start).transpose()?,
         })
     }
 
@@ -55,7 +55,7 @@ impl Outputs {
     pub(crate) fn preview(&self, frame: &Frame<'_>) -> Option<Preview> {
         #[cfg(feature = "serve")]
         if self.page.as_ref().is_some_and(|page| page.hub.wants_preview()) {
-            return Some(edge_vit::serve::preview(frame).into());
+            return Some(crate::serve::preview(frame).into());
         }
         None
     }
@@ -95,12 +95,12 @@ impl Outputs {
 
 #[cfg(feature = "serve")]
 impl Page {
-    fn start(options: &edge_vit::serve::Options, settings: &Settings, classifier: &Classifier) -> Result<Self> {
+    fn start(options: &crate::serve::Options, settings: &Settings, classifier: &Classifier) -> Result<Self> {
         use std::time::Duration;
 
         use super::eye::{Blind, Picture};
 
-        let hub = Arc::new(edge_vit::serve::Hub::new(classifier.bundle().labels.iter().map(String::as_str)));
+        let hub = Arc::new(crate::serve::Hub::new(classifier.bundle().labels.iter().map(String::as_str)));
         let eye = Arc::new(Mutex::new(settings.eye(classifier)?));
         let looking = Arc::clone(&eye);
         hub.set_classify(Arc::new(move |bytes: &[u8]| {
@@ -112,7 +112,7 @@ impl Page {
                 Err(Blind::Picture(error) | Blind::Model(error)) => Err(format!("{:#}", anyhow::Error::from(error))),
             }
         }));
-        let server = edge_vit::serve::Server::start(options.clone(), Arc::clone(&hub))?;
+        let server = crate::serve::Server::start(options.clone(), Arc::clone(&hub))?;
         log::info!("the page is at http://{}/", server.address());
         Ok(Self { hub, eye, _server: server })
     }

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use edge_vit::Classifier;
+use crate::Classifier;
 #[cfg(all(feature = "camera", target_os = "linux"))]
-use edge_vit::capture::sources::Camera;
-use edge_vit::capture::sources::{Files, Pipe, PipeFormat, Size, Stdin, Video};
-use edge_vit::capture::{self, Open};
-use edge_vit::decision;
-use edge_vit::signature::PublicKey;
+use crate::capture::sources::Camera;
+use crate::capture::sources::{Files, Pipe, PipeFormat, Size, Stdin, Video};
+use crate::capture::{self, Open};
+use crate::decision;
+use crate::signature::PublicKey;
+use anyhow::{Context, Result, bail, ensure};
 
 use super::config::{CameraName, Config, Decision, OnLabel, Output, Source};
 use super::eye::Eye;
@@ -34,9 +34,9 @@ pub(crate) struct Settings {
     pub(crate) top_k: usize,
     pub(crate) output: Output,
     #[cfg(feature = "serve")]
-    pub(crate) serve: Option<edge_vit::serve::Options>,
+    pub(crate) serve: Option<crate::serve::Options>,
     #[cfg(feature = "mqtt")]
-    pub(crate) mqtt: Option<edge_vit::mqtt::Options>,
+    pub(crate) mqtt: Option<crate::mqtt::Options>,
     pub(crate) on_label: Vec<OnLabel>,
     source: Option<Place>,
     capture: capture::Options,
@@ -193,14 +193,14 @@ fn options(decision: &Decision) -> Result<decision::Options> {
 }
 
 #[cfg(feature = "serve")]
-fn serve(serve: &super::config::Serve) -> Option<edge_vit::serve::Options> {
+fn serve(serve: &super::config::Serve) -> Option<crate::serve::Options> {
     let address = serve.address?;
     let token = serve.token.clone().or_else(|| std::env::var("EDGE_VIT_TOKEN").ok()).filter(|token| !token.is_empty());
-    Some(edge_vit::serve::Options { address, token, ..Default::default() })
+    Some(crate::serve::Options { address, token, ..Default::default() })
 }
 
 #[cfg(feature = "mqtt")]
-fn mqtt(mqtt: &super::config::Mqtt) -> Result<Option<edge_vit::mqtt::Options>> {
+fn mqtt(mqtt: &super::config::Mqtt) -> Result<Option<crate::mqtt::Options>> {
     let Some(broker) = mqtt.broker.clone() else { return Ok(None) };
     let password = mqtt.password.clone().or_else(|| std::env::var("EDGE_VIT_MQTT_PASSWORD").ok());
     let credentials = match (&mqtt.username, password) {
@@ -212,7 +212,7 @@ fn mqtt(mqtt: &super::config::Mqtt) -> Result<Option<edge_vit::mqtt::Options>> {
     // Two programs of one topic on one machine would be two publishers of one state: they may throw each other out.
     let client_id =
         mqtt.client_id.clone().unwrap_or_else(|| format!("edge-vit-{}-{}", host(), topic.replace('/', "-")));
-    Ok(Some(edge_vit::mqtt::Options { broker, topic, client_id, credentials }))
+    Ok(Some(crate::mqtt::Options { broker, topic, client_id, credentials }))
 }
 
 /// The machine's name, as far as it says one.
