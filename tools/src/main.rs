@@ -42,6 +42,8 @@ enum Command {
     Push(commands::push::Args),
     /// List the boards, with what suits each
     Boards(commands::boards::Args),
+    /// Build the program for a board
+    Build(commands::build::Args),
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -59,6 +61,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Verify(args)) => commands::verify::run(args),
         Some(Command::Push(args)) => commands::push::run(args),
         Some(Command::Boards(args)) => commands::boards::run(args),
+        Some(Command::Build(args)) => commands::build::run(args),
         None => Cli::command()
             .error(clap::error::ErrorKind::MissingSubcommand, "name a command; `--help` lists them")
             .exit(),
@@ -77,7 +80,10 @@ fn sentence(error: &anyhow::Error) -> String {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,edge_vit_tools=info")).init();
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("warn,edge_vit_tools=info,edge_vit_targets=info"),
+    )
+    .init();
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

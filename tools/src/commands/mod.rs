@@ -1,6 +1,7 @@
 //! One file a subcommand: its arguments and its `run`.
 
 pub mod boards;
+pub mod build;
 pub mod eval;
 pub mod export;
 pub mod fetch;
