@@ -7,20 +7,23 @@ use super::{Cpu, Model};
 /// What one core of a board makes of its peak over a whole transformer.
 const SHARE_OF_PEAK: f64 = 0.5;
 /// The program with its libraries, before it has a model.
-const PROGRAM_MIB: f64 = 16.0;
+const PROGRAM_MIB: f64 = 24.0;
+/// How often the parameters lie in memory while a model is loaded: as a file, decoded, and half of them already as the
+/// kernels want them, beside what they are made from.
+const COPIES: f64 = 3.5;
 
 /// What a model is likely to cost on a board. Nothing of it is measured.
 ///
 /// Operations are two for each multiplication with an addition in the linear layers and in attention. The time is theirs
-/// at half of one core's peak, for the engine uses one core. Memory is four bytes a parameter, the widest layer's
-/// activations and attention's scores twice, and 16 MiB for the program.
+/// at half of one core's peak, for the engine uses one core. Memory is what the program needs at its most, while it loads
+/// the model: 14 bytes a parameter, the widest layer's activations or attention's scores twice, and 24 MiB for the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// Billions of floating point operations for a picture.
     pub gflop: f64,
     /// Milliseconds for a picture.
     pub milliseconds: f64,
-    /// Memory of the running program.
+    /// Memory of the program while it loads the model; half of it afterwards.
     pub memory_mib: f64,
 }
 
@@ -45,7 +48,7 @@ impl Estimate {
         Ok(Self {
             gflop,
             milliseconds: gflop * 1e9 / (peak * SHARE_OF_PEAK) * 1e3,
-            memory_mib: PROGRAM_MIB + 4.0 * (parameters + activations) / f64::from(1 << 20),
+            memory_mib: PROGRAM_MIB + 4.0 * (COPIES * parameters + activations) / f64::from(1 << 20),
         })
     }
 }

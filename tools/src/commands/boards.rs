@@ -74,6 +74,6 @@ fn table(boards: &[Board]) -> String {
             text += &format!("{about:<90}  {model:<31} {:>6.0} {:>6.0}\n", cost.milliseconds, cost.memory_mib);
         }
     }
-    text + "~: estimates, not measured. Time: the model's operations at half of one core's peak. Memory: parameters and \
-            activations in float32, and the program.\n"
+    text + "~: estimates, not measured. Time: the model's operations at half of one core's peak. Memory: the program's \
+            most, while it loads the model.\n"
 }
