@@ -6,24 +6,17 @@ use std::error::Error;
 use std::time::Instant;
 
 use edge_vit::Model;
-use edge_vit_models::{adapter, fold, onnx, vit};
-use edge_vit_tests::{dinov2_small, fill_random, median};
+use edge_vit_models::onnx;
+use edge_vit_tests::{dinov2_small, median, variants};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
     let side = numbers.next().unwrap_or(224);
     let rounds = numbers.next().unwrap_or(31);
 
-    let mut plain = vit::graph(&dinov2_small(side)?);
-    fill_random(&mut plain, 1)?;
-    let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
-    unmerged.weights.retain(|name, _| !name.contains("adapter"));
-    fill_random(&mut unmerged, 3)?;
-    let merged = fold::fold(&unmerged, 1.0)?;
-
     let mut models = Vec::new();
-    for (name, graph) in [("plain", &plain), ("merged", &merged), ("unmerged", &unmerged)] {
-        let bytes = onnx::to_bytes(graph, onnx::Batch::One, &BTreeMap::new())?;
+    for (name, graph) in variants(&dinov2_small(side)?)? {
+        let bytes = onnx::to_bytes(&graph, onnx::Batch::One, &BTreeMap::new())?;
         models.push((name, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
     }
     let picture: Vec<f32> = (0..3 * side * side).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect();

@@ -2,7 +2,9 @@
 
 pub mod chart;
 
-use edge_vit_models::{Graph, GraphError, Tensor, vit};
+use std::error::Error;
+
+use edge_vit_models::{Graph, GraphError, Tensor, adapter, fold, vit};
 use edge_vit_tools::engine::uniform;
 
 /// DINOv2's ViT-S/14 for square pictures of `side` pixels, without a head.
@@ -30,6 +32,21 @@ pub fn fill_random(graph: &mut Graph, seed: u32) -> Result<(), GraphError> {
         }
     }
     Ok(())
+}
+
+/// One backbone of random weights three times: `plain`, with adapters folded into it (`merged`), and with the adapters
+/// left in (`unmerged`).
+///
+/// # Errors
+/// When the graph's structure is wrong.
+pub fn variants(config: &vit::Config) -> Result<[(&'static str, Graph); 3], Box<dyn Error>> {
+    let mut plain = vit::graph(config);
+    fill_random(&mut plain, 1)?;
+    let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
+    unmerged.weights.retain(|name, _| !name.contains("adapter"));
+    fill_random(&mut unmerged, 3)?;
+    let merged = fold::fold(&unmerged, 1.0)?;
+    Ok([("plain", plain), ("merged", merged), ("unmerged", unmerged)])
 }
 
 /// The median of some durations in seconds; 0 of none.

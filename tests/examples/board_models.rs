@@ -1,0 +1,58 @@
+//! Writes a ViT-S/14 for pictures of 98 pixels three times, with golden cases that this machine computed, and a picture:
+//! plain.onnx, merged.onnx, unmerged.onnx and picture.png. Weights are random and the same every time.
+//! `cargo run -p edge-vit-tests --example board_models -- FOLDER`
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+
+use edge_vit::{Activation, Bundle, ColorOrder, Filter, GoldenCase, Preprocessing, Provenance, ResizeMode};
+use edge_vit_models::{onnx, vit};
+use edge_vit_tests::{dinov2_small, variants};
+use edge_vit_tools::cpu::CpuEngine;
+use edge_vit_tools::engine::Engine as _;
+use image::{Rgb, RgbImage};
+
+/// Side of the model's pictures in pixels.
+const SIDE: usize = 98;
+const LABELS: [&str; 5] = ["bolt", "nut", "washer", "screw", "pin"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("say the folder to write to")?);
+    let preprocessing = Preprocessing {
+        image_size: [SIDE, SIDE],
+        resize: ResizeMode::Squash,
+        filter: Filter::Bicubic,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        color_order: ColorOrder::Rgb,
+    };
+    let picture = RgbImage::from_fn(128, 96, |x, y| Rgb([(2 * x) as u8, (x * y / 48) as u8, (255 - 2 * y) as u8]));
+    picture.save(folder.join("picture.png"))?;
+    let input = preprocessing.apply(&picture);
+    let config = vit::Config { num_classes: Some(LABELS.len()), ..dinov2_small(SIDE)? };
+    for (name, graph) in variants(&config)? {
+        let logits = CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?;
+        let bundle = Bundle {
+            labels: LABELS.map(str::to_owned).to_vec(),
+            preprocessing: preprocessing.clone(),
+            activation: Activation::Softmax,
+            provenance: Provenance {
+                backbone: "random".to_owned(),
+                backbone_sha256: "0".repeat(64),
+                adapters_sha256: "0".repeat(64),
+                tool: "board_models".to_owned(),
+                fold_error: None,
+                validation_accuracy: None,
+            },
+            golden: vec![GoldenCase::new(&picture, &preprocessing, logits)?],
+            rejection: None,
+        };
+        fs::write(
+            folder.join(format!("{name}.onnx")),
+            onnx::to_bytes(&graph, onnx::Batch::One, &bundle.to_metadata()?)?,
+        )?;
+    }
+    Ok(())
+}
