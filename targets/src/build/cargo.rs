@@ -8,10 +8,21 @@ use super::BuildError;
 use super::toolchain::Tools;
 use crate::profile::Profile;
 
-/// Variables of the caller's that would change what is compiled, besides those that begin with [`FOREIGN_BEGINNINGS`].
+/// Variables of the caller's that would change what is compiled.
 const FOREIGN: [&str; 9] =
-    ["RUSTFLAGS", "CC", "CXX", "AR", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CARGO_BUILD_TARGET", "RUSTC_LINKER"];
-const FOREIGN_BEGINNINGS: [&str; 4] = ["CARGO_PROFILE_", "CARGO_TARGET_", "CFLAGS_", "BINDGEN_EXTRA_CLANG_ARGS"];
+    ["RUSTFLAGS", "RUSTC_LINKER", "CARGO_BUILD_TARGET", "CC", "CXX", "AR", "CFLAGS", "CXXFLAGS", "LDFLAGS"];
+/// What others of them begin with.
+const FOREIGN_BEGINNINGS: [&str; 9] = [
+    "CARGO_PROFILE_",
+    "CARGO_TARGET_",
+    "CC_",
+    "CXX_",
+    "AR_",
+    "CFLAGS_",
+    "CXXFLAGS_",
+    "TARGET_",
+    "BINDGEN_EXTRA_CLANG_ARGS",
+];
 
 /// The root of the workspace that `folder` lies in.
 pub(super) fn workspace(folder: &Path) -> Result<PathBuf, BuildError> {

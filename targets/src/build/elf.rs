@@ -38,9 +38,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, BuildError> {
     }
 }
 
-fn look<'data, Header: FileHeader<Endian = object::Endianness>>(
-    file: &ElfFile<'data, Header>,
-) -> Result<Inspected, BuildError> {
+fn look<Header: FileHeader<Endian = object::Endianness>>(file: &ElfFile<'_, Header>) -> Result<Inspected, BuildError> {
     let architecture = match file.architecture() {
         Architecture::Aarch64 => "aarch64",
         Architecture::X86_64 => "x86_64",
@@ -66,26 +64,41 @@ fn count(code: &[u8], encodings: &[Encoding]) -> usize {
     words.filter(|word| encodings.iter().any(|(mask, value)| word & mask == *value)).count()
 }
 
-/// The newest version of glibc among the dynamic symbols, with one that has it.
-fn newest_glibc<'data, Header: FileHeader<Endian = object::Endianness>>(
-    file: &ElfFile<'data, Header>,
+/// The newest version of glibc that the loader will ask for, with a symbol that has it.
+fn newest_glibc<Header: FileHeader<Endian = object::Endianness>>(
+    file: &ElfFile<'_, Header>,
 ) -> Result<Option<(Version, String)>, BuildError> {
     let (endian, data, sections) = (file.endian(), file.data(), file.elf_section_table());
-    let Some(versions) = sections.versions(endian, data)? else { return Ok(None) };
-    let symbols = file.elf_dynamic_symbol_table();
-    let mut newest = None;
-    for (index, symbol) in symbols.enumerate() {
-        let Some(version) = versions.version(versions.version_index(endian, index).index())? else { continue };
-        let name = String::from_utf8_lossy(version.name());
-        let Some(version) = name.strip_prefix("GLIBC_").and_then(|version| version.parse::<Version>().ok()) else {
-            continue;
-        };
-        if newest.as_ref().is_none_or(|(known, _)| version > *known) {
-            let symbol = symbols.symbol_name(endian, symbol)?;
-            newest = Some((version, String::from_utf8_lossy(symbol).into_owned()));
+    let Some((mut needs, strings)) = sections.gnu_verneed(endian, data)? else { return Ok(None) };
+    let strings = sections.strings(endian, data, strings)?;
+    let mut newest: Option<(Version, elf::VersionIndex, String)> = None;
+    while let Some((_, mut versions)) = needs.next()? {
+        while let Some(need) = versions.next()? {
+            let name = String::from_utf8_lossy(need.name(endian, strings)?);
+            let known = newest.as_ref().map(|(version, ..)| *version);
+            if let Some(version) = glibc_version(&name).filter(|version| known.is_none_or(|known| *version > known)) {
+                newest = Some((version, need.vna_other(endian).index(), name.into_owned()));
+            }
         }
     }
-    Ok(newest)
+    let Some((version, index, name)) = newest else { return Ok(None) };
+    let symbols = file.elf_dynamic_symbol_table();
+    let table = sections.versions(endian, data)?;
+    let has = |at| table.as_ref().is_some_and(|table| table.version_index(endian, at).index() == index);
+    let symbol = match symbols.enumerate().find(|(at, _)| has(*at)) {
+        Some((_, symbol)) => String::from_utf8_lossy(symbols.symbol_name(endian, symbol)?).into_owned(),
+        None => name,
+    };
+    Ok(Some((version, symbol)))
+}
+
+/// The version that the name of a version stands for. One of three numbers is older than all that matter.
+fn glibc_version(name: &str) -> Option<Version> {
+    match name {
+        // Relocations in a form that older loaders do not know.
+        "GLIBC_ABI_DT_RELR" => Some(Version::new(2, 36)),
+        name => name.strip_prefix("GLIBC_")?.parse().ok(),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +122,14 @@ mod tests {
         board.glibc = Version::new(version.major, version.minor - 1);
         let message = check(&board, &inspected).unwrap_err().to_string();
         assert!(message.contains(&format!("glibc {version} for `{symbol}`")), "{message}");
+    }
+
+    #[test]
+    fn versions_are_told_by_their_names() {
+        let version = |name| glibc_version(name).map(|version| version.to_string());
+        assert_eq!(version("GLIBC_2.27").as_deref(), Some("2.27"));
+        assert_eq!(version("GLIBC_ABI_DT_RELR").as_deref(), Some("2.36"));
+        assert_eq!([version("GLIBC_2.2.5"), version("GLIBC_PRIVATE"), version("GCC_4.2.0")], [None, None, None]);
     }
 
     #[test]

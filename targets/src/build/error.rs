@@ -47,12 +47,12 @@ pub enum BuildError {
         reason: String,
     },
     /// A package from PyPI does not hold what it has to.
-    #[error("there is no {} after pip has brought {packages}", path.display())]
+    #[error("there is no {}: remove {}, so that it is brought from PyPI again", path.display(), folder.display())]
     NotInPackage {
         /// The file.
         path: PathBuf,
         /// What was brought.
-        packages: String,
+        folder: PathBuf,
     },
     /// Rust's standard library for the board is not there and cannot be brought.
     #[error("Rust has no standard library for {triple}: `rustup target add {triple}` brings it ({reason})")]

@@ -62,7 +62,7 @@ pub fn build(profile: &Profile, options: &BuildOptions) -> Result<Built, BuildEr
         None => std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source.join("target"), PathBuf::from),
     };
     let target = std::path::absolute(&target).map_err(|error| BuildError::io(&target, error))?;
-    let rustc = toolchain::rust_target(&profile.triple)?;
+    let rustc = toolchain::rust_target(&profile.triple, &source)?;
     let tools = toolchain::Tools::bring()?;
     let linked = cargo::build(profile, &source, &target, &tools)?;
 

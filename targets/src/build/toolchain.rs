@@ -28,7 +28,7 @@ impl Tools {
         let tools = Self { folder };
         for path in [tools.zigbuild(), tools.zig(), tools.libclang()] {
             if !path.exists() {
-                return Err(BuildError::NotInPackage { path, packages: PACKAGES.join(", ") });
+                return Err(BuildError::NotInPackage { path, folder: tools.folder });
             }
         }
         Ok(tools)
@@ -106,10 +106,11 @@ fn install(folder: &Path) -> Result<(), BuildError> {
     }
 }
 
-/// Sees to it that Rust's standard library for `triple` is there. Gives the compiler's version.
-pub(super) fn rust_target(triple: &str) -> Result<String, BuildError> {
+/// Sees to it that the toolchain that `source` is built with has Rust's standard library for `triple`. Gives the compiler's
+/// version.
+pub(super) fn rust_target(triple: &str, source: &Path) -> Result<String, BuildError> {
     let ask = |arguments: &[&str]| {
-        let answer = Command::new("rustc").args(arguments).output();
+        let answer = Command::new("rustc").args(arguments).current_dir(source).output();
         answer.map(|answer| String::from_utf8_lossy(&answer.stdout).trim().to_owned()).map_err(|source| {
             BuildError::NoProgram {
                 program: "rustc".into(),
@@ -123,8 +124,9 @@ pub(super) fn rust_target(triple: &str) -> Result<String, BuildError> {
         return Ok(version);
     }
     log::info!("bringing Rust's standard library for {triple}");
-    let rustup = Command::new("rustup").args(["target", "add", triple]).stdout(Stdio::from(io::stderr())).status();
-    match rustup {
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", triple]).current_dir(source).stdout(Stdio::from(io::stderr()));
+    match rustup.status() {
         Ok(status) if status.success() => Ok(version),
         Ok(status) => Err(BuildError::NoRustTarget { triple: triple.to_owned(), reason: status.to_string() }),
         Err(error) => Err(BuildError::NoRustTarget { triple: triple.to_owned(), reason: format!("rustup: {error}") }),
