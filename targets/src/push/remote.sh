@@ -16,9 +16,9 @@ if [ "$(stat -L -c %u "$store" 2>/dev/null)" = "$(id -u)" ]; then
 else
     root=
     [ "$(id -u)" = 0 ] || root='sudo -n'
-    owner=$($root stat -L -c '--reuid=%u --regid=%g' "$store") ||
+    owner=$($root stat -L -c %U "$store") ||
         fail "cannot look at $store, the folder of models: install edge-vit's package first, and log in as its owner, as root, or as somebody whom sudo asks no password"
-    as="$root setpriv $owner --clear-groups"
+    as="$root runuser -u $owner --"
 fi
 
 folder=$(mktemp -d)

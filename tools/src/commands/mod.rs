@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod fold;
 pub mod info;
 pub mod keygen;
+pub mod package;
 pub mod push;
 pub mod report;
 pub mod sign;
