@@ -66,12 +66,7 @@ fn a_package_holds_what_its_control_files_say() {
     let (control, data) = unpack(&path);
 
     let described = String::from_utf8(control["./control"].bytes.clone()).unwrap();
-    for line in [
-        "Package: edge-vit",
-        "Version: 1.2.3",
-        "Architecture: arm64",
-        "Depends: adduser, libc6 (>= 2.36)",
-    ] {
+    for line in ["Package: edge-vit", "Version: 1.2.3", "Architecture: arm64", "Depends: adduser, libc6 (>= 2.36)"] {
         assert!(described.lines().any(|found| found == line), "{line} in {described}");
     }
     for path in String::from_utf8(control["./conffiles"].bytes.clone()).unwrap().lines() {
