@@ -3,6 +3,7 @@
 //! A board is data: one TOML file, a [`profile::Profile`]. Everything else is a function over it.
 
 pub mod build;
+pub mod flash;
 pub mod package;
 pub mod profile;
 pub mod push;

@@ -40,6 +40,8 @@ enum Command {
     Verify(commands::verify::Args),
     /// Write a Debian package for a board: program, service and model
     Package(commands::package::Args),
+    /// Write the image of a card that boots into a classifier
+    Flash(commands::flash::Args),
     /// Send a new model to a board that runs, and wait until it has proved itself there
     Push(commands::push::Args),
     /// List the boards, with what suits each
@@ -62,6 +64,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Sign(args)) => commands::sign::run(args),
         Some(Command::Verify(args)) => commands::verify::run(args),
         Some(Command::Package(args)) => commands::package::run(args),
+        Some(Command::Flash(args)) => commands::flash::run(args),
         Some(Command::Push(args)) => commands::push::run(args),
         Some(Command::Boards(args)) => commands::boards::run(args),
         Some(Command::Build(args)) => commands::build::run(args),

@@ -5,6 +5,7 @@ pub mod build;
 pub mod eval;
 pub mod export;
 pub mod fetch;
+pub mod flash;
 pub mod fold;
 pub mod info;
 pub mod keygen;

@@ -1,0 +1,63 @@
+//! A card that boots into a classifier, out of a stock Raspberry Pi OS image.
+//!
+//! Since Debian 13 such an image runs cloud-init, which reads `user-data`, `network-config` and `meta-data` from the FAT partition
+//! that it boots from. They are written there, with the package, in a copy of the image: no root, no loop device, and not a byte
+//! of the other partitions. At its first boot the board installs the package, offline.
+
+mod boot;
+mod card;
+mod error;
+mod image;
+mod seed;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use tempfile::Builder;
+
+pub use card::{Card, Serve, Wifi};
+pub use error::FlashError;
+
+use crate::profile::{Profile, Recipe};
+
+/// Writes to `out` a copy of `image` (an `.img`, or one packed as `.img.xz` or `.img.gz`) that installs the Debian package `package`
+/// on `board` at its first boot and is set up as `card` says. Returns the copy's size in bytes.
+///
+/// # Errors
+/// [`FlashError`]; `out` is then what it was.
+pub fn customise(board: &Profile, image: &Path, package: &Path, card: &Card, out: &Path) -> Result<u64, FlashError> {
+    if !board.images.iter().any(|recipe| matches!(recipe, Recipe::RaspberryPiOs { .. })) {
+        return Err(FlashError::Board { board: board.id.clone(), remedy: remedy(board) });
+    }
+    card.check()?;
+    let package_bytes = fs::read(package).map_err(|source| FlashError::Read { path: package.to_owned(), source })?;
+    if !package_bytes.starts_with(b"!<arch>\ndebian-binary") {
+        return Err(FlashError::Package { path: package.to_owned() });
+    }
+    let seed = seed::files(board, card);
+
+    let write_failed = |source| FlashError::Write { path: out.to_owned(), source };
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut copy = Builder::new().prefix(".card").tempfile_in(folder).map_err(write_failed)?;
+    let size = image::copy(image, copy.as_file_mut(), out)?;
+    let mut files: Vec<_> = seed.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    files.push((seed::PACKAGE, &package_bytes));
+    boot::write(image, copy.as_file_mut(), &files)?;
+    copy.as_file_mut().flush().and_then(|()| copy.as_file().sync_all()).map_err(write_failed)?;
+    copy.persist(out).map_err(|error| write_failed(error.error))?;
+    Ok(size)
+}
+
+/// What to do for a board that no stock image is made for.
+fn remedy(board: &Profile) -> String {
+    let jetson = board.images.iter().find_map(|recipe| match recipe {
+        Recipe::JetsonLinux { jetpack, l4t } => Some(format!(
+            "flash JetPack {jetpack} (Jetson Linux {l4t}) with NVIDIA's SDK Manager, then install the package on it: dpkg -i"
+        )),
+        _ => None,
+    });
+    jetson.unwrap_or_else(|| "install a Debian on it, then the package: dpkg -i".to_owned())
+}
