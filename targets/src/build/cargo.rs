@@ -1,4 +1,4 @@
-//! cargo, run such that it gives the same bytes everywhere.
+//! cargo, run such that neither folders nor times of the machine get into the program.
 
 use std::io;
 use std::path::{Path, PathBuf};
