@@ -171,3 +171,57 @@ fn frames_of_any_layout_are_read_or_refused() {
     assert!(read > 30, "{read} of 3000 layouts fit their bytes");
     assert_little_memory();
 }
+
+/// Every option that the documentation shows, with values that nobody would write.
+#[cfg(feature = "cli")]
+#[test]
+fn any_configuration_is_followed_or_refused_in_words() {
+    const VALUES: [&str; 18] = [
+        "0",
+        "-1",
+        "1",
+        "4294967296",
+        "9223372036854775807",
+        "1e400",
+        "-0.0",
+        "nan",
+        "inf",
+        "1e-320",
+        "1e300",
+        "\"\"",
+        "\"a b\"",
+        "\"\\u0000\"",
+        "\"99999999999x1\"",
+        "[]",
+        "{}",
+        "true",
+    ];
+    let documented = include_str!("../../docs/device.md");
+    let whole = documented.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    // The key's file is on no machine that tests, and would be all that is ever refused.
+    let lines: Vec<&str> = whole.lines().filter(|line| !line.starts_with("require_key")).collect();
+    let mut random = Random(0x5eed_0004);
+    let mut answers = [0, 0];
+    for round in 0..4000 {
+        let mut text = lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+        for _ in 0..=random.below(3) {
+            let line = random.below(text.len());
+            match (text[line].split_once('='), random.below(3)) {
+                (Some((name, _)), 0 | 1) => text[line] = format!("{name}= {}", VALUES[random.below(VALUES.len())]),
+                _ => drop(text.remove(line)),
+            }
+        }
+        let mut text = text.join("\n");
+        if round % 4 == 0 {
+            text = String::from_utf8_lossy(&random.mutated(text.as_bytes())).into_owned();
+        }
+        match edge_vit::cli::check_config(&text) {
+            Ok(()) => answers[0] += 1,
+            Err(error) => {
+                assert!(!error.to_string().is_empty(), "no reason for {text}");
+                answers[1] += 1;
+            }
+        }
+    }
+    assert!(answers.iter().all(|&count| count > 400), "followed, refused: {answers:?}");
+}
