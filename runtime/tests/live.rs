@@ -119,11 +119,11 @@ fn the_service_manager_is_told() {
         }
     };
     let photo = fs::read(fixture("orientation_1.jpg")).unwrap();
-    // The manager names the process that it watches, which a shell knows before the program runs. A watchdog of a
-    // millisecond: every answer is late enough to be told.
+    // The manager names the process that it watches, which a shell knows before the program runs. With a watchdog of a
+    // microsecond every answer is late enough to be told, also the only one where the second picture replaces the first.
     let mut command = Command::new("sh");
     command.args(["-c", "WATCHDOG_PID=$$ exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_edge-vit"), "--model"]);
-    command.arg(fixture("tiny.onnx")).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000");
+    command.arg(fixture("tiny.onnx")).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1");
     let mut running = Running::start(&mut command);
     wait_until("READY=1");
     running.send(&photo);
