@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::capture::sources::Csi;
 use clap::{Args, Parser, Subcommand};
 
 use super::config::{Config, OnLabel};
+use crate::capture::sources::Csi;
 
 /// Classifies what a camera sees, or pictures, with one model file as `edge-vit-tools fold` writes it.
 ///

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::Observation;
-use crate::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
 use anyhow::{Result, bail};
 
 use super::eye::{Answer, Blind, Eye, milliseconds};
@@ -13,6 +11,8 @@ use super::model::Model;
 use super::outputs::Outputs;
 use super::service::Service;
 use super::settings::{Pictures, Settings};
+use crate::Observation;
+use crate::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
 
 /// The longest wait for a picture before the rest is looked after.
 const TICK: Duration = Duration::from_millis(200);

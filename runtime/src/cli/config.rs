@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::capture::sources::Csi;
 use anyhow::{Context, Result};
 use serde::Deserialize;
+
+use crate::capture::sources::Csi;
 
 /// The longest configuration that is read, in bytes.
 const MAX_LEN: usize = 1 << 20;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 use crate::capture::Payload;
 use crate::decision::{Decider, Options};
 use crate::frame::{Decoder, Frame, FrameLayout};
 use crate::{Candidate, Classifier, Error, Stages, UNKNOWN, Workspace};
-use anyhow::Result;
 
 /// A model with the buffers that it works in and the decisions it has made.
 pub(crate) struct Eye {

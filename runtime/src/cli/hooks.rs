@@ -4,10 +4,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use crate::Observation;
 use anyhow::{Context, Result, ensure};
 
 use super::config::OnLabel;
+use crate::Observation;
 
 /// The label that stands for any.
 const ANY: &str = "*";

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Classifier;
-use crate::signature::{self, PublicKey};
-use crate::store::{Entry, Loaded, Returned, Store};
 use anyhow::{Context, Result, ensure};
 
 use super::arguments::{ModelAction, ModelArguments};
 use super::settings;
+use crate::Classifier;
+use crate::signature::{self, PublicKey};
+use crate::store::{Entry, Loaded, Returned, Store};
 
 /// Where the model comes from.
 pub(crate) struct Model {

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::{CaseReport, Observation, SelfTestReport};
 use serde::Serialize;
+
+use crate::{CaseReport, Observation, SelfTestReport};
 
 /// One golden case.
 #[derive(Serialize)]

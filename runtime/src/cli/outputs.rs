@@ -4,9 +4,6 @@ use std::sync::Arc;
 #[cfg(feature = "serve")]
 use std::sync::{Mutex, PoisonError};
 
-use crate::capture::Capture;
-use crate::frame::Frame;
-use crate::{Classifier, Observation};
 use anyhow::Result;
 
 #[cfg(feature = "serve")]
@@ -14,6 +11,9 @@ use super::eye::Eye;
 use super::hooks::Hooks;
 use super::output::Output;
 use super::settings::Settings;
+use crate::capture::Capture;
+use crate::frame::Frame;
+use crate::{Classifier, Observation};
 
 /// A small JPEG of a frame, for those who watch.
 pub(crate) type Preview = Arc<[u8]>;

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail, ensure};
+
+use super::config::{CameraName, Config, Decision, OnLabel, Output, Source};
+use super::eye::Eye;
+use super::hooks;
 use crate::Classifier;
 #[cfg(all(feature = "camera", target_os = "linux"))]
 use crate::capture::sources::Camera;
@@ -11,11 +16,6 @@ use crate::capture::sources::{Files, Pipe, PipeFormat, Size, Stdin, Video};
 use crate::capture::{self, Open};
 use crate::decision;
 use crate::signature::PublicKey;
-use anyhow::{Context, Result, bail, ensure};
-
-use super::config::{CameraName, Config, Decision, OnLabel, Output, Source};
-use super::eye::Eye;
-use super::hooks;
 
 /// The size that a camera is asked for: every one has it, and no usual model takes more.
 const SIZE: Size = Size { width: 640, height: 480 };
