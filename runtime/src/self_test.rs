@@ -39,7 +39,12 @@ pub struct SelfTestReport {
 impl SelfTestReport {
     /// Whether every case passed.
     pub fn passed(&self) -> bool {
-        self.cases.iter().all(CaseReport::passed)
+        self.failed() == 0
+    }
+
+    /// How many cases did not pass.
+    pub fn failed(&self) -> usize {
+        self.cases.iter().filter(|case| !case.passed()).count()
     }
 
     /// The largest relative logit difference of any case.

@@ -4,6 +4,10 @@
 
 pub mod build;
 pub mod flash;
+mod model;
 pub mod package;
+pub mod pip;
 pub mod profile;
 pub mod push;
+
+pub use model::ModelError;

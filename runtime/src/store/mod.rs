@@ -338,10 +338,9 @@ fn check_model(path: &Path, bytes: &[u8]) -> Result<Classifier, StoreError> {
     let failed = |source| StoreError::Model { path: path.to_owned(), source };
     let classifier = Classifier::from_bytes(bytes).map_err(failed)?;
     let report = classifier.self_test().map_err(failed)?;
-    let failed = report.cases.iter().filter(|case| !case.passed()).count();
-    match failed {
+    match report.failed() {
         0 => Ok(classifier),
-        _ => Err(StoreError::SelfTest { path: path.to_owned(), failed, cases: report.cases.len() }),
+        failed => Err(StoreError::SelfTest { path: path.to_owned(), failed, cases: report.cases.len() }),
     }
 }
 

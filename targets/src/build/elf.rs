@@ -38,13 +38,25 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, BuildError> {
     }
 }
 
-fn look<Header: FileHeader<Endian = object::Endianness>>(file: &ElfFile<'_, Header>) -> Result<Inspected, BuildError> {
-    let architecture = match file.architecture() {
+/// The processor that a program is for, by the first word of Rust's triple.
+///
+/// # Errors
+/// [`BuildError::Elf`] if it is no program, or damaged.
+pub(crate) fn architecture(bytes: &[u8]) -> Result<&'static str, BuildError> {
+    Ok(name(object::File::parse(bytes)?.architecture()))
+}
+
+fn name(architecture: Architecture) -> &'static str {
+    match architecture {
         Architecture::Aarch64 => "aarch64",
         Architecture::X86_64 => "x86_64",
         Architecture::Arm => "armv7",
         _ => "another processor",
-    };
+    }
+}
+
+fn look<Header: FileHeader<Endian = object::Endianness>>(file: &ElfFile<'_, Header>) -> Result<Inspected, BuildError> {
+    let architecture = name(file.architecture());
     let (mut fp16, mut dot_products) = (0, 0);
     if architecture == "aarch64" {
         for section in file.sections() {

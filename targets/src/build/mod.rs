@@ -10,13 +10,14 @@ mod error;
 mod toolchain;
 
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use edge_vit_models::file::{hex, write_executable};
 use sha2::{Digest as _, Sha256};
 
 use crate::profile::{Instructions, Profile, Version};
 
+pub(crate) use elf::architecture;
 pub use elf::{Inspected, inspect};
 pub use error::BuildError;
 
@@ -71,10 +72,11 @@ pub fn build(profile: &Profile, options: &BuildOptions) -> Result<Built, BuildEr
     check(profile, &inspected)?;
     let out = options.out.clone().unwrap_or_else(|| target.join("boards").join(&profile.id));
     let binary = out.join("edge-vit");
-    write(&binary, &bytes)?;
+    let written = fs::create_dir_all(&out).and_then(|()| write_executable(&binary, &bytes));
+    written.map_err(|error| BuildError::io(&binary, error))?;
     Ok(Built {
         bytes: bytes.len() as u64,
-        sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hex(Sha256::digest(&bytes)),
         binary,
         glibc: inspected.glibc.map_or(profile.glibc, |(version, _)| version),
         fp16: inspected.fp16,
@@ -105,19 +107,5 @@ pub fn check(profile: &Profile, inspected: &Inspected) -> Result<(), BuildError>
             return Err(BuildError::Kernels { board: profile.id.clone(), name });
         }
     }
-    Ok(())
-}
-
-/// Writes the program beside its place and moves it there: a build that is stopped leaves the old one.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let failed = |error| BuildError::io(path, error);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The tools of a cross build: what the user has, and what is brought from PyPI.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use edge_vit_models::file::cache_folder;
+
 use super::BuildError;
+use crate::pip;
 
 /// Packages of PyPI, each in the one version that builds are tried with.
 const PACKAGES: [&str; 3] = ["ziglang==0.17.1", "cargo-zigbuild==0.24.1", "libclang==18.1.1"];
@@ -20,7 +22,7 @@ impl Tools {
     /// The tools, brought by pip if they are not there yet.
     pub(super) fn bring() -> Result<Self, BuildError> {
         let name = PACKAGES.map(|package| package.replace("==", "-")).join("_");
-        let folder = caches()?.join("edge-vit").join("cross").join(name);
+        let folder = cache_folder().ok_or(BuildError::NoCacheFolder)?.join("cross").join(name);
         if !folder.is_dir() {
             log::info!("bringing {} from PyPI into {}", PACKAGES.join(", "), folder.display());
             install(&folder)?;
@@ -70,35 +72,13 @@ impl Tools {
     }
 }
 
-fn caches() -> Result<PathBuf, BuildError> {
-    let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
-    variable("XDG_CACHE_HOME")
-        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
-        .ok_or(BuildError::NoCacheFolder)
-}
-
 /// Unpacks the packages beside `folder` and moves them there when all is in place.
 fn install(folder: &Path) -> Result<(), BuildError> {
     let parent = folder.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(|error| BuildError::io(parent, error))?;
     let unpacked = tempfile::tempdir_in(parent).map_err(|error| BuildError::io(parent, error))?;
-    // Wheels alone: building from source would run the packages' own code.
-    let pip = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"])
-        .args(["--no-compile", "--no-cache-dir", "--only-binary=:all:", "--target"])
-        .arg(unpacked.path())
-        .args(PACKAGES)
-        .output()
-        .map_err(|source| BuildError::NoProgram {
-            program: "python3".into(),
-            remedy: "install Python with pip (Debian: python3-pip)",
-            source,
-        })?;
-    if !pip.status.success() {
-        let said = String::from_utf8_lossy(&pip.stderr);
-        let reason = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing").to_owned();
-        return Err(BuildError::Pip { packages: PACKAGES.join(", "), reason });
-    }
+    pip::install(Path::new("python3"), &PACKAGES, unpacked.path())
+        .map_err(|source| BuildError::Pip { packages: PACKAGES.join(", "), source })?;
     match std::fs::rename(unpacked.path(), folder) {
         // Another build was faster.
         Err(_) if folder.is_dir() => Ok(()),

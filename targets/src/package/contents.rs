@@ -1,6 +1,7 @@
 //! The files of a package.
 
-use super::{Model, Options, PackageError, manual};
+use super::{Options, PackageError, manual};
+use crate::model::Model;
 use crate::profile::{Csi, Profile};
 
 /// A file of the package.
@@ -51,7 +52,7 @@ pub(super) fn entries(
     }
     if let Some(model) = model {
         entries.push(file("usr/share/edge-vit/model.onnx", model.bytes));
-        entries.extend(model.signature.map(|bytes| file("usr/share/edge-vit/model.onnx.minisig", bytes)));
+        entries.extend(model.signature.map(|signature| text("usr/share/edge-vit/model.onnx.minisig", &signature)));
     }
     entries.extend(manual::pages()?.into_iter().map(|(path, bytes)| file(path, bytes)));
     entries.sort_by_key(|entry| entry.path);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::ModelError;
+
 /// Why there is no package.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -45,14 +47,9 @@ pub enum PackageError {
         /// What was given.
         version: String,
     },
-    /// The model is none, or does not compute here what it computed when it was written.
-    #[error("{} does not go into the package: {reason}", path.display())]
-    Model {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The model cannot be read, or does not compute here what it computed when it was written.
+    #[error("the model does not go into the package")]
+    Model(#[from] ModelError),
     /// Documentation could not be made from the program's arguments.
     #[error("cannot write the program's manual")]
     Manual(#[source] io::Error),

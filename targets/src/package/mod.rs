@@ -15,13 +15,13 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use edge_vit::Classifier;
-use edge_vit::signature::signature_path;
 use edge_vit_models::file::write_atomic;
 
 pub use error::PackageError;
 
-use crate::profile::Profile;
+use crate::build::architecture;
+use crate::model::Model;
+use crate::profile::{Profile, debian_arch};
 
 /// The time that the files of a package bear unless another is said: 2026-01-01, in seconds since 1970.
 pub const TIME: u64 = 1_767_225_600;
@@ -48,7 +48,7 @@ pub fn package(board: &Profile, options: &Options, out: &Path) -> Result<PathBuf
     check_version(&options.version)?;
     let binary = read(&options.binary)?;
     check_architecture(board, &options.binary, &binary)?;
-    let model = options.model.as_deref().map(model).transpose()?;
+    let model = options.model.as_deref().map(Model::read).transpose()?;
 
     let entries = contents::entries(board, options, binary, model)?;
     let bytes = deb::write(board, options, &entries).map_err(|source| write_failed(out, source))?;
@@ -73,16 +73,11 @@ fn check_version(version: &str) -> Result<(), PackageError> {
     if sound { Ok(()) } else { Err(PackageError::Version { version: version.to_owned() }) }
 }
 
-/// Compares the machine in the program's ELF header with the board's.
+/// Compares the processor that the program is for with the board's.
 fn check_architecture(board: &Profile, path: &Path, binary: &[u8]) -> Result<(), PackageError> {
-    let found = match binary {
-        [0x7f, b'E', b'L', b'F', ..] => match binary.get(18..20) {
-            Some([0x3e, 0]) => "amd64",
-            Some([0xb7, 0]) => "arm64",
-            Some([0x28, 0]) => "armhf",
-            _ => "a program for another processor",
-        },
-        _ => "no program of Linux",
+    let found = match architecture(binary) {
+        Ok(architecture) => debian_arch(architecture).unwrap_or("a program for another processor"),
+        Err(_) => "no program of Linux",
     };
     if found == board.debian_arch {
         return Ok(());
@@ -93,25 +88,4 @@ fn check_architecture(board: &Profile, path: &Path, binary: &[u8]) -> Result<(),
         expected: board.debian_arch.clone(),
         found: found.to_owned(),
     })
-}
-
-/// A model that has proved itself here.
-struct Model {
-    bytes: Vec<u8>,
-    signature: Option<Vec<u8>>,
-}
-
-fn model(path: &Path) -> Result<Model, PackageError> {
-    let bytes = read(path)?;
-    let wrong = |reason| PackageError::Model { path: path.to_owned(), reason };
-    let report = Classifier::from_bytes(&bytes).and_then(|classifier| classifier.self_test());
-    match report {
-        Ok(report) if report.passed() => {
-            let signature = signature_path(path);
-            let signature = signature.exists().then(|| read(&signature)).transpose()?;
-            Ok(Model { bytes, signature })
-        }
-        Ok(_) => Err(wrong("its golden cases come out differently here; fold it again".to_owned())),
-        Err(error) => Err(wrong(error.to_string())),
-    }
 }

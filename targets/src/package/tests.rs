@@ -16,9 +16,10 @@ struct Packed {
 
 fn options(folder: &TempDir, machine: u8) -> Options {
     let binary = folder.path().join("edge-vit");
-    let mut bytes = b"\x7fELF".to_vec();
+    // An ELF header of 64 bits, little endian, with no sections and no segments.
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(64, 0);
-    bytes[18] = machine;
+    (bytes[18], bytes[20], bytes[52]) = (machine, 1, 64);
     fs::write(&binary, bytes).unwrap();
     let model = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/fixtures/tiny.onnx"));
     Options { binary, model, version: "1.2.3".to_owned(), time: TIME }

@@ -16,6 +16,12 @@ pub use estimate::Estimate;
 pub use read::{BOARDS_VARIABLE, all, find, folders};
 pub use version::Version;
 
+/// Debian's name of an architecture, which is the first word of a target triple. `None` if no board is of it.
+pub(crate) fn debian_arch(architecture: &str) -> Option<&'static str> {
+    let of = |triple: &str| triple.split('-').next() == Some(architecture);
+    validate::TARGETS.iter().find(|(triple, _)| of(triple)).map(|(_, debian_arch)| *debian_arch)
+}
+
 /// One board.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use edge_vit_models::vit::Architecture;
 use super::{Cpu, Estimate, Instructions, Model, Profile, ProfileError, Recipe, Version};
 
 /// Rust's targets that the program is built for, with Debian's name of the architecture.
-const TARGETS: [(&str, &str); 3] = [
+pub(super) const TARGETS: [(&str, &str); 3] = [
     ("aarch64-unknown-linux-gnu", "arm64"),
     ("x86_64-unknown-linux-gnu", "amd64"),
     ("armv7-unknown-linux-gnueabihf", "armhf"),

@@ -5,43 +5,28 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::ModelError;
+
 /// Why a model is not in use on the board.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The file's name does not say that it is a model.
     #[error("{} is no name of a model: expected NAME.onnx, as `edge-vit-tools fold` writes it", path.display())]
     Name {
         /// The file.
         path: PathBuf,
     },
-    /// The file is no model, or not a whole one.
-    #[error("{} is not sent", path.display())]
-    Model {
-        /// The file.
+    /// The model cannot be read, or does not compute here what it computed when it was written.
+    #[error("the model is not sent")]
+    Model(#[from] ModelError),
+    /// The model cannot be put into an archive.
+    #[error("cannot pack {} for the board", path.display())]
+    Pack {
+        /// The model.
         path: PathBuf,
-        /// What is wrong with it.
-        source: edge_vit::Error,
-    },
-    /// The model does not compute here what it computed when it was written.
-    #[error(
-        "{} is not sent: {failed} of its {cases} golden cases come out differently here; fold it again", path.display()
-    )]
-    SelfTest {
-        /// The file.
-        path: PathBuf,
-        /// Golden cases that came out differently.
-        failed: usize,
-        /// All golden cases.
-        cases: usize,
+        /// What is wrong.
+        source: io::Error,
     },
     /// The command that reaches the board is no words.
     #[error("cannot read {command:?} as a command: {source}")]

@@ -7,14 +7,14 @@
 mod error;
 mod remote;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
+
+use edge_vit::signature::signature_path;
 
 pub use error::PushError;
 
-use edge_vit::Classifier;
-use edge_vit::signature::signature_path;
+use crate::model::Model;
 use remote::{Connection, State};
 
 /// How a board is reached, and what is done there.
@@ -74,37 +74,19 @@ pub fn push(host: &str, model: &Path, options: &Options, taken: impl FnOnce(&str
 fn archive(model: &Path) -> Result<Vec<u8>, PushError> {
     let name = model.file_name().filter(|_| model.extension().is_some_and(|extension| extension == "onnx"));
     let name = name.ok_or_else(|| PushError::Name { path: model.to_owned() })?;
-    let bytes = read(model)?;
-    prove(model, &bytes)?;
+    let proved = Model::read(model)?;
+    let failed = |source| PushError::Pack { path: model.to_owned(), source };
 
     let mut archive = tar::Builder::new(Vec::new());
     let mut add = |name: &Path, bytes: &[u8]| {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
         header.set_size(bytes.len() as u64);
-        archive
-            .append_data(&mut header, name, bytes)
-            .map_err(|source| PushError::Read { path: model.to_owned(), source })
+        archive.append_data(&mut header, name, bytes).map_err(failed)
     };
-    add(Path::new(name), &bytes)?;
-    let signature = signature_path(model);
-    if signature.exists() {
-        add(&signature_path(Path::new(name)), &read(&signature)?)?;
+    add(Path::new(name), &proved.bytes)?;
+    if let Some(signature) = &proved.signature {
+        add(&signature_path(Path::new(name)), signature.as_bytes())?;
     }
-    archive.into_inner().map_err(|source| PushError::Read { path: model.to_owned(), source })
-}
-
-fn prove(model: &Path, bytes: &[u8]) -> Result<(), PushError> {
-    let wrong = |source| PushError::Model { path: model.to_owned(), source };
-    let report = Classifier::from_bytes(bytes).map_err(wrong)?.self_test().map_err(wrong)?;
-    let failed = report.cases.iter().filter(|case| !case.passed()).count();
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(PushError::SelfTest { path: model.to_owned(), failed, cases: report.cases.len() })
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, PushError> {
-    fs::read(path).map_err(|source| PushError::Read { path: PathBuf::from(path), source })
+    archive.into_inner().map_err(failed)
 }

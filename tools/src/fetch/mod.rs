@@ -11,7 +11,7 @@ pub mod pip;
 use std::path::{Path, PathBuf};
 
 use edge_vit_models::checkpoint;
-use edge_vit_models::file::hex;
+use edge_vit_models::file::{cache_folder, hex};
 use sha2::{Digest as _, Sha256};
 
 pub use error::FetchError;
@@ -113,11 +113,8 @@ pub enum Outcome {
 /// # Errors
 /// When neither variable says where the caches are.
 pub fn default_path(name: &str) -> Result<PathBuf, FetchError> {
-    let variable = |key: &str| std::env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = variable("XDG_CACHE_HOME")
-        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
-        .ok_or(FetchError::NoCacheFolder)?;
-    Ok(caches.join("edge-vit").join(format!("{name}.safetensors")))
+    let folder = cache_folder().ok_or(FetchError::NoCacheFolder)?;
+    Ok(folder.join(format!("{name}.safetensors")))
 }
 
 /// Brings the backbone to `out`, unless a file that holds it is there already.

