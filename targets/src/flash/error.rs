@@ -9,8 +9,8 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FlashError {
-    /// The board does not start from such an image.
-    #[error("{board} is not set up through a stock Raspberry Pi OS image: {remedy}")]
+    /// The board is set up in another way.
+    #[error("{board} is not set up in this way: {remedy}")]
     Board {
         /// The board's identifier.
         board: String,

@@ -1,6 +1,6 @@
-//! A card that boots into a classifier, out of a stock Raspberry Pi OS image.
+//! A card that boots into a classifier, out of a stock Raspberry Pi OS image; or, for a Jetson, a script that makes one of it.
 //!
-//! Since Debian 13 such an image runs cloud-init, which reads `user-data`, `network-config` and `meta-data` from the FAT partition
+//! Since Debian 13 a stock image runs cloud-init, which reads `user-data`, `network-config` and `meta-data` from the FAT partition
 //! that it boots from. They are written there, with the package, in a copy of the image: no root, no loop device, and not a byte
 //! of the other partitions. At its first boot the board installs the package, offline.
 
@@ -8,6 +8,7 @@ mod boot;
 mod card;
 mod error;
 mod image;
+mod jetson;
 mod seed;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use edge_vit_models::file::write_atomic;
 use tempfile::Builder;
 
 pub use card::{Card, Serve, Wifi};
@@ -33,10 +35,7 @@ pub fn customise(board: &Profile, image: &Path, package: &Path, card: &Card, out
         return Err(FlashError::Board { board: board.id.clone(), remedy: remedy(board) });
     }
     card.check()?;
-    let package_bytes = fs::read(package).map_err(|source| FlashError::Read { path: package.to_owned(), source })?;
-    if !package_bytes.starts_with(b"!<arch>\ndebian-binary") {
-        return Err(FlashError::Package { path: package.to_owned() });
-    }
+    let package_bytes = read_package(package)?;
     let seed = seed::files(board, card);
 
     let write_failed = |source| FlashError::Write { path: out.to_owned(), source };
@@ -51,13 +50,37 @@ pub fn customise(board: &Profile, image: &Path, package: &Path, card: &Card, out
     Ok(size)
 }
 
-/// What to do for a board that no stock image is made for.
-fn remedy(board: &Profile) -> String {
-    let jetson = board.images.iter().find_map(|recipe| match recipe {
-        Recipe::JetsonLinux { jetpack, l4t } => Some(format!(
-            "flash JetPack {jetpack} (Jetson Linux {l4t}) with NVIDIA's SDK Manager, then install the package on it: dpkg -i"
-        )),
+/// Writes to `out` a shell script that sets up `board`, a Jetson with its vendor's system on it, as `card` says: it holds the Debian
+/// package `package`, and is run on the board once, as root.
+///
+/// # Errors
+/// [`FlashError`]; `out` is then what it was.
+pub fn set_up(board: &Profile, package: &Path, card: &Card, out: &Path) -> Result<(), FlashError> {
+    let l4t = board.images.iter().find_map(|recipe| match recipe {
+        Recipe::JetsonLinux { l4t, .. } => Some(l4t),
         _ => None,
     });
-    jetson.unwrap_or_else(|| "install a Debian on it, then the package: dpkg -i".to_owned())
+    let l4t = l4t.ok_or_else(|| FlashError::Board { board: board.id.clone(), remedy: remedy(board) })?;
+    card.check()?;
+    let script = jetson::script(board, l4t, card, &read_package(package)?);
+    write_atomic(out, script.as_bytes()).map_err(|source| FlashError::Write { path: out.to_owned(), source })
+}
+
+fn read_package(path: &Path) -> Result<Vec<u8>, FlashError> {
+    let bytes = fs::read(path).map_err(|source| FlashError::Read { path: path.to_owned(), source })?;
+    let sound = bytes.starts_with(b"!<arch>\ndebian-binary");
+    if sound { Ok(bytes) } else { Err(FlashError::Package { path: path.to_owned() }) }
+}
+
+/// How the board is set up, where that was tried in another way.
+fn remedy(board: &Profile) -> String {
+    let known = board.images.iter().find_map(|recipe| match recipe {
+        Recipe::RaspberryPiOs { .. } => Some("name a stock image of Raspberry Pi OS with --image".to_owned()),
+        Recipe::JetsonLinux { jetpack, l4t } => Some(format!(
+            "flash JetPack {jetpack} (Jetson Linux {l4t}) with NVIDIA's SDK Manager, then run there what `flash` writes without \
+             --image"
+        )),
+        Recipe::Debian { .. } => None,
+    });
+    known.unwrap_or_else(|| "install a Debian on it, then the package: dpkg -i".to_owned())
 }

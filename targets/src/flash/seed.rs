@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::Card;
+use super::{Card, Serve};
 use crate::profile::Profile;
 
 /// The package's name on the boot partition.
@@ -37,7 +37,7 @@ fn user_data(board: &Profile, card: &Card) -> Value {
         files.push(json!({
             "path": "/etc/default/edge-vit",
             "permissions": "0600",
-            "content": format!("EDGE_VIT_TOKEN={}\n", serve.token),
+            "content": secrets(serve),
         }));
     }
     json!({
@@ -51,8 +51,13 @@ fn user_data(board: &Profile, card: &Card) -> Value {
     })
 }
 
+/// The environment of the service that nobody else may read.
+pub(super) fn secrets(serve: &Serve) -> String {
+    format!("EDGE_VIT_TOKEN={}\n", serve.token)
+}
+
 /// The package's own configuration, with what the card says in it.
-fn configuration(board: &Profile, card: &Card) -> String {
+pub(super) fn configuration(board: &Profile, card: &Card) -> String {
     let mut text = include_str!("../../package/edge-vit.toml").to_owned();
     if let Some(csi) = board.camera.csi.filter(|_| card.csi) {
         text = text.replace("\ncamera = 0\n", "\n").replace("# csi = \"pi\"", &format!("csi = \"{}\"", csi.as_str()));

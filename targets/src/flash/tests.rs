@@ -221,3 +221,32 @@ fn what_would_not_boot_is_refused_and_leaves_nothing() {
     let error = refused(&old, &self::package(&folder, 1000), &card(), pi).to_string();
     assert!(error.contains("cloud-init") && error.contains("trixie"), "{error}");
 }
+
+#[test]
+fn a_jetson_is_set_up_by_a_script_that_holds_the_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let (package, out) = (package(&folder, 1000), folder.path().join("setup.sh"));
+    set_up(&board("jetson-orin-nano"), &package, &card(), &out).unwrap();
+    let checked = Command::new("sh").arg("-n").arg(&out).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+
+    // What the shell makes of the values, which stand before everything that acts.
+    let script = fs::read_to_string(&out).unwrap();
+    let (values, rest) = script.split_once("\ndie()").unwrap();
+    let say = format!("{values}\nprintf '%s|' \"$ssid\" \"$ssh_key\" \"$l4t\" \"$psk\"");
+    let said = Command::new("sh").arg("-c").arg(say).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let key = card().wifi.unwrap().key();
+    assert_eq!(said, format!("\"o: 'net\"\n|ssh-ed25519 AAAA cook@home|36.4|{key}|"));
+    assert!(!script.contains("ThisIsAPassword"));
+    assert!(rest.contains("\ncsi = \"jetson\"\n") && rest.contains("\nEDGE_VIT_TOKEN=secret\n"));
+
+    let packed = rest.split_once("<<'END_OF_PACKAGE'\n").unwrap().1.split_once("\nEND_OF_PACKAGE\n").unwrap().0;
+    fs::write(folder.path().join("text"), packed).unwrap();
+    let unpacked = Command::new("base64").arg("-d").arg(folder.path().join("text")).output().unwrap();
+    assert_eq!(unpacked.stdout, fs::read(&package).unwrap());
+
+    let error = set_up(&board("raspberry-pi-5"), &package, &card(), &out).unwrap_err().to_string();
+    assert!(error.contains("--image"), "{error}");
+    assert_eq!(fs::read_to_string(&out).unwrap(), script);
+}

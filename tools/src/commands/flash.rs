@@ -19,13 +19,13 @@ pub struct Args {
     /// The board, one of those that `boards` lists
     #[arg(long, value_name = "BOARD")]
     board: String,
-    /// A stock Raspberry Pi OS image of Debian 13 or later: .img, .img.xz or .img.gz
+    /// For a Raspberry Pi: a stock Raspberry Pi OS image of Debian 13 or later, as .img, .img.xz or .img.gz
     #[arg(long, value_name = "FILE")]
-    image: PathBuf,
+    image: Option<PathBuf>,
     /// The package that the board installs at its first boot, as `package` writes it
     #[arg(long, value_name = "FILE")]
     deb: PathBuf,
-    /// The image that is written, for a card of at least its size
+    /// What is written: the image, for a card of at least its size; for a Jetson the script that sets it up, run there as root
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The board's name in the network
@@ -71,8 +71,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         serve: args.serve.map(|address| Serve { address, token: format!("{:032x}", rand::rng().random::<u128>()) }),
         csi: args.csi,
     };
-    let size = flash::customise(&board, &args.image, &args.deb, &card, &args.out)?;
-    println!("{}: {} MiB, for a {}", args.out.display(), size.div_ceil(1 << 20), board.name);
+    match &args.image {
+        Some(image) => {
+            let size = flash::customise(&board, image, &args.deb, &card, &args.out)?;
+            println!("{}: {} MiB, for a {}", args.out.display(), size.div_ceil(1 << 20), board.name);
+        }
+        None => {
+            flash::set_up(&board, &args.deb, &card, &args.out)?;
+            println!("{0}: `sudo sh {0}` on the {1} sets it up", args.out.display(), board.name);
+        }
+    }
     if let Some(serve) = &card.serve {
         println!("http://{}.local:{}/?token={}", card.hostname, serve.address.port(), serve.token);
     }
