@@ -1,4 +1,5 @@
-//! A card that boots into a classifier, out of a stock Raspberry Pi OS image; or, for a Jetson, a script that makes one of it.
+//! A card that boots into a classifier, out of a stock Raspberry Pi OS image or one of Debian's packages; or, for a Jetson, a script
+//! that makes a classifier of it.
 //!
 //! Since Debian 13 a stock image runs cloud-init, which reads `user-data`, `network-config` and `meta-data` from the FAT partition
 //! that it boots from. They are written there, with the package, in a copy of the image: no root, no loop device, and not a byte
@@ -6,6 +7,8 @@
 
 mod boot;
 mod card;
+#[cfg(target_os = "linux")]
+pub mod device;
 mod error;
 mod image;
 mod jetson;
@@ -25,13 +28,13 @@ pub use error::FlashError;
 
 use crate::profile::{Profile, Recipe};
 
-/// Writes to `out` a copy of `image` (an `.img`, or one packed as `.img.xz` or `.img.gz`) that installs the Debian package `package`
-/// on `board` at its first boot and is set up as `card` says. Returns the copy's size in bytes.
+/// Writes to `out` a copy of `image`, a stock one or one of scripts/image (an `.img`, or one packed as `.img.xz` or `.img.gz`), that
+/// installs the Debian package `package` on `board` at its first boot and is set up as `card` says. Returns the copy's size in bytes.
 ///
 /// # Errors
 /// [`FlashError`]; `out` is then what it was.
 pub fn customise(board: &Profile, image: &Path, package: &Path, card: &Card, out: &Path) -> Result<u64, FlashError> {
-    if !board.images.iter().any(|recipe| matches!(recipe, Recipe::RaspberryPiOs { .. })) {
+    if !board.images.iter().any(|recipe| !matches!(recipe, Recipe::JetsonLinux { .. })) {
         return Err(FlashError::Board { board: board.id.clone(), remedy: remedy(board) });
     }
     card.check()?;
@@ -74,13 +77,13 @@ fn read_package(path: &Path) -> Result<Vec<u8>, FlashError> {
 
 /// How the board is set up, where that was tried in another way.
 fn remedy(board: &Profile) -> String {
-    let known = board.images.iter().find_map(|recipe| match recipe {
-        Recipe::RaspberryPiOs { .. } => Some("name a stock image of Raspberry Pi OS with --image".to_owned()),
-        Recipe::JetsonLinux { jetpack, l4t } => Some(format!(
+    let mut known = board.images.iter().map(|recipe| match recipe {
+        Recipe::RaspberryPiOs { .. } => "name a stock image of Raspberry Pi OS with --image".to_owned(),
+        Recipe::Debian { .. } => "make an image with scripts/image, and name it with --image".to_owned(),
+        Recipe::JetsonLinux { jetpack, l4t } => format!(
             "flash JetPack {jetpack} (Jetson Linux {l4t}) with NVIDIA's SDK Manager, then run there what `flash` writes without \
              --image"
-        )),
-        Recipe::Debian { .. } => None,
+        ),
     });
-    known.unwrap_or_else(|| "install a Debian on it, then the package: dpkg -i".to_owned())
+    known.next().unwrap_or_else(|| "install a Debian on it, then the package: dpkg -i".to_owned())
 }

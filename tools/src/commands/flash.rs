@@ -1,14 +1,18 @@
 //! `edge-vit-tools flash`.
 
 use std::fs;
-use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+use std::io::{IsTerminal as _, stdin};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use edge_vit_targets::build::{self, BuildOptions};
 use edge_vit_targets::flash::{self, Card, Serve, Wifi};
-use edge_vit_targets::profile;
+use edge_vit_targets::package;
+use edge_vit_targets::profile::{self, Profile};
 use rand::Rng as _;
+
+use super::device;
 
 /// What names the network's passphrase.
 const PASSPHRASE: &str = "EDGE_VIT_WIFI_PASSPHRASE";
@@ -22,12 +26,13 @@ pub struct Args {
     /// For a Raspberry Pi: a stock Raspberry Pi OS image of Debian 13 or later, as .img, .img.xz or .img.gz
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// The package that the board installs at its first boot, as `package` writes it
-    #[arg(long, value_name = "FILE")]
-    deb: PathBuf,
-    /// What is written: the image, for a card of at least its size; for a Jetson the script that sets it up, run there as root
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[command(flatten)]
+    content: Content,
+    #[command(flatten)]
+    place: Place,
+    /// Do not ask before a card is overwritten
+    #[arg(long, requires = "device")]
+    yes: bool,
     /// The board's name in the network
     #[arg(long, value_name = "NAME", default_value = "edge-vit")]
     hostname: String,
@@ -51,6 +56,30 @@ pub struct Args {
     csi: bool,
 }
 
+/// What the board gets.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Content {
+    /// A model: the program is built for the board, as `build` does, and packaged with it
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// A package, as `package` writes it
+    #[arg(long, value_name = "FILE")]
+    deb: Option<PathBuf>,
+}
+
+/// Where it is written.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// A file: the image, for a card of at least its size; for a Jetson the script that sets it up, run there as root
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The card itself, as /dev/sdX: all of it is overwritten
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<PathBuf>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -71,20 +100,43 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         serve: args.serve.map(|address| Serve { address, token: format!("{:032x}", rand::rng().random::<u128>()) }),
         csi: args.csi,
     };
-    match &args.image {
-        Some(image) => {
-            let size = flash::customise(&board, image, &args.deb, &card, &args.out)?;
-            println!("{}: {} MiB, for a {}", args.out.display(), size.div_ceil(1 << 20), board.name);
+    // Asked before anything that takes its time.
+    let device = args.place.device.as_deref().map(|path| device::choose(path, args.yes)).transpose()?;
+    let work = tempfile::tempdir().context("there is no room for temporary files")?;
+    let deb = match (&args.content.deb, &args.content.model) {
+        (Some(deb), _) => deb.clone(),
+        (None, Some(model)) => packaged(&board, model, work.path())?,
+        (None, None) => bail!("neither --model nor --deb says what the board gets"),
+    };
+    match (&args.image, &args.place.out, device) {
+        (Some(image), Some(out), _) => {
+            let size = flash::customise(&board, image, &deb, &card, out)?;
+            println!("{}: {} MiB, for a {}", out.display(), size.div_ceil(1 << 20), board.name);
         }
-        None => {
-            flash::set_up(&board, &args.deb, &card, &args.out)?;
-            println!("{0}: `sudo sh {0}` on the {1} sets it up", args.out.display(), board.name);
+        (Some(image), None, Some(device)) => {
+            let copy = work.path().join("card.img");
+            flash::customise(&board, image, &deb, &card, &copy)?;
+            device.write(&copy)?;
+            println!("{}: a card for a {}, written and read back", device.path().display(), board.name);
         }
+        (None, Some(out), _) => {
+            flash::set_up(&board, &deb, &card, out)?;
+            println!("{0}: `sudo sh {0}` on the {1} sets it up", out.display(), board.name);
+        }
+        (None, None, _) | (Some(_), None, None) => bail!("a card is written from an image: name one with --image"),
     }
     if let Some(serve) = &card.serve {
         println!("http://{}.local:{}/?token={}", card.hostname, serve.address.port(), serve.token);
     }
     Ok(())
+}
+
+/// The package of the program for the board and the model.
+fn packaged(board: &Profile, model: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let options = BuildOptions { source: PathBuf::from("."), ..BuildOptions::default() };
+    let built = build::build(board, &options)?;
+    let options = super::package::options(built.binary, Some(model.to_owned()))?;
+    Ok(package::package(board, &options, folder)?)
 }
 
 /// The network, with the passphrase from where nobody else sees it.
@@ -93,11 +145,7 @@ fn wifi(ssid: &str, country: &str) -> anyhow::Result<Wifi> {
         Ok(passphrase) => passphrase,
         Err(_) => {
             ensure!(stdin().is_terminal(), "the passphrase of {ssid} is needed: set {PASSPHRASE}");
-            eprint!("passphrase of {ssid}: ");
-            stderr().flush()?;
-            let mut line = String::new();
-            stdin().read_line(&mut line)?;
-            line.trim_end_matches(['\r', '\n']).to_owned()
+            rpassword::prompt_password(format!("passphrase of {ssid}: ")).context("no passphrase was read")?
         }
     };
     Ok(Wifi { ssid: ssid.to_owned(), passphrase, country: country.to_owned() })

@@ -2,6 +2,11 @@
 
 pub mod boards;
 pub mod build;
+#[cfg(target_os = "linux")]
+mod device;
+#[cfg(not(target_os = "linux"))]
+#[path = "device_elsewhere.rs"]
+mod device;
 pub mod eval;
 pub mod export;
 pub mod fetch;

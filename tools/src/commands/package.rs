@@ -31,6 +31,19 @@ pub struct Args {
 /// What stopped it, with the remedy.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let board = profile::find(&args.board, &profile::folders())?;
+    let mut options = options(args.binary.clone(), args.model.clone())?;
+    if let Some(version) = &args.version {
+        options.version.clone_from(version);
+    }
+    println!("{}", package::package(&board, &options, &args.out)?.display());
+    Ok(())
+}
+
+/// A package of this version, with the program and the model.
+///
+/// # Errors
+/// If the environment names a time that is none.
+pub(super) fn options(binary: PathBuf, model: Option<PathBuf>) -> anyhow::Result<package::Options> {
     // What distributions say when a build is to give the same bytes again.
     let time = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(time) => {
@@ -39,8 +52,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Err(_) => package::TIME,
     };
     // Debian takes `~` for what comes before a release.
-    let version = args.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").replace('-', "~"));
-    let options = package::Options { binary: args.binary.clone(), model: args.model.clone(), version, time };
-    println!("{}", package::package(&board, &options, &args.out)?.display());
-    Ok(())
+    let version = env!("CARGO_PKG_VERSION").replace('-', "~");
+    Ok(package::Options { binary, model, version, time })
 }

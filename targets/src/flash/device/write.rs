@@ -1,0 +1,111 @@
+//! Writing a card and reading it back.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{Advice, OFlags, fadvise};
+
+use super::{Device, DeviceError};
+
+/// Bytes at a time: what cards erase at a time, and more.
+const BLOCK: usize = 4 << 20;
+
+/// What is being done to a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The image is written.
+    Writing,
+    /// The card is read back.
+    Checking,
+}
+
+/// Writes the file `image` to `device` and reads it back. `progress` is told the step, and how many bytes of it are done.
+///
+/// # Errors
+/// [`DeviceError`]. Once `progress` was called the card is no longer what it was.
+pub fn write(device: &Device, image: &Path, progress: &mut dyn FnMut(Step, u64)) -> Result<(), DeviceError> {
+    let unreadable = |source| DeviceError::Read { path: image.to_owned(), source };
+    let mut file = File::open(image).map_err(unreadable)?;
+    let needed = file.metadata().map_err(unreadable)?.len();
+    if needed > device.size {
+        return Err(DeviceError::Small { path: device.path.clone(), size: device.size, needed });
+    }
+    // The kernel refuses this of a disk that has been mounted since it was looked at.
+    let exclusive =
+        OpenOptions::new().read(true).write(true).custom_flags(OFlags::EXCL.bits().cast_signed()).open(&device.path);
+    let mut card = exclusive.map_err(|source| DeviceError::Open { path: device.path.clone(), source })?;
+
+    let mut written = 0;
+    let copied = copy(&mut file, &mut card, &mut written, progress).and_then(|()| {
+        card.sync_all()?;
+        // What is read back has to come from the card, and not from this machine's memory.
+        fadvise(&card, 0, None, Advice::DontNeed)?;
+        card.rewind()?;
+        file.rewind()
+    });
+    copied.map_err(|source| DeviceError::Write { path: device.path.clone(), at: written, source })?;
+    match difference(&mut file, &mut card, progress) {
+        Ok(None) => Ok(()),
+        Ok(Some(at)) => Err(DeviceError::Differs { path: device.path.clone(), at }),
+        Err(source) => Err(DeviceError::Open { path: device.path.clone(), source }),
+    }
+}
+
+/// Copies all of `from`, with `written` the number of bytes that have arrived.
+pub(super) fn copy(
+    from: &mut impl Read,
+    to: &mut (impl Write + Seek),
+    written: &mut u64,
+    progress: &mut dyn FnMut(Step, u64),
+) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    to.seek(SeekFrom::Start(0))?;
+    loop {
+        let len = fill(from, &mut block)?;
+        if len == 0 {
+            return to.flush();
+        }
+        to.write_all(&block[..len])?;
+        *written += len as u64;
+        progress(Step::Writing, *written);
+    }
+}
+
+/// The first byte of `expected` that `found` does not have.
+pub(super) fn difference(
+    expected: &mut impl Read,
+    found: &mut impl Read,
+    progress: &mut dyn FnMut(Step, u64),
+) -> io::Result<Option<u64>> {
+    let (mut ours, mut theirs) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let mut read = 0;
+    loop {
+        let len = fill(expected, &mut ours)?;
+        if len == 0 {
+            return Ok(None);
+        }
+        let there = fill(found, &mut theirs[..len])?;
+        if ours[..len] != theirs[..there] {
+            let same = ours[..len].iter().zip(&theirs[..there]).take_while(|(a, b)| a == b).count();
+            return Ok(Some(read + same as u64));
+        }
+        read += len as u64;
+        progress(Step::Checking, read);
+    }
+}
+
+/// Reads until the block is full or nothing is left.
+fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < block.len() {
+        match from.read(&mut block[len..]) {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
