@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rounds = numbers.next().unwrap_or(31);
 
     let mut models = Vec::new();
-    for (name, graph) in variants(&dinov2_small(side)?)? {
+    for (name, graph) in variants(&dinov2_small(side)?, 3)? {
         let bytes = onnx::to_bytes(&graph, onnx::Batch::One, &BTreeMap::new())?;
         models.push((name, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
     }

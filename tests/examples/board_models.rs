@@ -1,6 +1,7 @@
 //! Writes a ViT-S/14 for pictures of 98 pixels three times, with golden cases that this machine computed, and a picture:
-//! plain.onnx, merged.onnx, unmerged.onnx and picture.png. Weights are random and the same every time.
-//! `cargo run -p edge-vit-tests --example board_models -- FOLDER`
+//! plain.onnx, merged.onnx, unmerged.onnx and picture.png. Weights are random and the same every time; those of the adapters
+//! follow from a seed.
+//! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED]`
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -20,6 +21,7 @@ const LABELS: [&str; 5] = ["bolt", "nut", "washer", "screw", "pin"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("say the folder to write to")?);
+    let seed = std::env::args().nth(2).map_or(Ok(3), |seed| seed.parse())?;
     let preprocessing = Preprocessing {
         image_size: [SIDE, SIDE],
         resize: ResizeMode::Squash,
@@ -32,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     picture.save(folder.join("picture.png"))?;
     let input = preprocessing.apply(&picture);
     let config = vit::Config { num_classes: Some(LABELS.len()), ..dinov2_small(SIDE)? };
-    for (name, graph) in variants(&config)? {
+    for (name, graph) in variants(&config, seed)? {
         let logits = CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?;
         let bundle = Bundle {
             labels: LABELS.map(str::to_owned).to_vec(),

@@ -35,16 +35,16 @@ pub fn fill_random(graph: &mut Graph, seed: u32) -> Result<(), GraphError> {
 }
 
 /// One backbone of random weights three times: `plain`, with adapters folded into it (`merged`), and with the adapters
-/// left in (`unmerged`).
+/// left in (`unmerged`). `seed` is of the adapters' weights alone.
 ///
 /// # Errors
 /// When the graph's structure is wrong.
-pub fn variants(config: &vit::Config) -> Result<[(&'static str, Graph); 3], Box<dyn Error>> {
+pub fn variants(config: &vit::Config, seed: u32) -> Result<[(&'static str, Graph); 3], Box<dyn Error>> {
     let mut plain = vit::graph(config);
     fill_random(&mut plain, 1)?;
     let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
     unmerged.weights.retain(|name, _| !name.contains("adapter"));
-    fill_random(&mut unmerged, 3)?;
+    fill_random(&mut unmerged, seed)?;
     let merged = fold::fold(&unmerged, 1.0)?;
     Ok([("plain", plain), ("merged", merged), ("unmerged", unmerged)])
 }
