@@ -24,6 +24,7 @@ trap 'rm -rf "$work"' EXIT
 
 echo "$hostname" >/etc/hostname
 hostname "$hostname" 2>/dev/null || true
+touch /etc/hosts
 sed -i '/^127\.0\.1\.1[[:space:]]/d' /etc/hosts
 echo "127.0.1.1 $hostname" >>/etc/hosts
 
