@@ -43,6 +43,12 @@ pub enum DeviceError {
         /// The device.
         path: PathBuf,
     },
+    /// This machine runs from it.
+    #[error("{} is the disk that this machine runs from: the card is another one, `lsblk` lists them", path.display())]
+    System {
+        /// The device.
+        path: PathBuf,
+    },
     /// Something of it is mounted.
     #[error("{} is mounted at {}: if it is the right one, `umount` it first", path.display(), at.join(" and "))]
     Mounted {

@@ -112,6 +112,9 @@ fn free(root: &Path, path: &Path, parts: &[Part]) -> Result<(), DeviceError> {
         known(fields.get(2)?, last.split(' ').nth(1)?).then_some(place)
     });
     let mounted: Vec<_> = mounted.collect();
+    if mounted.iter().any(|place| place == "/") {
+        return Err(DeviceError::System { path: path.to_owned() });
+    }
     if !mounted.is_empty() {
         return Err(DeviceError::Mounted { path: path.to_owned(), at: mounted });
     }

@@ -71,6 +71,8 @@ fn what_is_no_free_disk_is_refused() {
         let error = with("proc/self/mountinfo", &format!("25 1 254:0 / / rw - ext4 /dev/root rw\n{line}\n"));
         assert!(matches!(&error, DeviceError::Mounted { at, .. } if at == &["/media/me/boot"]), "{line}: {error}");
     }
+    let system = with("proc/self/mountinfo", "25 1 8:17 / / rw - ext4 /dev/root rw\n");
+    assert!(matches!(&system, DeviceError::System { .. }), "{system}");
     let swap = with("proc/swaps", "Filename Type Size\n/dev/sdz1 partition 8388604 0 -2\n");
     assert!(matches!(&swap, DeviceError::Used { by, .. } if by == "swap"), "{swap}");
     fs::create_dir(disk.join("sdz1/holders/dm-0")).unwrap();
