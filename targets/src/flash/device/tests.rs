@@ -105,12 +105,6 @@ impl io::Write for Forged {
     }
 }
 
-impl io::Seek for Forged {
-    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
-    }
-}
-
 #[test]
 fn a_card_that_does_not_keep_what_was_written_is_found_out() {
     let image: Vec<u8> = (0..9u32 << 20).map(|at| (at >> 12) as u8).collect();

@@ -1,7 +1,7 @@
 //! Writing a card and reading it back.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use super::{Device, DeviceError};
 
 /// Bytes at a time: what cards erase at a time, and more.
-const BLOCK: usize = 4 << 20;
+const BLOCK: u64 = 4 << 20;
 
 /// What is being done to a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,18 +56,18 @@ pub fn write(device: &Device, image: &Path, progress: &mut dyn FnMut(Step, u64))
 /// Copies all of `from`, with `written` the number of bytes that have arrived.
 pub(super) fn copy(
     from: &mut impl Read,
-    to: &mut (impl Write + Seek),
+    to: &mut impl Write,
     written: &mut u64,
     progress: &mut dyn FnMut(Step, u64),
 ) -> io::Result<()> {
-    let mut block = vec![0; BLOCK];
-    to.seek(SeekFrom::Start(0))?;
+    let mut block = Vec::new();
     loop {
-        let len = fill(from, &mut block)?;
+        block.clear();
+        let len = from.by_ref().take(BLOCK).read_to_end(&mut block)?;
         if len == 0 {
             return to.flush();
         }
-        to.write_all(&block[..len])?;
+        to.write_all(&block)?;
         *written += len as u64;
         progress(Step::Writing, *written);
     }
@@ -79,33 +79,21 @@ pub(super) fn difference(
     found: &mut impl Read,
     progress: &mut dyn FnMut(Step, u64),
 ) -> io::Result<Option<u64>> {
-    let (mut ours, mut theirs) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut read = 0;
     loop {
-        let len = fill(expected, &mut ours)?;
+        ours.clear();
+        theirs.clear();
+        let len = expected.by_ref().take(BLOCK).read_to_end(&mut ours)? as u64;
         if len == 0 {
             return Ok(None);
         }
-        let there = fill(found, &mut theirs[..len])?;
-        if ours[..len] != theirs[..there] {
-            let same = ours[..len].iter().zip(&theirs[..there]).take_while(|(a, b)| a == b).count();
+        found.by_ref().take(len).read_to_end(&mut theirs)?;
+        if ours != theirs {
+            let same = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
             return Ok(Some(read + same as u64));
         }
-        read += len as u64;
+        read += len;
         progress(Step::Checking, read);
     }
-}
-
-/// Reads until the block is full or nothing is left.
-fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut len = 0;
-    while len < block.len() {
-        match from.read(&mut block[len..]) {
-            Ok(0) => break,
-            Ok(more) => len += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(len)
 }
