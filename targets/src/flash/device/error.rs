@@ -84,12 +84,20 @@ pub enum DeviceError {
         source: io::Error,
     },
     /// Writing broke off.
-    #[error("{} broke off at byte {at}: no board starts from it as it is; write it again", path.display())]
+    #[error("{} broke off after {at} bytes: no board starts from it as it is; write it again", path.display())]
     Write {
         /// The device.
         path: PathBuf,
-        /// How far it was.
+        /// How many bytes had arrived.
         at: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The card cannot be read back.
+    #[error("{} was written, and cannot be read back: put the card in again, or take another reader, and write it anew", path.display())]
+    Check {
+        /// The device.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },

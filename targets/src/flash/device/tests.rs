@@ -105,13 +105,20 @@ impl io::Write for Forged {
     }
 }
 
+impl io::Seek for Forged {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
 #[test]
 fn a_card_that_does_not_keep_what_was_written_is_found_out() {
     let image: Vec<u8> = (0..9u32 << 20).map(|at| (at >> 12) as u8).collect();
     let check = |forged_from: u64| {
         let mut card = Forged(Cursor::new(Vec::new()), forged_from);
         let (mut written, mut told) = (0, Vec::new());
-        copy(&mut image.as_slice(), &mut card, &mut written, &mut |step, done| told.push((step, done))).unwrap();
+        copy(&mut image.as_slice(), &mut card, |_| Ok(()), &mut written, &mut |step, done| told.push((step, done)))
+            .unwrap();
         assert_eq!(written, 9 << 20);
         card.0.set_position(0);
         let differs = difference(&mut image.as_slice(), &mut card.0, &mut |step, done| told.push((step, done)));
@@ -119,14 +126,28 @@ fn a_card_that_does_not_keep_what_was_written_is_found_out() {
     };
     let (differs, told) = check(u64::MAX);
     assert_eq!(differs, None);
-    let steps = [Step::Writing, Step::Checking];
-    let expected = steps.map(|step| [4, 8, 9].map(|mib| (step, mib << 20))).concat();
-    assert_eq!(told, expected);
+    let (writing, checking) = ([4, 5, 9], [4, 8, 9]);
+    let expected = [writing.map(|mib| (Step::Writing, mib << 20)), checking.map(|mib| (Step::Checking, mib << 20))];
+    assert_eq!(told, expected.concat());
     assert_eq!(check((5 << 20) + 7).0, Some((5 << 20) + 7));
 
     // One that has less to read than was written.
     let cut = difference(&mut image.as_slice(), &mut &image[..1000], &mut |_, _| {}).unwrap();
     assert_eq!(cut, Some(1000));
+}
+
+#[test]
+fn a_card_that_is_pulled_out_has_no_partition_table() {
+    let image = vec![1; 9 << 20];
+    let mut disk = vec![2; 9 << 20];
+    let mut written = 0;
+    // The second block does not fit.
+    let mut card = Cursor::new(&mut disk[..7 << 20]);
+    let stopped = copy(&mut image.as_slice(), &mut card, |_| Ok(()), &mut written, &mut |_, _| {});
+    assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::WriteZero);
+    assert_eq!(written, 0);
+    let first = disk.iter().take_while(|byte| **byte == 0).count();
+    assert_eq!(first, 4 << 20);
 }
 
 /// A disk in a file, as long as this lives; nothing where the kernel or the user does not allow it.

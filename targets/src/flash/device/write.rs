@@ -1,7 +1,7 @@
 //! Writing a card and reading it back.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek as _, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub enum Step {
 /// Writes the file `image` to `device` and reads it back. `progress` is told the step, and how many bytes of it are done.
 ///
 /// # Errors
-/// [`DeviceError`]. Once `progress` was called the card is no longer what it was.
+/// [`DeviceError`]. After `Write`, `Check` and `Differs` the card is no longer what it was.
 pub fn write(device: &Device, image: &Path, progress: &mut dyn FnMut(Step, u64)) -> Result<(), DeviceError> {
     let unreadable = |source| DeviceError::Read { path: image.to_owned(), source };
     let mut file = File::open(image).map_err(unreadable)?;
@@ -38,39 +38,51 @@ pub fn write(device: &Device, image: &Path, progress: &mut dyn FnMut(Step, u64))
     let mut card = exclusive.map_err(|source| DeviceError::Open { path: device.path.clone(), source })?;
 
     let mut written = 0;
-    let copied = copy(&mut file, &mut card, &mut written, progress).and_then(|()| {
-        card.sync_all()?;
-        // What is read back has to come from the card, and not from this machine's memory.
-        fadvise(&card, 0, None, Advice::DontNeed)?;
-        card.rewind()?;
-        file.rewind()
-    });
-    copied.map_err(|source| DeviceError::Write { path: device.path.clone(), at: written, source })?;
+    copy(&mut file, &mut card, File::sync_all, &mut written, progress).map_err(|source| DeviceError::Write {
+        path: device.path.clone(),
+        at: written,
+        source,
+    })?;
+    // What is read back has to come from the card, and not from this machine's memory.
+    let rewound = fadvise(&card, 0, None, Advice::DontNeed).map_err(io::Error::from).and_then(|()| card.rewind());
+    rewound.map_err(|source| DeviceError::Check { path: device.path.clone(), source })?;
+    file.rewind().map_err(unreadable)?;
     match difference(&mut file, &mut card, progress) {
         Ok(None) => Ok(()),
         Ok(Some(at)) => Err(DeviceError::Differs { path: device.path.clone(), at }),
-        Err(source) => Err(DeviceError::Open { path: device.path.clone(), source }),
+        Err(source) => Err(DeviceError::Check { path: device.path.clone(), source }),
     }
 }
 
-/// Copies all of `from`, with `written` the number of bytes that have arrived.
-pub(super) fn copy(
+/// Copies all of `from` to the beginning of `to`, with `written` the number of bytes that have arrived.
+///
+/// The first block, which holds the partition table, goes last: a card that is pulled out before has neither the old table nor
+/// the new one, and nothing starts from it.
+pub(super) fn copy<T: Write + Seek>(
     from: &mut impl Read,
-    to: &mut impl Write,
+    to: &mut T,
+    sync: fn(&T) -> io::Result<()>,
     written: &mut u64,
     progress: &mut dyn FnMut(Step, u64),
 ) -> io::Result<()> {
+    let mut first = Vec::new();
+    from.by_ref().take(BLOCK).read_to_end(&mut first)?;
+    to.write_all(&vec![0; first.len()])?;
+    sync(to)?;
     let mut block = Vec::new();
-    loop {
-        block.clear();
-        let len = from.by_ref().take(BLOCK).read_to_end(&mut block)?;
-        if len == 0 {
-            return to.flush();
-        }
+    while from.by_ref().take(BLOCK).read_to_end(&mut block)? > 0 {
         to.write_all(&block)?;
-        *written += len as u64;
+        *written += block.len() as u64;
         progress(Step::Writing, *written);
+        block.clear();
     }
+    sync(to)?;
+    to.rewind()?;
+    to.write_all(&first)?;
+    sync(to)?;
+    *written += first.len() as u64;
+    progress(Step::Writing, *written);
+    Ok(())
 }
 
 /// The first byte of `expected` that `found` does not have.
