@@ -13,6 +13,8 @@ use pulp::{Arch, Simd, WithSimd};
 /// Rows, outputs, inputs: proj, qkv, fc1, fc2.
 const SHAPES: [[usize; 3]; 4] = [[1040, 384, 384], [1040, 1152, 384], [1040, 1536, 384], [1040, 384, 1536]];
 const ROUNDS: usize = 5;
+/// How long a round lasts at least, so that handing it to the device is no part of it.
+const ROUND: Duration = Duration::from_millis(100);
 
 fn main() -> anyhow::Result<()> {
     let selection = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
@@ -26,8 +28,9 @@ fn main() -> anyhow::Result<()> {
         }
         let (mut wgpu, mut faer) = (Vec::new(), Vec::new());
         timer.run(1)?;
+        let repetitions = ROUND.div_duration_f64(timer.run(1)?).ceil().min(1000.0) as u32;
         for _ in 0..ROUNDS {
-            wgpu.push(timer.run(1)?);
+            wgpu.push(timer.run(repetitions as usize)? / repetitions);
             faer.push(run_faer(size));
         }
         let [m, n, k] = size;

@@ -1,5 +1,6 @@
 //! `edge-vit-tools`: adapt, fold, export, check.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -85,6 +86,12 @@ fn sentence(error: &anyhow::Error) -> String {
     text
 }
 
+/// Whether `error` only says that nobody reads stdout any more.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
+}
+
 fn main() -> ExitCode {
     env_logger::Builder::from_env(
         env_logger::Env::default().default_filter_or("warn,edge_vit_tools=info,edge_vit_targets=info"),
@@ -92,6 +99,8 @@ fn main() -> ExitCode {
     .init();
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the results has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", sentence(&error));
             ExitCode::FAILURE

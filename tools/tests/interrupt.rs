@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -97,4 +98,29 @@ fn a_run_that_was_interrupted_or_killed_goes_on_to_the_same_bits() {
         assert!(output.status.success(), "{out}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(adapters(folder, out) == expected, "{out}: other weights than an undisturbed run's");
     }
+}
+
+/// A pipe whose reader has gone.
+fn nobody() -> Stdio {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_run_whose_records_nobody_reads_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let output = train(folder.path(), "unread", false).arg("--json").stdout(nobody()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("log.jsonl"), "{text}");
+    assert!(!adapters(folder.path(), "unread").is_empty());
+}
+
+#[test]
+fn a_command_whose_results_nobody_reads_ends_without_a_word() {
+    let command = env!("CARGO_BIN_EXE_edge-vit-tools");
+    let output = Command::new(command).args(["boards", "--json"]).stdout(nobody()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.is_empty(), "{text}");
 }

@@ -14,7 +14,7 @@ mod outputs;
 mod service;
 mod settings;
 
-use std::io;
+use std::io::{self, Write as _, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,7 +103,7 @@ fn say_whether_sound(arguments: &Classify) -> Result<bool> {
     let settings = settings(arguments).context(Usage)?;
     settings.has_source().context(Usage)?;
     let source = settings.pictures()?;
-    println!("sound: {} with the model {}", source.open.name(), settings.model.display());
+    writeln!(stdout(), "sound: {} with the model {}", source.open.name(), settings.model.display())?;
     Ok(true)
 }
 

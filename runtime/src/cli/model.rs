@@ -1,5 +1,6 @@
 //! The model in use: one file, or the current one of a folder of models that may change while the program runs.
 
+use std::io::{self, Write as _, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -122,26 +123,26 @@ pub(crate) fn manage(arguments: &ModelArguments) -> Result<bool> {
     match &arguments.action {
         ModelAction::Install { file, force } => {
             let installed = store.install(file, &keys, *force)?;
-            println!("{}", installed.id);
+            writeln!(stdout(), "{}", installed.id)?;
         }
         ModelAction::List { json: true } => {
             for model in store.list()? {
-                println!("{}", serde_json::to_string(&model)?);
+                writeln!(stdout(), "{}", serde_json::to_string(&model)?)?;
             }
         }
         ModelAction::List { json: false } => {
             let models = store.list()?;
             ensure!(!models.is_empty(), "{} holds no model; `edge-vit model install FILE`", arguments.store.display());
-            models.iter().for_each(list);
+            models.iter().try_for_each(list)?;
         }
-        ModelAction::Rollback => println!("{}", store.rollback()?.to),
+        ModelAction::Rollback => writeln!(stdout(), "{}", store.rollback()?.to)?,
     }
     Ok(true)
 }
 
-fn list(model: &Entry) {
+fn list(model: &Entry) -> io::Result<()> {
     let marks =
         [(model.current, "in use"), (model.good, "good"), (model.given_up, "given up"), (model.signed, "signed")];
     let marks: Vec<_> = marks.into_iter().filter_map(|(set, mark)| set.then_some(mark)).collect();
-    println!("{}  {}", model.id, marks.join(", "));
+    writeln!(stdout(), "{}  {}", model.id, marks.join(", "))
 }

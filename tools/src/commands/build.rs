@@ -1,5 +1,6 @@
 //! `edge-vit-tools build`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use edge_vit_targets::build::{self, BuildOptions, Built};
@@ -34,18 +35,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let Built { binary, bytes, sha256, glibc, fp16, dot_products, rustc } = &built;
     if args.json {
         let board = &board.id;
-        println!(
+        writeln!(
+            stdout(),
             "{}",
             json!({ "board": board, "binary": binary, "bytes": bytes, "sha256": sha256, "glibc": glibc, "fp16": fp16,
                     "dot_products": dot_products, "rustc": rustc })
-        );
+        )?;
         return Ok(());
     }
-    println!("{}", binary.display());
-    println!("{:.1} MiB, SHA-256 {sha256}, by {rustc}", *bytes as f64 / f64::from(1 << 20));
-    println!("needs glibc {glibc}; {} has {} or later", board.name, board.glibc);
+    writeln!(stdout(), "{}", binary.display())?;
+    writeln!(stdout(), "{:.1} MiB, SHA-256 {sha256}, by {rustc}", *bytes as f64 / f64::from(1 << 20))?;
+    writeln!(stdout(), "needs glibc {glibc}; {} has {} or later", board.name, board.glibc)?;
     if board.debian_arch == "arm64" {
-        println!("holds {fp16} half-precision multiply-adds and {dot_products} dot products of bytes");
+        writeln!(stdout(), "holds {fp16} half-precision multiply-adds and {dot_products} dot products of bytes")?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools eval`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -44,9 +45,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         write_atomic(path, json()?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
-        println!("{}", json()?);
+        writeln!(stdout(), "{}", json()?)?;
     } else {
-        print!("{}", evaluate::to_text(&evaluation));
+        write!(stdout(), "{}", evaluate::to_text(&evaluation))?;
     }
     Ok(())
 }

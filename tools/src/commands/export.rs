@@ -1,6 +1,7 @@
 //! `edge-vit-tools export`: the plain backbone as an ONNX file that takes normalised pictures.
 
 use std::collections::BTreeMap;
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -43,6 +44,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     write_atomic(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
     let [height, width] = backbone.config.image_size;
     let output = if backbone.config.num_classes.is_some() { "logits" } else { "features" };
-    println!("{} ({:.1} MB): {height}x{width} pictures to {output}", args.out.display(), bytes.len() as f64 / 1e6);
+    writeln!(
+        stdout(),
+        "{} ({:.1} MB): {height}x{width} pictures to {output}",
+        args.out.display(),
+        bytes.len() as f64 / 1e6
+    )?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools fetch`: a backbone by name, checked, in one file.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use crate::fetch::{self, Outcome, REGISTRY, Settings};
@@ -25,7 +26,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(name) = args.name.as_ref().filter(|_| !args.list) else {
         for entry in REGISTRY {
-            println!("{:<14} {} ({})", entry.name, entry.about, entry.licence);
+            writeln!(stdout(), "{:<14} {} ({})", entry.name, entry.about, entry.licence)?;
         }
         return Ok(());
     };
@@ -38,6 +39,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Outcome::Kept => log::info!("{} is there already, and verified", entry.name),
         Outcome::Fetched => log::info!("{} is verified and written", entry.name),
     }
-    println!("{}", out.display());
+    writeln!(stdout(), "{}", out.display())?;
     Ok(())
 }

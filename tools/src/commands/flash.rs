@@ -1,7 +1,7 @@
 //! `edge-vit-tools flash`.
 
 use std::fs;
-use std::io::{IsTerminal as _, stdin};
+use std::io::{IsTerminal as _, Write as _, stdin, stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -111,22 +111,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match (&args.image, &args.place.out, device) {
         (Some(image), Some(out), _) => {
             let size = flash::customise(&board, image, &deb, &card, out)?;
-            println!("{}: {} MiB, for a {}", out.display(), size.div_ceil(1 << 20), board.name);
+            writeln!(stdout(), "{}: {} MiB, for a {}", out.display(), size.div_ceil(1 << 20), board.name)?;
         }
         (Some(image), None, Some(device)) => {
             let copy = work.path().join("card.img");
             flash::customise(&board, image, &deb, &card, &copy)?;
             device.write(&copy)?;
-            println!("{}: a card for a {}, written and read back", device.path().display(), board.name);
+            writeln!(stdout(), "{}: a card for a {}, written and read back", device.path().display(), board.name)?;
         }
         (None, Some(out), _) => {
             flash::set_up(&board, &deb, &card, out)?;
-            println!("{0}: `sudo sh {0}` on the {1} sets it up", out.display(), board.name);
+            writeln!(stdout(), "{0}: `sudo sh {0}` on the {1} sets it up", out.display(), board.name)?;
         }
         (None, None, _) | (Some(_), None, None) => bail!("a card is written from an image: name one with --image"),
     }
     if let Some(serve) = &card.serve {
-        println!("http://{}.local:{}/?token={}", card.hostname, serve.address.port(), serve.token);
+        writeln!(stdout(), "http://{}.local:{}/?token={}", card.hostname, serve.address.port(), serve.token)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools fold`: adapters into the backbone's weights, checked, then one ONNX file.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -44,15 +45,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     .run()?;
     write_atomic(&args.out, &merged.bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!(
+    writeln!(
+        stdout(),
         "folded {} adapters; largest logit difference on {} pictures: {:.3e} (relative {:.3e}, limit {:.0e})",
         merged.adapters,
         merged.pictures,
         merged.difference.absolute,
         merged.difference.relative,
         merge::LIMIT
-    );
-    println!("self-test through the device's code: logits within {:.3e} relative", merged.self_test);
-    println!("{} ({:.1} MB)", args.out.display(), merged.bytes.len() as f64 / 1e6);
+    )?;
+    writeln!(stdout(), "self-test through the device's code: logits within {:.3e} relative", merged.self_test)?;
+    writeln!(stdout(), "{} ({:.1} MB)", args.out.display(), merged.bytes.len() as f64 / 1e6)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools info`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -29,19 +30,19 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let description = inspect::inspect(&args.file)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&description.to_json())?);
+        writeln!(stdout(), "{}", serde_json::to_string_pretty(&description.to_json())?)?;
         return Ok(());
     }
-    println!("{}: {}", args.file.display(), description.what);
+    writeln!(stdout(), "{}: {}", args.file.display(), description.what)?;
     let named = |(name, value): &(&str, Value)| flatten(&json!({ *name: value }));
     let rows: Vec<(String, String)> = description.facts.iter().flat_map(named).collect();
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, value) in rows {
         let (name, value) = (printable(&name), printable(&value));
         if value.chars().count() > SHOWN {
-            println!("  {name:width$}  {}…", value.chars().take(SHOWN).collect::<String>());
+            writeln!(stdout(), "  {name:width$}  {}…", value.chars().take(SHOWN).collect::<String>())?;
         } else {
-            println!("  {name:width$}  {value}");
+            writeln!(stdout(), "  {name:width$}  {value}")?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! `edge-vit-tools keygen`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use crate::sign::{self, Password};
@@ -22,8 +23,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let password = if args.no_password { Password::None } else { Password::Ask };
     let public = sign::keygen(&args.out, password)?;
-    println!("secret key: {} (keep it from others)", args.out.display());
-    println!("public key: {} (give it to devices)", sign::public_path(&args.out).display());
-    println!("{public}");
+    writeln!(stdout(), "secret key: {} (keep it from others)", args.out.display())?;
+    writeln!(stdout(), "public key: {} (give it to devices)", sign::public_path(&args.out).display())?;
+    writeln!(stdout(), "{public}")?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools package`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -35,7 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(version) = &args.version {
         options.version.clone_from(version);
     }
-    println!("{}", package::package(&board, &options, &args.out)?.display());
+    writeln!(stdout(), "{}", package::package(&board, &options, &args.out)?.display())?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `edge-vit-tools push`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     let pushed = push::push(&args.host, &args.model, &options, taken)?;
-    println!("{}", pushed.id);
+    writeln!(stdout(), "{}", pushed.id)?;
     ensure!(
         pushed.proved || patience.is_none(),
         "{} has the model, but no program there proved it within {} s: is the service up (`systemctl status edge-vit`), and is \

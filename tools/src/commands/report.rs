@@ -1,5 +1,6 @@
 //! `edge-vit-tools report`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use super::eval::progress_bar;
@@ -38,6 +39,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })?;
     bar.finish_and_clear();
     report.write(&args.out)?;
-    println!("{}", args.out.display());
+    writeln!(stdout(), "{}", args.out.display())?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools sign`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use crate::sign::{self, Password};
@@ -21,7 +22,7 @@ pub struct Args {
 /// What stopped it, with the remedy.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (path, signed) = sign::sign(&args.model, &args.key, Password::Ask)?;
-    println!("{}: {}", path.display(), signed.comment);
-    println!("signed with the key {}", signed.key);
+    writeln!(stdout(), "{}: {}", path.display(), signed.comment)?;
+    writeln!(stdout(), "signed with the key {}", signed.key)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `edge-vit-tools train`: adapts a frozen backbone to a folder of pictures.
 
+use std::io::{self, Write as _, stdout};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -210,27 +211,32 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         std::process::exit(INTERRUPTED);
     }
     if !args.json {
-        summary(args, &outcome);
+        summary(args, &outcome)?;
     }
     Ok(())
 }
 
-fn summary(args: &Args, outcome: &Outcome) {
+fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
     if let Some(best) = outcome.best {
-        println!(
+        writeln!(
+            stdout(),
             "best epoch {} of {}: validation top-1 {:.2} %, loss {:.4}",
             best.epoch,
             outcome.epochs,
             100.0 * best.val_top1,
             best.val_loss
-        );
+        )?;
     }
     if outcome.skipped > 0 {
-        println!("pictures left out because they could not be read: {}", outcome.skipped);
+        writeln!(stdout(), "pictures left out because they could not be read: {}", outcome.skipped)?;
     }
-    println!("trained on {}", outcome.device);
-    println!("adapters: {}", outcome.adapters.display());
-    println!("log: {}", args.out.join("log.jsonl").display());
+    writeln!(stdout(), "trained on {}", outcome.device)?;
+    writeln!(stdout(), "adapters: {}", outcome.adapters.display())?;
+    writeln!(stdout(), "log: {}", args.out.join("log.jsonl").display())
+}
+
+fn print_record(record: &Record) -> io::Result<()> {
+    writeln!(stdout(), "{}", serde_json::to_string(record)?)
 }
 
 /// What a person sees of the records.
@@ -253,11 +259,12 @@ impl Display {
     }
 
     fn show(&mut self, record: &Record) {
-        if self.json {
-            match serde_json::to_string(record) {
-                Ok(line) => println!("{line}"),
-                Err(error) => log::error!("a record could not be written: {error}"),
-            }
+        if self.json
+            && let Err(error) = print_record(record)
+        {
+            // Whoever reads may stop; the run goes on.
+            self.json = false;
+            log::warn!("records are no longer written to stdout ({error}); log.jsonl in the run's folder has them all");
         }
         match record {
             Record::Run { device, train, val, classes, trained_parameters, .. } => {

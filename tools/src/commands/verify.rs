@@ -1,5 +1,6 @@
 //! `edge-vit-tools verify`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -27,7 +28,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let keys: Vec<PublicKey> = keys.collect::<Result<_, _>>()?;
     let (_, signed) =
         verify_file(&keys, &args.model).with_context(|| format!("{} is not to be trusted", args.model.display()))?;
-    println!("{}: signed with the key {}", args.model.display(), signed.key);
-    println!("{}", printable(&signed.comment));
+    writeln!(stdout(), "{}: signed with the key {}", args.model.display(), signed.key)?;
+    writeln!(stdout(), "{}", printable(&signed.comment))?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kernels::{Kernel, Tuning};
@@ -46,11 +47,11 @@ pub fn adapters() -> Vec<AdapterInfo> {
 /// Prints the adapters at hand with their limits, one a line, on stdout.
 ///
 /// # Errors
-/// When there is none: the sentence names the driver package to install.
+/// When there is none: the sentence names the driver package to install; when stdout cannot be written.
 pub fn list() -> anyhow::Result<()> {
     let adapters = adapters();
     anyhow::ensure!(!adapters.is_empty(), NO_ADAPTER);
-    print!("{}", table(&adapters));
+    write!(stdout(), "{}", table(&adapters))?;
     Ok(())
 }
 
@@ -251,7 +252,10 @@ impl Gpu {
 
     /// The `chunk`-th uniform buffer of a submission.
     pub(crate) fn params_buffer(&self, chunk: usize) -> wgpu::Buffer {
-        let mut buffers = lock(&self.params);
+        self.params_among(&mut lock(&self.params), chunk)
+    }
+
+    fn params_among(&self, buffers: &mut Vec<wgpu::Buffer>, chunk: usize) -> wgpu::Buffer {
         while buffers.len() <= chunk {
             buffers.push(self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("params"),
@@ -261,6 +265,22 @@ impl Gpu {
             }));
         }
         buffers[chunk].clone()
+    }
+
+    /// Hands `commands` to the device behind all earlier ones, with `params` in the uniform buffers. No other thread's
+    /// uniform data comes between.
+    ///
+    /// # Errors
+    /// When the device has reported a failure.
+    pub(crate) fn submit(&self, params: &[u8], commands: wgpu::CommandBuffer) -> Result<(), EngineError> {
+        {
+            let mut buffers = lock(&self.params);
+            for (chunk, bytes) in params.chunks(Self::PARAMS_BYTES as usize).enumerate() {
+                self.queue.write_buffer(&self.params_among(&mut buffers, chunk), 0, bytes);
+            }
+            self.queue.submit([commands]);
+        }
+        self.check()
     }
 
     /// Waits for all submitted work.

@@ -98,11 +98,7 @@ impl Recorder {
     /// # Errors
     /// When the device has reported a failure.
     pub(crate) fn submit(self) -> Result<(), EngineError> {
-        for (chunk, bytes) in self.params.chunks(Gpu::PARAMS_BYTES as usize).enumerate() {
-            self.gpu.queue.write_buffer(&self.gpu.params_buffer(chunk), 0, bytes);
-        }
-        self.gpu.queue.submit([self.encoder.finish()]);
-        self.gpu.check()
+        self.gpu.submit(&self.params, self.encoder.finish())
     }
 
     /// Submits, then waits for and returns the first `counts[i]` values of each buffer.

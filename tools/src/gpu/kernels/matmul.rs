@@ -4,10 +4,12 @@ use super::{COMMON, Kernel, word};
 use crate::gpu::pool::{Buf, PoolError};
 use crate::gpu::recorder::Recorder;
 
-/// Workgroup memory of the shared tiles.
-pub(crate) const SHARED_BYTES: u32 = 2 * SIDE as u32 * 16 * 4;
-/// Side of a shared tile.
-const SIDE: usize = 64;
+/// Invocations of a workgroup with shared tiles.
+pub(crate) const SHARING: u32 = 64;
+/// Workgroup memory of the larger shared tiles: sixteen rows of A's and of B's, of sixteen lines of four values and one between.
+pub(crate) const SHARED_BYTES: u32 = 2 * 16 * (16 + 1) * 4 * 4;
+/// Side of a shared tile for each block of four that an invocation owns across it.
+const SIDE: usize = 32;
 /// Fewest steps of k worth a chunk of their own, and the most chunks.
 const CHUNK_DEPTH: usize = 128;
 const MOST_CHUNKS: usize = 64;
@@ -56,14 +58,14 @@ impl Product<'_> {
         let mut buffers = vec![(1, self.a), (2, self.b), (3, &*c)];
         buffers.extend(self.bias.map(|bias| (4, bias)));
         buffers.extend(self.addend.map(|addend| (5, addend)));
-        let (kernel, tile_rows, tile_cols) = self.kernel(rec);
+        let (kernel, tile_rows, tile_cols) = self.kernel(rec, chunks);
         let groups = self.m.div_ceil(tile_rows) * self.n.div_ceil(tile_cols) * chunks;
         rec.dispatch(&kernel, &params, &buffers, groups)?;
         Ok(c)
     }
 
-    /// The kernel for these layouts, and the rows and columns of C that a workgroup computes.
-    fn kernel(&self, rec: &Recorder) -> (Kernel, usize, usize) {
+    /// The kernel for these layouts and k in `chunks`, and the rows and columns of C that a workgroup computes.
+    fn kernel(&self, rec: &Recorder, chunks: usize) -> (Kernel, usize, usize) {
         let a_minor = if self.a_transposed { self.m } else { self.k };
         let b_minor = if self.b_transposed { self.k } else { self.n };
         let mut constants = vec![
@@ -77,9 +79,12 @@ impl Product<'_> {
         ];
         let tuning = rec.gpu.tuning;
         if tuning.shared_tiles {
-            constants.push(("WORKGROUP", 256));
+            let large = 2 * SIDE;
+            let large_tiles = self.m.div_ceil(large) * self.n.div_ceil(large) * chunks;
+            let quads = if large_tiles >= tuning.enough_tiles as usize { 2 } else { 1 };
+            constants.extend([("WORKGROUP", SHARING), ("QUADS", word(quads))]);
             let parts = &[COMMON, include_str!("matmul.wgsl"), include_str!("matmul_workgroup.wgsl")];
-            return (Kernel { name: "matmul_workgroup", parts, constants, vector: false }, SIDE, SIDE);
+            return (Kernel { name: "matmul_workgroup", parts, constants, vector: false }, quads * SIDE, quads * SIDE);
         }
         let lanes = tuning.lanes as usize;
         let across = self.n.div_ceil(4).next_power_of_two().min(1 << lanes.ilog2());

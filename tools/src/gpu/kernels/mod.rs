@@ -29,6 +29,8 @@ pub(crate) struct Kernel {
 pub(crate) struct Tuning {
     /// Whether matrix products share tiles in workgroup memory; in registers alone otherwise.
     pub(crate) shared_tiles: bool,
+    /// How many of the larger shared tiles keep the device busy; a product of fewer is cut into smaller ones.
+    pub(crate) enough_tiles: u32,
     /// Rows of 4 x 4 values of C in an invocation's registers, where tiles are not shared.
     pub(crate) tile_quads: u32,
     /// Invocations of a workgroup of a product in registers and of attention.
@@ -49,6 +51,7 @@ impl Tuning {
         if info.software {
             return Self {
                 shared_tiles: false,
+                enough_tiles: 0,
                 tile_quads: 2,
                 lanes: most.min(8),
                 attention_rows: 4,
@@ -57,7 +60,8 @@ impl Tuning {
             };
         }
         Self {
-            shared_tiles: most >= 256 && limits.max_compute_workgroup_storage_size >= matmul::SHARED_BYTES,
+            shared_tiles: most >= matmul::SHARING && limits.max_compute_workgroup_storage_size >= matmul::SHARED_BYTES,
+            enough_tiles: 384,
             tile_quads: 1,
             lanes: workgroup,
             attention_rows: 1,

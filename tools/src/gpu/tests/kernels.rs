@@ -84,12 +84,22 @@ fn products_in_registers() {
 }
 
 #[test]
-fn products_in_shared_tiles() {
+fn products_in_large_shared_tiles() {
+    check_shared_tiles(0);
+}
+
+#[test]
+fn products_in_small_shared_tiles() {
+    check_shared_tiles(u32::MAX);
+}
+
+fn check_shared_tiles(enough_tiles: u32) {
     let Some(mut gpu) = open(|limits| limits) else { return };
     let mut info = gpu.info.clone();
     info.software = false;
     gpu.tuning = Tuning::of(&info, &gpu.limits);
     assert!(gpu.tuning.shared_tiles);
+    gpu.tuning.enough_tiles = enough_tiles;
     check_products(&Arc::new(gpu));
 }
 

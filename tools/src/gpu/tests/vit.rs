@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use edge_vit_models::Graph;
+
 use super::{Batch, F32_TOLERANCE, assert_agrees, assert_gradients, gpu, open, relative, trainable, vit};
 use crate::cpu::CpuEngine;
 use crate::engine::{Engine, Hyper, Noise};
@@ -34,6 +36,23 @@ fn the_cut_for_a_gpu_computes_the_same() {
         let noise = Noise { drop_path: Vec::new(), ..noise() };
         assert_agrees(&gpu, &graph, &trainable(&graph, &["head"]), 5, &noise);
     }
+}
+
+#[test]
+fn engines_that_share_a_device_do_not_disturb_each_other() {
+    let Some(gpu) = gpu() else { return };
+    let graphs = [vit(24, 3, 1, 8), vit(14, 2, 1, 6)];
+    let outputs = |graph: &Graph, runs: usize| {
+        let mut engine = GpuEngine::on(Arc::clone(&gpu), graph, &trainable(graph, &[])).unwrap();
+        let batch = Batch::new(graph, 2);
+        (0..runs).map(|_| engine.forward(&batch.input, 2).unwrap()).collect::<Vec<_>>()
+    };
+    let alone = graphs.each_ref().map(|graph| outputs(graph, 1));
+    std::thread::scope(|scope| {
+        for (graph, alone) in graphs.iter().zip(&alone) {
+            scope.spawn(|| assert!(outputs(graph, 30).iter().all(|output| *output == alone[0])));
+        }
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! What a training step costs on the processor: DINOv2-S at random weights with its adapters, and the share of the step
-//! that its matrix products alone take. `cargo bench -p edge-vit-tools --bench cpu_step [-- SIDE [BATCH [STEPS]]]`
+//! What a training step costs: a backbone at random weights with its adapters, and the share of the step that its matrix
+//! products alone take on the processor.
+//! `cargo bench -p edge-vit-tools --bench train_step [-- DEVICE [SIDE [BATCH [STEPS [ARCHITECTURE]]]]]`; DEVICE is `cpu`, `gpu` or
+//! what `--gpu` takes.
 
 use std::error::Error;
 use std::time::Instant;
@@ -7,21 +9,29 @@ use std::time::Instant;
 use edge_vit_models::{Graph, Op, Tensor, adapter, vit};
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::{Engine, Hyper, Noise, Step, uniform};
+use edge_vit_tools::gpu::GpuEngine;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 
 const CLASSES: usize = 10;
-/// As many pictures as the engine gives a thread at a time.
+/// As many pictures as the CPU engine gives a thread at a time.
 const CHUNK: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
-    let side = numbers.next().unwrap_or(112);
-    let batch = numbers.next().unwrap_or(32);
-    let steps = numbers.next().unwrap_or(7).max(1);
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let arg = |at: usize| args.get(at).map(String::as_str);
+    let number = |at, default| arg(at).map_or(Ok(default), str::parse::<usize>);
+    let device = arg(0).unwrap_or("cpu");
+    let (side, batch, steps) = (number(1, 112)?, number(2, 32)?, number(3, 7)?.max(1));
+    let name = arg(4).unwrap_or("vit_small_patch14_dinov2");
 
-    let graph = backbone(side)?;
-    let mut engine = CpuEngine::<f32>::new(&graph, &adapter::trainable(&graph))?;
+    let graph = backbone(name, side)?;
+    let trainable = adapter::trainable(&graph);
+    let mut engine: Box<dyn Engine> = match device {
+        "cpu" => Box::new(CpuEngine::<f32>::new(&graph, &trainable)?),
+        "gpu" => Box::new(GpuEngine::new(None, &graph, &trainable)?),
+        selection => Box::new(GpuEngine::new(Some(selection), &graph, &trainable)?),
+    };
     let len = 3 * side * side;
     let input: Vec<f32> = (0..batch * len).map(|index| uniform(1, 0, index as u32) * 2.0 - 1.0).collect();
     let labels: Vec<u32> = (0..batch as u32).map(|picture| picture % CLASSES as u32).collect();
@@ -31,25 +41,28 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     engine.train_step(&step)?;
     let seconds = fastest(steps, || engine.train_step(&step).map(drop))?;
+    engine.forward(&input, batch)?;
     let forward = fastest(steps, || engine.forward(&input, batch).map(drop))?;
     let shapes = products(&graph)?;
     let flops: f64 = shapes.iter().map(|&[m, n, k]| 2.0 * (m * n * k) as f64).sum::<f64>() * batch as f64;
-    let alone = fastest(steps, || multiply(&shapes, batch))?;
 
     println!("device            {}", engine.device());
-    println!("model             DINOv2-S, {side} x {side}, batch {batch}, fastest of {steps}");
-    println!("step              {seconds:.3} s, {:.1} pictures/s", batch as f64 / seconds);
-    println!("forward           {forward:.3} s, {:.1} pictures/s", batch as f64 / forward);
+    println!("model             {name}, {side} x {side}, batch {batch}, fastest of {steps}");
+    println!("step              {:.2} ms, {:.1} pictures/s", 1e3 * seconds, batch as f64 / seconds);
+    println!("forward           {:.2} ms, {:.1} pictures/s", 1e3 * forward, batch as f64 / forward);
     println!("products          {:.1} GFLOP a step, {:.1} GFLOP/s over the step", flops / 1e9, flops / 1e9 / seconds);
-    println!("products alone    {alone:.3} s, {:.0} % of the step", 100.0 * alone / seconds);
+    if device == "cpu" {
+        let alone = fastest(steps, || multiply(&shapes, batch))?;
+        println!("products alone    {:.2} ms, {:.0} % of the step", 1e3 * alone, 100.0 * alone / seconds);
+    }
     println!("peak              {:.1} MiB", engine.peak_bytes() as f64 / 1_048_576.0);
     Ok(())
 }
 
 /// The adapted backbone and a head at random weights small enough for float32.
-fn backbone(side: usize) -> Result<Graph, Box<dyn Error>> {
-    let small = vit::Architecture::named("vit_small_patch14_dinov2")?;
-    let config = vit::Config { num_classes: Some(CLASSES), ..small.config([side, side]) };
+fn backbone(name: &str, side: usize) -> Result<Graph, Box<dyn Error>> {
+    let architecture = vit::Architecture::named(name)?;
+    let config = vit::Config { num_classes: Some(CLASSES), ..architecture.config([side, side]) };
     let mut graph = vit::graph(&config);
     for (seed, param) in graph.params()?.into_iter().flatten().enumerate() {
         let len: usize = param.shape.iter().product();
