@@ -3,7 +3,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::write::{copy, difference};
+use super::write::{Failed, copy, difference};
 use super::*;
 
 /// A system with one disk, `sdz` (8:16) with `sdz1` (8:17), that nothing uses.
@@ -144,10 +144,24 @@ fn a_card_that_is_pulled_out_has_no_partition_table() {
     // The second block does not fit.
     let mut card = Cursor::new(&mut disk[..7 << 20]);
     let stopped = copy(&mut image.as_slice(), &mut card, |_| Ok(()), &mut written, &mut |_, _| {});
-    assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::WriteZero);
+    assert!(matches!(stopped, Err(Failed::Card(error)) if error.kind() == io::ErrorKind::WriteZero));
     assert_eq!(written, 0);
     let first = disk.iter().take_while(|byte| **byte == 0).count();
     assert_eq!(first, 4 << 20);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_not_the_cards_fault() {
+    struct Torn;
+    impl io::Read for Torn {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("torn"))
+        }
+    }
+    let mut image = io::Read::chain(&[1; 5 << 20][..], Torn);
+    let (mut card, mut written) = (Cursor::new(Vec::new()), 0);
+    let stopped = copy(&mut image, &mut card, |_| Ok(()), &mut written, &mut |_, _| {});
+    assert!(matches!(stopped, Err(Failed::Image(error)) if error.to_string() == "torn"));
 }
 
 /// A disk in a file, as long as this lives; nothing where the kernel or the user does not allow it.
