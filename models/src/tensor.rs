@@ -103,6 +103,29 @@ impl Tensor {
         }
     }
 
+    /// The tensor whose dimension `i` is this one's dimension `axes[i]`, as NumPy's `transpose` gives it.
+    ///
+    /// `axes` holds each dimension once.
+    pub(crate) fn permuted(&self, axes: &[usize]) -> Self {
+        debug_assert_eq!(axes.len(), self.shape.len());
+        let mut strides = vec![1; self.shape.len()];
+        for axis in (1..self.shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * self.shape[axis];
+        }
+        let shape: Vec<usize> = axes.iter().map(|&axis| self.shape[axis]).collect();
+        let value = |index: usize| {
+            let mut rest = index;
+            let mut at = 0;
+            for (dim, &axis) in shape.iter().zip(axes).rev() {
+                at += rest % dim * strides[axis];
+                rest /= dim;
+            }
+            self.values[at]
+        };
+        let values = (0..self.len()).map(value).collect();
+        Self { shape, values: Arc::new(values) }
+    }
+
     /// The transpose of a matrix: `[rows, cols]` becomes `[cols, rows]`. `None` where this is not a matrix.
     pub fn transposed(&self) -> Option<Self> {
         let &[rows, cols] = self.shape.as_slice() else { return None };
@@ -131,5 +154,16 @@ mod tests {
         assert_eq!(transposed.shape(), [3, 2]);
         assert_eq!(transposed.values(), [1., 4., 2., 5., 3., 6.]);
         assert_eq!(transposed.transposed().unwrap(), tensor);
+        assert_eq!(tensor.permuted(&[1, 0]), transposed);
+    }
+
+    #[test]
+    fn dimensions_are_put_in_another_order() {
+        let tensor = Tensor::new([1, 2, 3], vec![1., 2., 3., 4., 5., 6.]).unwrap();
+        let permuted = tensor.permuted(&[2, 0, 1]);
+        assert_eq!(permuted, Tensor::new([3, 1, 2], vec![1., 4., 2., 5., 3., 6.]).unwrap());
+        assert_eq!(permuted.permuted(&[1, 2, 0]), tensor);
+        let none = Tensor::new([2, 0], Vec::new()).unwrap();
+        assert_eq!(none.permuted(&[1, 0]).shape(), [0, 2]);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use edge_vit::Bundle;
-use edge_vit_models::checkpoint::{self, Checkpoint, Publisher};
+use edge_vit_models::checkpoint::{self, Checkpoint, CheckpointError, Publisher};
 use edge_vit_models::file::hex;
 use edge_vit_models::onnx::proto::{Dimension, DimensionValue, ModelProto, ValueInfoProto};
 use edge_vit_models::{adapter, vit};
@@ -20,9 +20,7 @@ use crate::train::STATE_KEY;
 /// How the keys of a bundle begin in the metadata of a merged model.
 const BUNDLE_PREFIX: &str = "edge_vit.";
 /// First bytes of files that are often taken for models, and what is to be said of them.
-const STRANGERS: [(&[u8], &str); 8] = [
-    (b"PK\x03\x04", "a zip archive, such as a PyTorch .pth or a NumPy .npz: convert it to safetensors"),
-    (b"\x80\x02", "a Python pickle: convert it to safetensors"),
+const STRANGERS: [(&[u8], &str); 6] = [
     (b"version https://git-lfs", "a Git LFS pointer: the file itself has not been fetched"),
     (b"<!DOCTYPE", "a web page: the download went wrong"),
     (b"<html", "a web page: the download went wrong"),
@@ -114,6 +112,13 @@ pub fn inspect(path: &Path) -> Result<Description, InspectError> {
         }
         // The first field of every ONNX file that known writers make: ir_version.
         [0x08, ..] => onnx(&bytes).map_err(|reason| damaged("ONNX", reason))?,
+        [b'P', b'K', ..] | [0x80, 2..=5, ..] => {
+            let checkpoint = checkpoint::read(path).map_err(|error| match error {
+                CheckpointError::File { cause, .. } => damaged("PyTorch or NumPy", cause.to_string()),
+                error => damaged("PyTorch or NumPy", error.to_string()),
+            })?;
+            Description { what: "weights of a backbone (PyTorch or NumPy)", facts: weights(&checkpoint) }
+        }
         _ => {
             let stranger = STRANGERS.iter().find(|(magic, _)| bytes.starts_with(magic));
             return Err(match stranger {
@@ -158,6 +163,7 @@ fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
                 Publisher::Timm => "timm",
                 Publisher::HuggingFaceDinov2 => "Hugging Face, DINOv2",
                 Publisher::HuggingFaceVit => "Hugging Face, ViT",
+                Publisher::Jax => "Google, ViT in JAX",
             };
             facts.extend([("names", json!(names)), ("vision_transformer", transformer(&config))]);
         }
@@ -385,7 +391,7 @@ mod tests {
         assert!(matches!(described(b""), Err(InspectError::Empty { .. })));
         assert!(matches!(described(b"hello there"), Err(InspectError::Unknown { .. })));
         let zip = described(b"PK\x03\x04 and so on").unwrap_err();
-        assert!(zip.to_string().ends_with("convert it to safetensors"), "{zip}");
+        assert!(matches!(zip, InspectError::Damaged { kind: "PyTorch or NumPy", .. }), "{zip}");
         let pointer = described(b"version https://git-lfs.github.com/spec/v1").unwrap_err();
         assert!(matches!(pointer, InspectError::Stranger { .. }), "{pointer}");
         let header = described(b"\xff\xff\xff\xff\xff\xff\xff\x7f{}").unwrap_err();

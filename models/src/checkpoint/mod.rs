@@ -1,9 +1,13 @@
 //! Reading weights: a map from a publisher's names to tensors, and from those to timm's.
 
 mod dtype;
+mod jax;
 mod names;
+mod npy;
+mod npz;
 mod onnx;
 mod safetensors;
+mod torch;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +27,8 @@ pub use safetensors::write_safetensors;
 pub struct Checkpoint {
     /// By the names that the publisher gave; [`to_timm`] gives timm's.
     pub tensors: BTreeMap<String, Tensor>,
-    /// What the file says of itself: `__metadata__` of safetensors, `metadata_props` of ONNX.
+    /// What the file says of itself: `__metadata__` of safetensors, `metadata_props` of ONNX; of Google's files `num_heads`, which
+    /// a shape tells.
     pub metadata: BTreeMap<String, String>,
     /// SHA-256 of the file in hexadecimal.
     pub sha256: String,
@@ -56,8 +61,8 @@ pub enum CheckpointError {
         /// What is wrong with its bytes.
         cause: Box<CheckpointError>,
     },
-    /// The bytes are of neither format.
-    #[error("expected a safetensors or an ONNX file, got {got}")]
+    /// The bytes are of none of the formats.
+    #[error("expected a safetensors, ONNX, PyTorch or NumPy (.npz) file, got {got}")]
     Foreign {
         /// What it seems to be, and what to do with it.
         got: &'static str,
@@ -68,6 +73,12 @@ pub enum CheckpointError {
     /// The messages of an ONNX file are broken.
     #[error("not a whole ONNX file ({0}); was the download cut off?")]
     Onnx(#[from] prost::DecodeError),
+    /// A zip archive is broken.
+    #[error("not a whole NumPy archive ({0}); was the download cut off?")]
+    Npz(#[from] zip::result::ZipError),
+    /// A file of PyTorch's is broken, or holds what is no plain tensor.
+    #[error("not a whole PyTorch file of plain tensors ({0}); was the download cut off?")]
+    Torch(#[from] pytorch_reader::PytorchError),
     /// The values of a tensor are of a type that weights are not.
     #[error("tensor `{name}` holds {got}; weights must be F32, F16, BF16 or F64")]
     Dtype {
@@ -96,8 +107,8 @@ pub enum CheckpointError {
     /// The file holds no floating-point tensor at all.
     #[error("the file holds no weights")]
     Empty,
-    /// Names of neither timm's nor Hugging Face's vision transformers.
-    #[error("{count} tensors belong to no ViT or DINOv2 by timm's or Hugging Face's names: {shown}")]
+    /// Names of nobody's vision transformers.
+    #[error("{count} tensors belong to no ViT or DINOv2 by timm's, Hugging Face's or Google's names: {shown}")]
     UnknownNames {
         /// How many.
         count: usize,
@@ -131,13 +142,23 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    fn unknown_names(names: &[&str]) -> Self {
+        const SHOWN: usize = 5;
+        let quoted: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+        let mut shown = quoted.join(", ");
+        if names.len() > SHOWN {
+            shown.push_str(", ...");
+        }
+        Self::UnknownNames { count: names.len(), shown }
+    }
+
     fn values(name: &str, error: &TensorError) -> Self {
         Self::Values { name: name.to_owned(), reason: error.to_string() }
     }
 }
 
 impl Checkpoint {
-    /// Reads the bytes of a safetensors or an ONNX file, told apart by what they hold.
+    /// Reads the bytes of a safetensors, an ONNX or a NumPy `.npz` file, told apart by what they hold.
     ///
     /// Of ONNX the floating-point initializers are taken; those that the exporter left without a name are named by the
     /// node that uses them, and where there are tensors `backbone.*` these alone are kept, without the prefix.
@@ -150,28 +171,43 @@ impl Checkpoint {
             // The first field of an ONNX file, by every known writer: ir_version.
             [0x08, ..] => onnx::parse(bytes)?,
             [b'P', b'K', ..] => {
-                return Err(CheckpointError::Foreign {
-                    got: "a zip archive (a PyTorch .pth or a NumPy .npz?); convert it to safetensors",
-                });
+                let tensors = npz::parse(bytes)?;
+                let heads = jax::num_heads(&tensors).map(|heads| ("num_heads".to_owned(), heads.to_string()));
+                (tensors, heads.into_iter().collect())
             }
             [] => return Err(CheckpointError::Foreign { got: "an empty file" }),
             _ => return Err(CheckpointError::Foreign { got: "something else" }),
         };
+        Self::new(tensors, metadata, bytes)
+    }
+
+    fn new(
+        tensors: BTreeMap<String, Tensor>,
+        metadata: BTreeMap<String, String>,
+        bytes: &[u8],
+    ) -> Result<Self, CheckpointError> {
         if tensors.is_empty() {
             return Err(CheckpointError::Empty);
         }
-        let sha256 = hex(Sha256::digest(bytes));
-        Ok(Self { tensors, metadata, sha256 })
+        Ok(Self { tensors, metadata, sha256: hex(Sha256::digest(bytes)) })
     }
 }
 
-/// Reads a file of weights, see [`Checkpoint::from_bytes`]. All values become float32.
+/// Reads a file of weights, see [`Checkpoint::from_bytes`]; also one of PyTorch's (`.pt`, `.pth`, `.bin`), of which nothing is
+/// executed. All values become float32.
+///
+/// Of a PyTorch file the floating-point tensors are taken: those of `state_dict`, `model_state_dict`, `model` or `teacher` where there
+/// is such a dictionary, without the prefix `module.`.
 ///
 /// # Errors
 /// When the file cannot be read, or as [`Checkpoint::from_bytes`]; the message names the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
-    Checkpoint::from_bytes(&bytes)
-        .map_err(|cause| CheckpointError::File { path: path.to_owned(), cause: Box::new(cause) })
+    let checkpoint = if torch::is_one(&bytes) {
+        torch::read(path).and_then(|tensors| Checkpoint::new(tensors, BTreeMap::new(), &bytes))
+    } else {
+        Checkpoint::from_bytes(&bytes)
+    };
+    checkpoint.map_err(|cause| CheckpointError::File { path: path.to_owned(), cause: Box::new(cause) })
 }

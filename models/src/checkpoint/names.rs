@@ -1,8 +1,8 @@
-//! Names of weights: Hugging Face's of ViT and DINOv2, and timm's, to timm's.
+//! Names of weights: Hugging Face's of ViT and DINOv2, Google's of ViT, and timm's, to timm's.
 
 use std::collections::BTreeMap;
 
-use super::CheckpointError;
+use super::{CheckpointError, jax};
 use crate::Tensor;
 
 /// Whose names and conventions a checkpoint follows.
@@ -14,11 +14,16 @@ pub enum Publisher {
     HuggingFaceDinov2,
     /// Hugging Face's `modeling_vit.py`.
     HuggingFaceVit,
+    /// Google's `vision_transformer` and `big_vision`, in JAX.
+    Jax,
 }
 
 impl Publisher {
     /// The publisher whose names these are; timm where they are nobody's.
     pub fn of(tensors: &BTreeMap<String, Tensor>) -> Self {
+        if jax::is_one(tensors.keys().map(String::as_str)) {
+            return Self::Jax;
+        }
         let mut names = tensors.keys().map(|name| without_prefix(name));
         let is_hugging_face = |name: &str| name.starts_with("embeddings.") || name.starts_with("encoder.layer.");
         if !names.clone().any(is_hugging_face) {
@@ -35,7 +40,7 @@ impl Publisher {
     pub fn layer_norm_eps(self) -> f32 {
         match self {
             Self::HuggingFaceVit => 1e-12,
-            Self::Timm | Self::HuggingFaceDinov2 => 1e-6,
+            Self::Timm | Self::HuggingFaceDinov2 | Self::Jax => 1e-6,
         }
     }
 }
@@ -56,7 +61,8 @@ enum Target {
 
 /// Gives the tensors timm's names; q, k and v are joined into `blocks.{i}.attn.qkv`, `[3D, D]` and `[3D]`.
 ///
-/// Understood are timm's names, and Hugging Face's of ViT and DINOv2 with or without the prefix `vit.` or `dinov2.`.
+/// Understood are timm's names, Hugging Face's of ViT and DINOv2 with or without the prefix `vit.` or `dinov2.`, and Google's of
+/// ViT, whose kernels are turned to PyTorch's layout.
 /// Mask token and pooler, which the features do not depend on, are left out.
 ///
 /// # Errors
@@ -64,6 +70,7 @@ enum Target {
 /// shapes do not fit.
 pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     let target = match Publisher::of(tensors) {
+        Publisher::Jax => return jax::to_timm(tensors),
         Publisher::Timm => timm_target,
         Publisher::HuggingFaceDinov2 | Publisher::HuggingFaceVit => hugging_face_target,
     };
@@ -80,33 +87,27 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
             Target::Unsupported(part) => {
                 return Err(CheckpointError::Unsupported { name: name.clone(), part });
             }
-            Target::Unknown => unknown.push(format!("`{name}`")),
+            Target::Unknown => unknown.push(name.as_str()),
         }
     }
     if !unknown.is_empty() {
-        const SHOWN: usize = 5;
-        let mut shown = unknown[..unknown.len().min(SHOWN)].join(", ");
-        if unknown.len() > SHOWN {
-            shown.push_str(", ...");
-        }
-        return Err(CheckpointError::UnknownNames { count: unknown.len(), shown });
+        return Err(CheckpointError::unknown_names(&unknown));
     }
     for (name, parts) in joined {
-        let tensor = join(&parts)?;
+        let tensor = join(&parts, [".query.", ".key.", ".value."])?;
         renamed.insert(name, tensor);
     }
     Ok(renamed)
 }
 
-/// q, k and v, of one shape, one below the other.
-fn join(parts: &[Option<(&str, &Tensor)>; 3]) -> Result<Tensor, CheckpointError> {
-    const PARTS: [&str; 3] = [".query.", ".key.", ".value."];
+/// q, k and v, of one shape, one below the other; `marks` stand in their names.
+pub(super) fn join(parts: &[Option<(&str, &Tensor)>; 3], marks: [&str; 3]) -> Result<Tensor, CheckpointError> {
     let present: Vec<(&str, &Tensor)> = parts.iter().flatten().copied().collect();
     let &[(first_name, first), (_, _), (_, _)] = present.as_slice() else {
         let absent = parts.iter().position(Option::is_none).unwrap_or(0);
         let here = parts.iter().position(Option::is_some).unwrap_or(0);
         let name = present.first().map_or("", |(name, _)| name);
-        return Err(CheckpointError::Missing { name: name.replace(PARTS[here], PARTS[absent]) });
+        return Err(CheckpointError::Missing { name: name.replace(marks[here], marks[absent]) });
     };
     for (name, tensor) in &present {
         if tensor.shape() != first.shape() {

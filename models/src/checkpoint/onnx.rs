@@ -278,7 +278,9 @@ mod tests {
 
     #[test]
     fn foreign_files_are_said_to_be_so() {
-        for (bytes, says) in [(&b"PK\x03\x04"[..], "PyTorch"), (b"", "empty"), (b"<html>not found", "something else")] {
+        for (bytes, says) in
+            [(&b"PK\x03\x04"[..], "NumPy archive"), (b"", "empty"), (b"<html>not found", "something else")]
+        {
             let error = Checkpoint::from_bytes(bytes).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }

@@ -20,8 +20,8 @@ pub struct Backbone {
     pub graph: Graph,
 }
 
-/// Reads a ViT or DINOv2 from a safetensors or ONNX file with timm's or Hugging Face's names, for pictures of
-/// `image_size` (height and width; `None` for the size that the model was made for).
+/// Reads a ViT or DINOv2 from any file that [`checkpoint::read`] takes, with timm's, Hugging Face's or Google's names, for
+/// pictures of `image_size` (height and width; `None` for the size that the model was made for).
 ///
 /// Position embeddings of another grid are interpolated as the publisher of the file does it, see [`Resampling::of`].
 /// The file's metadata may say `name`, `num_heads` and `layer_norm_eps`, see [`Config::detect`].

@@ -15,10 +15,10 @@ pub enum Resampling {
 
 impl Resampling {
     /// What the publisher does: timm `resample_abs_pos_embed` with antialias, Hugging Face
-    /// `interpolate_pos_encoding` without.
+    /// `interpolate_pos_encoding` without. Google's files are taken as timm takes them.
     pub fn of(publisher: Publisher) -> Self {
         match publisher {
-            Publisher::Timm => Self::BicubicAntialias,
+            Publisher::Timm | Publisher::Jax => Self::BicubicAntialias,
             Publisher::HuggingFaceDinov2 | Publisher::HuggingFaceVit => Self::Bicubic,
         }
     }

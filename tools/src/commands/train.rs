@@ -21,7 +21,8 @@ const INTERRUPTED: i32 = 130;
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The backbone's weights: safetensors (timm's or Hugging Face's names) or ONNX
+    /// The backbone's weights: safetensors, PyTorch (.pth), NumPy (.npz) or ONNX, with timm's, Hugging Face's or Google's
+    /// names
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
     /// The pictures: a folder for each class, directly in DIR, or in DIR/train (and DIR/val)
