@@ -1,9 +1,9 @@
 //! `edge-vit-tools`: adapt, fold, export, check.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use edge_vit::cli::is_broken_pipe;
 use edge_vit_tools::{commands, gpu};
 
 /// Adapts a frozen vision transformer to your pictures and writes one file for your board.
@@ -84,12 +84,6 @@ fn sentence(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-/// Whether `error` only says that nobody reads stdout any more.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
 }
 
 fn main() -> ExitCode {

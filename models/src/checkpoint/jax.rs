@@ -94,7 +94,7 @@ impl Layout {
         };
         let turned = match (self, tensor.shape()) {
             (Self::Same, _) => return Ok(tensor.clone()),
-            (Self::Kernel, [_, _]) => return Ok(tensor.permuted(&[1, 0])),
+            (Self::Kernel, _) => return tensor.transposed().ok_or_else(|| wrong("[in, out]")),
             (Self::Patches, [_, _, _, _]) => return Ok(tensor.permuted(&[3, 2, 0, 1])),
             (Self::FromHeads, &[inputs, heads, dim]) => {
                 tensor.permuted(&[1, 2, 0]).reshape([heads.saturating_mul(dim), inputs])
@@ -103,7 +103,6 @@ impl Layout {
                 tensor.permuted(&[2, 0, 1]).reshape([outputs, heads.saturating_mul(dim)])
             }
             (Self::HeadsBias, &[heads, dim]) => tensor.clone().reshape([heads.saturating_mul(dim)]),
-            (Self::Kernel, _) => return Err(wrong("[in, out]")),
             (Self::Patches, _) => return Err(wrong("[p, p, C, D]")),
             (Self::FromHeads, _) => return Err(wrong("[D, heads, head_dim]")),
             (Self::ToHeads, _) => return Err(wrong("[heads, head_dim, D]")),
@@ -167,7 +166,10 @@ fn block_target(index: usize, rest: &str) -> Option<Target> {
     };
     let kind = if kind == "bias" { "bias" } else { "weight" };
     let new = format!("blocks.{index}.{new}.{kind}");
-    Some(part.map_or_else(|| Target::As(new.clone(), layout), |part| Target::Part(new.clone(), part, layout)))
+    Some(match part {
+        None => Target::As(new, layout),
+        Some(part) => Target::Part(new, part, layout),
+    })
 }
 
 #[cfg(test)]

@@ -75,10 +75,10 @@ pub enum CheckpointError {
     Onnx(#[from] prost::DecodeError),
     /// A zip archive is broken.
     #[error("not a whole NumPy archive ({0}); was the download cut off?")]
-    Npz(#[from] zip::result::ZipError),
+    Npz(Box<zip::result::ZipError>),
     /// A file of PyTorch's is broken, or holds what is no plain tensor.
     #[error("not a whole PyTorch file of plain tensors ({0}); was the download cut off?")]
-    Torch(#[from] pytorch_reader::PytorchError),
+    Torch(Box<pytorch_reader::PytorchError>),
     /// The values of a tensor are of a type that weights are not.
     #[error("tensor `{name}` holds {got}; weights must be F32, F16, BF16 or F64")]
     Dtype {
@@ -139,6 +139,18 @@ pub enum CheckpointError {
         /// The shape found.
         got: Vec<usize>,
     },
+}
+
+impl From<zip::result::ZipError> for CheckpointError {
+    fn from(error: zip::result::ZipError) -> Self {
+        Self::Npz(Box::new(error))
+    }
+}
+
+impl From<pytorch_reader::PytorchError> for CheckpointError {
+    fn from(error: pytorch_reader::PytorchError) -> Self {
+        Self::Torch(Box::new(error))
+    }
 }
 
 impl CheckpointError {

@@ -113,7 +113,7 @@ fn settings(arguments: &Classify) -> Result<Settings> {
 }
 
 /// Whether `error` only says that nobody reads stdout any more.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
 }
