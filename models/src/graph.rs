@@ -209,12 +209,13 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Activation;
 
     fn two_linears() -> Graph {
         let mut graph = Graph::default();
         let input = graph.push("tokens", Op::Input { shape: vec![5, 4] }, &[]);
         let fc1 = graph.push("fc1", Op::Linear { out_features: 3, bias: true }, &[input]);
-        let act = graph.push("act", Op::Gelu, &[fc1]);
+        let act = graph.push("act", Op::Act(Activation::Gelu), &[fc1]);
         let fc2 = graph.push("fc2", Op::Linear { out_features: 4, bias: false }, &[act]);
         graph.push("add", Op::Add, &[input, fc2]);
         for param in graph.params().unwrap().into_iter().flatten() {

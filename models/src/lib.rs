@@ -14,5 +14,5 @@ pub mod tensor;
 pub mod vit;
 
 pub use graph::{Graph, GraphError, Node, NodeId};
-pub use op::Op;
+pub use op::{Activation, Op};
 pub use tensor::{Tensor, TensorError};

@@ -4,6 +4,45 @@
 
 use crate::tensor::checked_len;
 
+/// A nonlinearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Activation {
+    /// The exact (erf) GELU: `x (1 + erf(x / sqrt 2)) / 2`.
+    Gelu,
+    /// GELU with the hyperbolic tangent: `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`.
+    GeluTanh,
+    /// OpenAI's approximation in CLIP: `x sigmoid(1.702 x)`.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::QuickGelu, Self::Relu];
+
+    /// timm's name of it (`act_layer`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::QuickGelu => "quick_gelu",
+            Self::Relu => "relu",
+        }
+    }
+
+    /// The one of this name, by timm's or Hugging Face's names.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "gelu" => Some(Self::Gelu),
+            "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
+            "quick_gelu" | "quickgelu" => Some(Self::QuickGelu),
+            "relu" => Some(Self::Relu),
+            _ => None,
+        }
+    }
+}
+
 /// An operator. `N` is the batch, `L` the number of tokens, `D` the width.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -20,8 +59,14 @@ pub enum Op {
         /// Width of a token, `D`.
         embed_dim: usize,
     },
-    /// Puts the learned class token before the others: `[L, D]` to `[L + 1, D]`. Weight: the node's own name, `[1, 1, D]`.
-    ClassToken,
+    /// Puts learned tokens (class, registers, prompts) before token `at`: `[L, D]` to `[L + count, D]`. Weight: the node's
+    /// own name, `[1, count, D]`.
+    InsertTokens {
+        /// Number of learned tokens.
+        count: usize,
+        /// The number of tokens that stay before them.
+        at: usize,
+    },
     /// Adds the learned position embedding: `[L, D]` to `[L, D]`. Weight: the node's own name, `[1, L, D]`.
     PosEmbed,
     /// Normalises the last dimension: `(x - mean) / sqrt(var + eps) * weight + bias`. Weights: `weight` and `bias` `[D]`.
@@ -36,14 +81,22 @@ pub enum Op {
         /// Whether there is a bias.
         bias: bool,
     },
-    /// The exact (erf) form: `x (1 + erf(x / sqrt 2)) / 2`.
-    Gelu,
+    /// A nonlinearity on each value.
+    Act(Activation),
     /// Multi-head self-attention over `[L, 3D]`, laid out as q, k, v and each as `[num_heads, head_dim]`, to `[L, D]`:
     /// `softmax(scale q k^T) v`.
     Attention {
         /// Number of heads.
         num_heads: usize,
         /// Factor on the products, `head_dim^-0.5` in a ViT.
+        scale: f32,
+    },
+    /// Attention of one learned query over `[L, 2D]`, laid out as k and v, to `[D]`: `softmax(scale q k^T) v` a head. The
+    /// query depends on no picture, so it is a weight: `query` `[D]`.
+    AttentionPool {
+        /// Number of heads.
+        num_heads: usize,
+        /// Factor on the products, `head_dim^-0.5`.
         scale: f32,
     },
     /// Multiplies the last dimension: `x * gamma`. Weight: `gamma` `[D]`.
@@ -85,12 +138,16 @@ impl Op {
         match self {
             Self::Input { .. } => "Input",
             Self::PatchEmbed { .. } => "PatchEmbed",
-            Self::ClassToken => "ClassToken",
+            Self::InsertTokens { .. } => "InsertTokens",
             Self::PosEmbed => "PosEmbed",
             Self::LayerNorm { .. } => "LayerNorm",
             Self::Linear { .. } => "Linear",
-            Self::Gelu => "Gelu",
+            Self::Act(Activation::Gelu) => "Gelu",
+            Self::Act(Activation::GeluTanh) => "GeluTanh",
+            Self::Act(Activation::QuickGelu) => "QuickGelu",
+            Self::Act(Activation::Relu) => "Relu",
             Self::Attention { .. } => "Attention",
+            Self::AttentionPool { .. } => "AttentionPool",
             Self::LayerScale => "LayerScale",
             Self::Add => "Add",
             Self::TakeClassToken => "TakeClassToken",
@@ -122,13 +179,20 @@ impl Op {
                 _ => Err(format!("a picture's shape must be positive and addressable, got {shape:?}")),
             },
             Self::PatchEmbed { patch_size, embed_dim } => patch_embed_shape(inputs[0], *patch_size, *embed_dim),
-            Self::ClassToken => tokens(inputs[0]).map(|(len, dim)| vec![len + 1, dim]),
+            Self::InsertTokens { count, at } => match tokens(inputs[0])? {
+                (len, dim) if *at <= len && *count > 0 => Ok(vec![len.saturating_add(*count), dim]),
+                (len, _) => Err(format!("cannot put {count} tokens behind {at} of {len}")),
+            },
+            Self::AttentionPool { num_heads, .. } => match tokens(inputs[0])? {
+                (_, width) if *num_heads > 0 && width % (2 * num_heads) == 0 => Ok(vec![width / 2]),
+                (_, width) => Err(format!("width {width} must be 2 (k, v) times a multiple of num_heads {num_heads}")),
+            },
             Self::Attention { num_heads, .. } => attention_shape(inputs[0], *num_heads),
             Self::Linear { out_features, .. } => {
                 let (_, leading) = last(inputs[0])?;
                 Ok(leading.iter().copied().chain([*out_features]).collect())
             }
-            Self::LayerNorm { .. } | Self::Gelu | Self::LayerScale => last(inputs[0]).map(|_| inputs[0].to_vec()),
+            Self::LayerNorm { .. } | Self::Act(_) | Self::LayerScale => last(inputs[0]).map(|_| inputs[0].to_vec()),
             Self::PosEmbed => tokens(inputs[0]).map(|_| inputs[0].to_vec()),
             Self::Add if inputs[0] == inputs[1] => Ok(inputs[0].to_vec()),
             Self::Add => Err(format!("takes two inputs of one shape, got {:?} and {:?}", inputs[0], inputs[1])),
@@ -159,7 +223,8 @@ impl Op {
                 let weight = param("weight", vec![*embed_dim, channels, *patch_size, *patch_size]);
                 vec![weight, param("bias", vec![*embed_dim])]
             }
-            Self::ClassToken => vec![Param { name: node.to_owned(), shape: vec![1, 1, dim] }],
+            Self::InsertTokens { count, .. } => vec![Param { name: node.to_owned(), shape: vec![1, *count, dim] }],
+            Self::AttentionPool { .. } => vec![param("query", vec![dim / 2])],
             Self::PosEmbed => vec![Param { name: node.to_owned(), shape: [&[1], input].concat() }],
             Self::LayerNorm { .. } => vec![param("weight", vec![dim]), param("bias", vec![dim])],
             Self::Linear { out_features, bias } => {
@@ -175,7 +240,7 @@ impl Op {
                 param("adapter_B.bias", vec![dim]),
             ],
             Self::Input { .. }
-            | Self::Gelu
+            | Self::Act(_)
             | Self::Attention { .. }
             | Self::Add
             | Self::TakeClassToken

@@ -37,8 +37,9 @@ def run(node, inputs):
         p, (n, c, h, width) = node["patch_size"], x.shape
         patches = x.reshape(n, c, h // p, p, width // p, p).transpose(0, 2, 4, 1, 3, 5).reshape(n, -1, c * p * p)
         return patches @ w("weight").reshape(-1, c * p * p).T + w("bias")
-    if op == "ClassToken":
-        return np.concatenate([np.repeat(weights[name], len(x), 0), x], 1)
+    if op == "InsertTokens":
+        before, behind = x[:, : node["at"]], x[:, node["at"] :]
+        return np.concatenate([before, np.repeat(weights[name], len(x), 0), behind], 1)
     if op == "PosEmbed":
         return x + weights[name]
     if op == "LayerNorm":
@@ -48,6 +49,17 @@ def run(node, inputs):
         return x @ w("weight").T + (w("bias") if node["bias"] else 0)
     if op == "Gelu":
         return x * (1 + erf(x / math.sqrt(2))) / 2
+    if op == "GeluTanh":
+        return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    if op == "QuickGelu":
+        return x / (1 + np.exp(-1.702 * x))
+    if op == "Relu":
+        return np.maximum(x, 0)
+    if op == "AttentionPool":
+        n, length, width = x.shape
+        k, v = x.reshape(n, length, 2, node["num_heads"], -1).transpose(2, 0, 3, 1, 4)
+        q = w("query").reshape(1, node["num_heads"], 1, -1)
+        return (softmax(node["scale"] * q @ k.swapaxes(-1, -2)) @ v).reshape(n, width // 2)
     if op == "Attention":
         n, length, width = x.shape
         q, k, v = x.reshape(n, length, 3, node["num_heads"], -1).transpose(2, 0, 3, 1, 4)

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use edge_vit_models::adapter::{Spec, insert};
 use edge_vit_models::fold::fold;
 use edge_vit_models::onnx::{Batch, write};
-use edge_vit_models::{Graph, Op};
+use edge_vit_models::{Activation, Graph, Op};
 use serde_json::{Value, json};
 
 use common::{fill, small_vit};
@@ -28,7 +28,10 @@ fn describe(graph: &Graph) -> Value {
             Op::PatchEmbed { patch_size, .. } => json!({ "patch_size": patch_size }),
             Op::LayerNorm { eps } => json!({ "eps": eps }),
             Op::Linear { bias, .. } => json!({ "bias": bias }),
-            Op::Attention { num_heads, scale } => json!({ "num_heads": num_heads, "scale": scale }),
+            Op::Attention { num_heads, scale } | Op::AttentionPool { num_heads, scale } => {
+                json!({ "num_heads": num_heads, "scale": scale })
+            }
+            Op::InsertTokens { at, .. } => json!({ "at": at }),
             Op::MeanTokens { skip } => json!({ "skip": skip }),
             Op::RepAdapter { groups, scale, .. } => json!({ "groups": groups, "scale": scale }),
             _ => json!({}),
@@ -113,6 +116,27 @@ fn a_mean_over_tokens_and_a_layer_without_bias_compute_what_the_graph_says() {
     graph.weights.clear();
     fill(&mut graph, 4);
     let models = [("mean.onnx", &graph, Batch::One), ("mean_free.onnx", &graph, Batch::Free)];
+    let Some(lines) = differences(&graph, &models) else { return };
+    agree(lines, "features");
+}
+
+#[test]
+fn registers_activations_and_pooling_by_attention_compute_what_the_graph_says() {
+    let mut graph = small_vit();
+    graph.nodes.truncate(graph.find("norm").unwrap() + 1);
+    let mut x = graph.nodes.len() - 1;
+    x = graph.push("reg_token", Op::InsertTokens { count: 3, at: 1 }, &[x]);
+    x = graph.push("last_token", Op::InsertTokens { count: 1, at: 10 }, &[x]);
+    for (name, activation) in
+        [("quick", Activation::QuickGelu), ("tanh", Activation::GeluTanh), ("relu", Activation::Relu)]
+    {
+        x = graph.push(format!("{name}.fc"), Op::Linear { out_features: 12, bias: true }, &[x]);
+        x = graph.push(name, Op::Act(activation), &[x]);
+    }
+    graph.push("pool", Op::AttentionPool { num_heads: 3, scale: 0.5 }, &[x]);
+    graph.weights.clear();
+    fill(&mut graph, 4);
+    let models = [("pool.onnx", &graph, Batch::One), ("pool_free.onnx", &graph, Batch::Free)];
     let Some(lines) = differences(&graph, &models) else { return };
     agree(lines, "features");
 }

@@ -154,15 +154,16 @@ fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
         ("tensors", json!(checkpoint.tensors.len())),
         ("parameters", json!(checkpoint.tensors.values().map(|tensor| tensor.len()).sum::<usize>())),
     ];
-    let config = checkpoint::to_timm(&checkpoint.tensors)
-        .map_err(|error| error.to_string())
-        .and_then(|named| vit::Config::detect(&named, &checkpoint.metadata).map_err(|error| error.to_string()));
-    match config {
+    match vit::describe(checkpoint) {
         Ok(config) => {
             let names = match Publisher::of(&checkpoint.tensors) {
                 Publisher::Timm => "timm",
                 Publisher::HuggingFaceDinov2 => "Hugging Face, DINOv2",
+                Publisher::HuggingFaceDinov2WithRegisters => "Hugging Face, DINOv2 with registers",
                 Publisher::HuggingFaceVit => "Hugging Face, ViT",
+                Publisher::HuggingFaceClip => "Hugging Face, CLIP",
+                Publisher::HuggingFaceSiglip => "Hugging Face, SigLIP",
+                Publisher::OpenAiClip => "OpenAI, CLIP",
                 Publisher::Jax => "Google, ViT in JAX",
             };
             facts.extend([("names", json!(names)), ("vision_transformer", transformer(&config))]);
@@ -182,6 +183,10 @@ fn transformer(config: &vit::Config) -> Value {
         "mlp_ratio": as_json(&config.mlp_ratio),
         "layer_scale": config.layer_scale,
         "class_token": config.class_token,
+        "reg_tokens": config.reg_tokens,
+        "pre_norm": config.pre_norm,
+        "act_layer": config.act_layer.name(),
+        "global_pool": config.global_pool.name(),
         "num_classes": config.num_classes,
     })
 }

@@ -23,15 +23,13 @@ fn prepare(folder: &Path) {
     let config = vit::Config {
         image_size: [SIDE, SIDE],
         patch_size: 8,
-        in_chans: 3,
         embed_dim: 64,
         depth: 2,
         num_heads: 1,
         mlp_ratio: 2.0,
         layer_scale: false,
-        ln_eps: 1e-6,
-        class_token: true,
         num_classes: None,
+        ..vit::Config::default()
     };
     let mut weights = BTreeMap::new();
     for (stream, param) in vit::graph(&config).params().unwrap().into_iter().flatten().enumerate() {

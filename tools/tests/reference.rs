@@ -3,15 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use edge_vit_models::{checkpoint, vit};
+use edge_vit::Model;
+use edge_vit_models::onnx::{self, Batch};
+use edge_vit_models::{Graph, Op, Tensor, checkpoint, vit};
 use edge_vit_tools::cpu::CpuEngine;
-use edge_vit_tools::engine::Engine as _;
+use edge_vit_tools::engine::Engine;
+use edge_vit_tools::gpu::{self, GpuEngine};
 
 /// Float32 rounding of the interpolated position embeddings and of the stored reference.
 const RELATIVE_TOLERANCE: f64 = 1e-5;
+/// Sums in float32.
+const F32_TOLERANCE: f64 = 1e-4;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures").join(name)
@@ -26,48 +31,108 @@ fn relative_difference(got: &[f32], expected: &[f32]) -> f64 {
     differences.fold(0.0, f64::max) / largest
 }
 
-/// Loads the model for the size of the stored pictures and compares `output`, the graph's last node's.
-fn check(name: &str, output: &str) {
-    let reference = checkpoint::read(fixture(&format!("{name}.reference.safetensors"))).unwrap().tensors;
-    let pixels = &reference["pixels"];
-    let &[pictures, 3, height, width] = pixels.shape() else { panic!("{:?}", pixels.shape()) };
-    let backbone = vit::load(fixture(&format!("{name}.safetensors")), Some([height, width])).unwrap();
-    let mut graph = backbone.graph;
-    if output == "features" && backbone.config.num_classes.is_some() {
-        graph.nodes.pop();
-        graph.retain_used_weights().unwrap();
+/// The graph of a fixture up to `output`, for the size of the stored pictures, these, and what the publisher computes.
+fn reference(name: &str, output: &str) -> (Graph, Tensor, Tensor) {
+    let mut reference = checkpoint::read(fixture(&format!("{name}.reference.safetensors"))).unwrap().tensors;
+    let pixels = reference.remove("pixels").unwrap();
+    let &[_, 3, height, width] = pixels.shape() else { panic!("{:?}", pixels.shape()) };
+    let mut graph = vit::load(fixture(&format!("{name}.safetensors")), Some([height, width])).unwrap().graph;
+    let last = match output {
+        "tokens" => graph.find("norm").unwrap_or(graph.nodes.iter().rposition(|node| node.op == Op::Add).unwrap()),
+        "features" => graph.nodes.iter().rposition(|node| node.name != "head").unwrap(),
+        _ => graph.find("head").unwrap(),
+    };
+    graph.nodes.truncate(last + 1);
+    graph.retain_used_weights().unwrap();
+    (graph, pixels, reference.remove(output).unwrap())
+}
+
+/// Compares with what the publisher computes: the CPU engine in float64, and in float32 the CPU engine, the GPU engine where
+/// there is an adapter, and the exported file in the device's engine.
+fn check(name: &str, outputs: &[&str]) {
+    for output in outputs {
+        let (graph, pixels, expected) = reference(name, output);
+        let pictures = pixels.shape()[0];
+        let none = BTreeSet::new();
+        let agree = |engine: &str, got: &[f32], tolerance: f64| {
+            let difference = relative_difference(got, expected.values());
+            println!("{name}, {output}, {engine}: {difference:.1e}");
+            assert!(difference < tolerance, "{name}, {output}, {engine}: {difference:.1e}");
+        };
+        let run = |engine: &mut dyn Engine| engine.forward(pixels.values(), pictures).unwrap();
+        agree("float64", &run(&mut CpuEngine::<f64>::new(&graph, &none).unwrap()), RELATIVE_TOLERANCE);
+        agree("float32", &run(&mut CpuEngine::<f32>::new(&graph, &none).unwrap()), F32_TOLERANCE);
+        if gpu::adapters().is_empty() {
+            eprintln!("skipped: there is no graphics adapter on this machine");
+        } else {
+            agree("wgpu", &run(&mut GpuEngine::new(None, &graph, &none).unwrap()), F32_TOLERANCE);
+        }
+        // A device's model gives one row of numbers.
+        if *output != "tokens" {
+            let file = onnx::to_bytes(&graph, Batch::One, &BTreeMap::new()).unwrap();
+            let model = Model::from_bytes(&file).unwrap();
+            let one = pixels.values().chunks_exact(pixels.len() / pictures);
+            let got: Vec<f32> = one.flat_map(|picture| model.run(picture).unwrap()).collect();
+            agree("tract", &got, F32_TOLERANCE);
+        }
     }
-    let mut engine = CpuEngine::<f64>::new(&graph, &BTreeSet::new()).unwrap();
-    let got = engine.forward(pixels.values(), pictures).unwrap();
-    let difference = relative_difference(&got, reference[output].values());
-    println!("{name}, {output}: {difference:.1e}");
-    assert!(difference < RELATIVE_TOLERANCE, "{name}, {output}: {difference:.1e}");
 }
 
 #[test]
 fn timms_vision_transformer_gives_its_features_and_logits() {
-    check("timm_vit", "features");
-    check("timm_vit", "logits");
+    check("timm_vit", &["features", "logits"]);
 }
 
 #[test]
 fn timms_layer_scale_and_antialiased_positions_of_an_oblong_picture_are_followed() {
-    check("timm_vit_layer_scale_resized", "features");
-    check("timm_vit_layer_scale_resized", "logits");
+    check("timm_vit_layer_scale_resized", &["features", "logits"]);
 }
 
 #[test]
 fn hugging_faces_dinov2_gives_its_features() {
-    check("hf_dinov2", "features");
+    check("hf_dinov2", &["features"]);
 }
 
 #[test]
 fn hugging_faces_positions_of_an_oblong_picture_are_followed() {
-    check("hf_dinov2_resized", "features");
+    check("hf_dinov2_resized", &["features"]);
 }
 
 #[test]
 fn hugging_faces_vit_gives_its_features_and_logits() {
-    check("hf_vit", "features");
-    check("hf_vit", "logits");
+    check("hf_vit", &["features", "logits"]);
+}
+
+#[test]
+fn timms_registers_stand_behind_the_class_token() {
+    check("timm_vit_registers", &["tokens", "features", "logits"]);
+}
+
+#[test]
+fn deit_3_gives_its_features_and_logits() {
+    check("timm_deit3", &["tokens", "features", "logits"]);
+}
+
+#[test]
+fn the_mean_of_patches_is_normalised_before_or_behind_as_timm_does_it() {
+    check("timm_vit_avg", &["tokens", "features", "logits"]);
+    check("timm_vit_gap", &["tokens", "features", "logits"]);
+}
+
+#[test]
+fn clip_under_timms_openais_and_hugging_faces_names() {
+    check("timm_clip", &["tokens", "features", "logits"]);
+    check("openai_clip", &["features", "logits"]);
+    check("hf_clip", &["features", "logits"]);
+}
+
+#[test]
+fn siglips_attention_pools_as_timm_and_hugging_face_do_it() {
+    check("timm_siglip", &["tokens", "features", "logits"]);
+    check("hf_siglip", &["features"]);
+}
+
+#[test]
+fn hugging_faces_registers_stand_behind_the_class_token() {
+    check("hf_dinov2_registers", &["tokens", "features"]);
 }

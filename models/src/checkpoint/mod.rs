@@ -1,5 +1,7 @@
 //! Reading weights: a map from a publisher's names to tensors, and from those to timm's.
 
+mod clip;
+mod config;
 mod dtype;
 mod jax;
 mod names;
@@ -108,7 +110,9 @@ pub enum CheckpointError {
     #[error("the file holds no weights")]
     Empty,
     /// Names of nobody's vision transformers.
-    #[error("{count} tensors belong to no ViT or DINOv2 by timm's, Hugging Face's or Google's names: {shown}")]
+    #[error(
+        "{count} tensors belong to no vision transformer by timm's, Hugging Face's, OpenAI's or Google's names: {shown}"
+    )]
     UnknownNames {
         /// How many.
         count: usize,
@@ -124,7 +128,7 @@ pub enum CheckpointError {
         part: &'static str,
     },
     /// A tensor that its neighbours need is not there.
-    #[error("tensor `{name}` is missing; is the file whole, and is it a ViT or DINOv2?")]
+    #[error("tensor `{name}` is missing; is the file whole, and is it a vision transformer?")]
     Missing {
         /// The publisher's name of it.
         name: String,
@@ -211,6 +215,9 @@ impl Checkpoint {
 /// Of a PyTorch file the floating-point tensors are taken: those of `state_dict`, `model_state_dict`, `model` or `teacher` where there
 /// is such a dictionary, without the prefix `module.`.
 ///
+/// What the file's own metadata do not say of `num_heads`, `layer_norm_eps` and `act_layer` is taken from the publisher's
+/// `config.json` or `open_clip_config.json` in the same folder, where there is one.
+///
 /// # Errors
 /// When the file cannot be read, or as [`Checkpoint::from_bytes`]; the message names the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
@@ -221,5 +228,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
     } else {
         Checkpoint::from_bytes(&bytes)
     };
+    let checkpoint = checkpoint.map(|mut checkpoint| {
+        for (key, value) in config::beside(path) {
+            checkpoint.metadata.entry(key).or_insert(value);
+        }
+        checkpoint
+    });
     checkpoint.map_err(|cause| CheckpointError::File { path: path.to_owned(), cause: Box::new(cause) })
 }

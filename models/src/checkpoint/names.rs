@@ -1,8 +1,8 @@
-//! Names of weights: Hugging Face's of ViT and DINOv2, Google's of ViT, and timm's, to timm's.
+//! Names of weights: Hugging Face's, OpenAI's, Google's and timm's, to timm's.
 
 use std::collections::BTreeMap;
 
-use super::{CheckpointError, jax};
+use super::{CheckpointError, clip, jax};
 use crate::Tensor;
 
 /// Whose names and conventions a checkpoint follows.
@@ -12,8 +12,16 @@ pub enum Publisher {
     Timm,
     /// Hugging Face's `modeling_dinov2.py`.
     HuggingFaceDinov2,
+    /// Hugging Face's `modeling_dinov2_with_registers.py`.
+    HuggingFaceDinov2WithRegisters,
     /// Hugging Face's `modeling_vit.py`.
     HuggingFaceVit,
+    /// Hugging Face's `modeling_clip.py`.
+    HuggingFaceClip,
+    /// Hugging Face's `modeling_siglip.py`.
+    HuggingFaceSiglip,
+    /// OpenAI's `clip`, and OpenCLIP, which bears the same names.
+    OpenAiClip,
     /// Google's `vision_transformer` and `big_vision`, in JAX.
     Jax,
 }
@@ -24,31 +32,47 @@ impl Publisher {
         if jax::is_one(tensors.keys().map(String::as_str)) {
             return Self::Jax;
         }
+        if let Some(publisher) = clip::publisher(tensors.keys().map(String::as_str)) {
+            return publisher;
+        }
         let mut names = tensors.keys().map(|name| without_prefix(name));
         let is_hugging_face = |name: &str| name.starts_with("embeddings.") || name.starts_with("encoder.layer.");
         if !names.clone().any(is_hugging_face) {
             Self::Timm
-        } else if names.any(|name| name.contains(".layernorm_before.")) {
+        } else if names.clone().any(|name| name.contains(".layernorm_before.")) {
             Self::HuggingFaceVit
+        } else if names.any(|name| name == "embeddings.register_tokens") {
+            Self::HuggingFaceDinov2WithRegisters
         } else {
             Self::HuggingFaceDinov2
         }
     }
 
-    /// The number that this publisher's models add to the variance in LayerNorm where their file does not say:
-    /// 1e-12 is the default of Hugging Face's ViT, 1e-6 that of the others.
-    pub fn layer_norm_eps(self) -> f32 {
+    /// `metadata` and, where it does not say them, what this publisher's models have where nothing is said: the number added
+    /// to the variance in LayerNorm (`layer_norm_eps`) and the activation (`act_layer`).
+    pub(crate) fn defaults(self, metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut metadata = metadata.clone();
+        let mut default = |key: &str, value: &str| {
+            metadata.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        };
         match self {
-            Self::HuggingFaceVit => 1e-12,
-            Self::Timm | Self::HuggingFaceDinov2 | Self::Jax => 1e-6,
+            Self::HuggingFaceVit => default("layer_norm_eps", "1e-12"),
+            Self::HuggingFaceClip | Self::OpenAiClip => default("layer_norm_eps", "1e-5"),
+            Self::HuggingFaceSiglip => default("act_layer", "gelu_tanh"),
+            Self::Timm | Self::HuggingFaceDinov2 | Self::HuggingFaceDinov2WithRegisters | Self::Jax => {}
         }
+        metadata
     }
 }
 
 /// What becomes of one of a publisher's tensors.
-enum Target {
+pub(super) enum Target {
     /// It is timm's tensor of this name.
     Rename(String),
+    /// It is timm's tensor of this name, with dimensions of 1 before its own up to this rank.
+    Raised(String, usize),
+    /// It is the transpose of timm's tensor of this name.
+    Transposed(String),
     /// It is the part 0, 1 or 2 (q, k, v) of timm's tensor of this name.
     Joined(String, usize),
     /// The forward pass to the class token does not read it.
@@ -61,18 +85,22 @@ enum Target {
 
 /// Gives the tensors timm's names; q, k and v are joined into `blocks.{i}.attn.qkv`, `[3D, D]` and `[3D]`.
 ///
-/// Understood are timm's names, Hugging Face's of ViT and DINOv2 with or without the prefix `vit.` or `dinov2.`, and Google's of
-/// ViT, whose kernels are turned to PyTorch's layout.
-/// Mask token and pooler, which the features do not depend on, are left out.
+/// Understood are timm's names, Hugging Face's of ViT, DINOv2, CLIP and SigLIP, OpenAI's of CLIP, and Google's of ViT, whose
+/// kernels are turned to PyTorch's layout. Mask token, pooler and text tower, which the features do not depend on, are left
+/// out.
 ///
 /// # Errors
-/// When a name is not known, a part is not supported (register tokens, SwiGLU), one of q, k and v is missing, or their
+/// When a name is not known, a part is not supported (a distillation token, SwiGLU), one of q, k and v is missing, or their
 /// shapes do not fit.
 pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     let target = match Publisher::of(tensors) {
         Publisher::Jax => return jax::to_timm(tensors),
         Publisher::Timm => timm_target,
-        Publisher::HuggingFaceDinov2 | Publisher::HuggingFaceVit => hugging_face_target,
+        Publisher::HuggingFaceDinov2 | Publisher::HuggingFaceDinov2WithRegisters | Publisher::HuggingFaceVit => {
+            hugging_face_target
+        }
+        Publisher::HuggingFaceClip | Publisher::HuggingFaceSiglip => clip::hugging_face_target,
+        Publisher::OpenAiClip => clip::openai_target,
     };
     let mut renamed = BTreeMap::new();
     let mut joined: BTreeMap<String, [Option<(&str, &Tensor)>; 3]> = BTreeMap::new();
@@ -81,6 +109,20 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         match target(name) {
             Target::Rename(new) => {
                 renamed.insert(new, tensor.clone());
+            }
+            Target::Raised(new, rank) => {
+                let shape = vec![1; rank.saturating_sub(tensor.shape().len())];
+                let shape: Vec<usize> = shape.into_iter().chain(tensor.shape().iter().copied()).collect();
+                let raised = tensor.clone().reshape(shape).map_err(|error| CheckpointError::values(name, &error))?;
+                renamed.insert(new, raised);
+            }
+            Target::Transposed(new) => {
+                let transposed = tensor.transposed().ok_or_else(|| CheckpointError::WrongShape {
+                    name: name.clone(),
+                    expected: "a matrix".to_owned(),
+                    got: tensor.shape().to_vec(),
+                })?;
+                renamed.insert(new, transposed);
             }
             Target::Joined(new, part) => joined.entry(new).or_default()[part] = Some((name, tensor)),
             Target::Unused => {}
@@ -94,7 +136,12 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         return Err(CheckpointError::unknown_names(&unknown));
     }
     for (name, parts) in joined {
-        let tensor = join(&parts, [".query.", ".key.", ".value."])?;
+        let marks = if parts.iter().flatten().any(|(name, _)| name.contains("_proj.")) {
+            [".q_proj.", ".k_proj.", ".v_proj."]
+        } else {
+            [".query.", ".key.", ".value."]
+        };
+        let tensor = join(&parts, marks)?;
         renamed.insert(name, tensor);
     }
     Ok(renamed)
@@ -132,16 +179,31 @@ fn without_prefix(name: &str) -> &str {
 }
 
 /// `{prefix}{index}.{rest}` as index and rest.
-fn block(name: &str, prefix: &str) -> Option<(usize, String)> {
+pub(super) fn block(name: &str, prefix: &str) -> Option<(usize, String)> {
     let (index, rest) = name.strip_prefix(prefix)?.split_once('.')?;
     let plain = index.bytes().all(|digit| digit.is_ascii_digit()) && (index == "0" || !index.starts_with('0'));
     let index = if plain { index.parse().ok()? } else { return None };
     Some((index, rest.to_owned()))
 }
 
-fn is_weight_or_bias(name: &str) -> bool {
+pub(super) fn is_weight_or_bias(name: &str) -> bool {
     name == "weight" || name == "bias"
 }
+
+/// Outside of the blocks.
+const TIMM_MODULES: [&str; 11] = [
+    "patch_embed.proj",
+    "norm_pre",
+    "norm",
+    "fc_norm",
+    "head",
+    "attn_pool.q",
+    "attn_pool.kv",
+    "attn_pool.proj",
+    "attn_pool.norm",
+    "attn_pool.mlp.fc1",
+    "attn_pool.mlp.fc2",
+];
 
 fn timm_target(name: &str) -> Target {
     if let Some((_, rest)) = block(name, "blocks.") {
@@ -150,6 +212,9 @@ fn timm_target(name: &str) -> Target {
                 is_weight_or_bias(kind)
             }
             Some(("ls1" | "ls2", kind)) => kind == "gamma",
+            // Meta's files of DeiT-3.
+            None if rest == "gamma_1" => return Target::Rename(name.replace("gamma_1", "ls1.gamma")),
+            None if rest == "gamma_2" => return Target::Rename(name.replace("gamma_2", "ls2.gamma")),
             Some(("mlp.w12" | "mlp.w3" | "mlp.fc1_g" | "mlp.fc1_x", _)) => return Target::Unsupported("a SwiGLU MLP"),
             Some(("attn.q_norm" | "attn.k_norm", _)) => return Target::Unsupported("normalised queries and keys"),
             _ => false,
@@ -157,16 +222,14 @@ fn timm_target(name: &str) -> Target {
         return if known { Target::Rename(name.to_owned()) } else { Target::Unknown };
     }
     match name {
-        "cls_token" | "pos_embed" => Target::Rename(name.to_owned()),
+        "cls_token" | "pos_embed" | "reg_token" | "attn_pool.latent" => Target::Rename(name.to_owned()),
+        "register_tokens" => Target::Rename("reg_token".to_owned()),
         "mask_token" => Target::Unused,
-        "reg_token" | "register_tokens" => Target::Unsupported("register tokens"),
         "dist_token" => Target::Unsupported("a distillation token"),
         _ => match name.rsplit_once('.') {
-            Some(("patch_embed.proj" | "norm" | "head", kind)) if is_weight_or_bias(kind) => {
+            Some((module, kind)) if is_weight_or_bias(kind) && TIMM_MODULES.contains(&module) => {
                 Target::Rename(name.to_owned())
             }
-            Some(("fc_norm", _)) => Target::Unsupported("a LayerNorm behind the mean over tokens"),
-            Some(("norm_pre", _)) => Target::Unsupported("a LayerNorm before the blocks"),
             _ => Target::Unknown,
         },
     }
@@ -181,7 +244,7 @@ fn hugging_face_target(name: &str) -> Target {
         "embeddings.cls_token" => Target::Rename("cls_token".to_owned()),
         "embeddings.position_embeddings" => Target::Rename("pos_embed".to_owned()),
         "embeddings.mask_token" => Target::Unused,
-        "embeddings.register_tokens" => Target::Unsupported("register tokens"),
+        "embeddings.register_tokens" => Target::Rename("reg_token".to_owned()),
         _ => match name.rsplit_once('.') {
             Some((module, kind)) if is_weight_or_bias(kind) => match module {
                 "embeddings.patch_embeddings.projection" => Target::Rename(format!("patch_embed.proj.{kind}")),
@@ -274,13 +337,11 @@ mod tests {
     #[test]
     fn unknown_names_and_unsupported_parts_are_refused() {
         let error = to_timm(&tensors(&["layer1.0.conv1.weight", "fc.weight"])).unwrap_err();
-        assert!(error.to_string().contains("2 tensors belong to no ViT"), "{error}");
+        assert!(error.to_string().contains("2 tensors belong to no vision transformer"), "{error}");
         assert!(error.to_string().contains("`fc.weight`, `layer1.0.conv1.weight`"), "{error}");
-        for (name, part) in [
-            ("embeddings.register_tokens", "register tokens"),
-            ("reg_token", "register tokens"),
-            ("encoder.layer.0.mlp.weights_in.bias", "a SwiGLU MLP"),
-        ] {
+        for (name, part) in
+            [("dist_token", "a distillation token"), ("encoder.layer.0.mlp.weights_in.bias", "a SwiGLU MLP")]
+        {
             let error = to_timm(&tensors(&[name])).unwrap_err();
             assert!(matches!(&error, CheckpointError::Unsupported { part: p, .. } if *p == part), "{error}");
         }

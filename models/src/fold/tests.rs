@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Activation;
 
 /// Half a unit in the last place of float32, relative: what casting a merged weight may change.
 const F32_ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
@@ -142,7 +143,7 @@ fn a_strength_out_of_range_is_refused() {
 #[test]
 fn an_adapter_that_something_else_reads_is_refused() {
     let mut graph = adapted(4, 2, 1, 1.0, &[(4, true)]);
-    graph.push("act", Op::Gelu, &[1]);
+    graph.push("act", Op::Act(Activation::Gelu), &[1]);
     let error = fold(&filled(graph, 6, true), 1.0).unwrap_err();
     let reader = FoldError::Reader { adapter: "adapter".into(), reader: "act".into(), op: "Gelu" };
     assert_eq!(error, reader);

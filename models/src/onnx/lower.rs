@@ -1,7 +1,10 @@
 //! One graph operator as a few standard ONNX operators.
 
+mod activation;
+mod attention;
+mod tokens;
+
 use std::collections::BTreeSet;
-use std::f32::consts::SQRT_2;
 
 use crate::graph::{Graph, GraphError, Node};
 use crate::op::Op;
@@ -56,14 +59,7 @@ impl<'a> Lowering<'a> {
         Ok(match &node.op {
             Op::Input { .. } => INPUT.to_owned(),
             Op::PatchEmbed { patch_size, .. } => self.patch_embed(name, x, *patch_size, &self.shapes[id])?,
-            Op::ClassToken => {
-                let token = self.weight(name, &format!("{name}/weight"))?;
-                let token = match self.batch {
-                    Batch::One => token,
-                    Batch::Free => self.repeated(name, x, &token, shape),
-                };
-                self.push("Concat", name, &[&token, x], vec![int("axis", 1)])
-            }
+            Op::InsertTokens { count, at } => self.insert_tokens(name, x, *count, *at, shape)?,
             Op::PosEmbed => {
                 let embedding = self.weight(name, &format!("{name}/weight"))?;
                 self.push("Add", name, &[x, &embedding], Vec::new())
@@ -75,8 +71,9 @@ impl<'a> Lowering<'a> {
                 self.push("LayerNormalization", name, &[x, &weight, &bias], attributes)
             }
             Op::Linear { bias, .. } => self.linear(name, x, *bias)?,
-            Op::Gelu => self.gelu(name, x),
+            Op::Act(activation) => self.activation(name, x, *activation),
             Op::Attention { num_heads, scale } => self.attention(name, x, *num_heads, *scale, shape),
+            Op::AttentionPool { num_heads, scale } => self.attention_pool(name, x, *num_heads, *scale, shape)?,
             Op::LayerScale => {
                 let gamma = self.own_weight(name, "gamma")?;
                 self.push("Mul", name, &[x, &gamma], Vec::new())
@@ -103,18 +100,6 @@ impl<'a> Lowering<'a> {
         Ok(self.push("Transpose", name, &[&flat], vec![ints("perm", &[0, 2, 1])]))
     }
 
-    /// The class token `[1, 1, D]` once a picture of `x`: `[N, 1, D]`.
-    fn repeated(&mut self, name: &str, x: &str, token: &str, shape: &[usize]) -> Value {
-        let part = |suffix: &str| format!("{name}/{suffix}");
-        let sizes = self.push("Shape", &part("sizes"), &[x], Vec::new());
-        let (zero, one) = (self.ints("constant/[0]", &[1], &[0]), self.ints("constant/[1]", &[1], &[1]));
-        let batch = self.push("Slice", &part("batch"), &[&sizes, &zero, &one], Vec::new());
-        let width = shape.last().copied().unwrap_or(0) as i64;
-        let rest = self.ints(&part("width"), &[2], &[1, width]);
-        let target = self.push("Concat", &part("target"), &[&batch, &rest], vec![int("axis", 0)]);
-        self.push("Expand", &part("repeated"), &[token, &target], Vec::new())
-    }
-
     fn linear(&mut self, name: &str, x: &str, bias: bool) -> Result<Value, OnnxError> {
         let weight = self.transposed(&format!("{name}.weight"))?;
         if !bias {
@@ -123,64 +108,6 @@ impl<'a> Lowering<'a> {
         let product = self.push("MatMul", &format!("{name}/matmul"), &[x, &weight], Vec::new());
         let bias = self.own_weight(name, "bias")?;
         Ok(self.push("Add", name, &[&product, &bias], Vec::new()))
-    }
-
-    /// `x (1 + erf(x / sqrt 2)) / 2`, in the order in which PyTorch's exporter writes it.
-    fn gelu(&mut self, name: &str, x: &str) -> Value {
-        let part = |suffix: &str| format!("{name}/{suffix}");
-        let root = self.scalar("constant/sqrt2", SQRT_2);
-        let (one, half) = (self.scalar("constant/1.0", 1.0), self.scalar("constant/0.5", 0.5));
-        let scaled = self.push("Div", &part("scaled"), &[x, &root], Vec::new());
-        let erf = self.push("Erf", &part("erf"), &[&scaled], Vec::new());
-        let sum = self.push("Add", &part("sum"), &[&erf, &one], Vec::new());
-        let product = self.push("Mul", &part("product"), &[x, &sum], Vec::new());
-        self.push("Mul", name, &[&product, &half], Vec::new())
-    }
-
-    /// Attention over `[N, L, 3D]`. The scale is on q, which is smaller than the products are.
-    fn attention(&mut self, name: &str, x: &str, heads: usize, scale: f32, shape: &[usize]) -> Value {
-        let part = |suffix: &str| format!("{name}/{suffix}");
-        let (tokens, width) = match *shape {
-            [tokens, width] => (tokens, width / 3),
-            _ => (0, 0),
-        };
-        let widths = self.ints(&part("widths"), &[3], &[width as i64; 3]);
-        let parts = ["q", "k", "v"].map(part);
-        self.nodes.push(NodeProto {
-            input: vec![x.to_owned(), widths],
-            output: parts.to_vec(),
-            name: part("split"),
-            op_type: "Split".to_owned(),
-            attribute: vec![int("axis", -1)],
-            ..NodeProto::default()
-        });
-        // [N, L, D] to [N, heads, L, head_dim], k to [N, heads, head_dim, L].
-        let by_head = [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])];
-        let [q, k, v] = by_head.map(|(which, perm)| {
-            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[tokens, heads, width / heads]);
-            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
-        });
-        let scale = self.scalar(&part("scale"), scale);
-        let q = self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new());
-        let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
-        let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
-        let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
-        let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);
-        self.reshape(name, &rows, &[tokens, width])
-    }
-
-    fn mean_tokens(&mut self, name: &str, x: &str, skip: usize, shape: &[usize]) -> Value {
-        let kept = if skip == 0 {
-            x.to_owned()
-        } else {
-            let part = |suffix: &str| format!("{name}/{suffix}");
-            let tokens = shape.first().copied().unwrap_or(0) as i64;
-            let starts = self.ints(&part("starts"), &[1], &[skip as i64]);
-            let ends = self.ints(&part("ends"), &[1], &[tokens]);
-            let axes = self.ints("constant/[1]", &[1], &[1]);
-            self.push("Slice", &part("kept"), &[x, &starts, &ends, &axes], Vec::new())
-        };
-        self.push("ReduceMean", name, &[&kept], vec![ints("axes", &[1]), int("keepdims", 0)])
     }
 
     /// The unmerged adapter; the grouped `B` as its block-diagonal dense form.

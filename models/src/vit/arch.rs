@@ -67,15 +67,11 @@ impl Architecture {
         Config {
             image_size,
             patch_size: self.patch_size,
-            in_chans: 3,
             embed_dim: self.embed_dim,
             depth: self.depth,
             num_heads: self.num_heads,
-            mlp_ratio: 4.0,
             layer_scale: self.layer_scale,
-            ln_eps: 1e-6,
-            class_token: true,
-            num_classes: None,
+            ..Config::default()
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, VitError};
-use crate::Tensor;
+use super::{Config, GlobalPool, VitError};
 use crate::checkpoint::CheckpointError;
+use crate::{Activation, Tensor};
 
 /// timm's models whose heads are not 64 wide, by the width of a token: so400m, huge, giant and gigantic, all of 16 heads.
 const SIXTEEN_HEADS: [usize; 4] = [1152, 1280, 1408, 1664];
@@ -12,19 +12,21 @@ const SIXTEEN_HEADS: [usize; 4] = [1152, 1280, 1408, 1664];
 impl Config {
     /// The configuration of the model that has these weights, by timm's names (see [`crate::checkpoint::to_timm`]).
     ///
-    /// The weights say patch, channels, width, depth, MLP, LayerScale, class token and head; the picture is the square
-    /// that the position embeddings cover. `metadata` may say `num_heads` and `layer_norm_eps`. Otherwise heads are 64
-    /// wide, but widths of 1152, 1280, 1408 and 1664 have 16 heads (so400m, huge, giant, gigantic), and epsilon is 1e-6.
+    /// The weights say patch, channels, width, depth, MLP, LayerScale, tokens, pooling and head; the picture is the square
+    /// that the position embeddings cover. `metadata` may say `num_heads`, `layer_norm_eps` and `act_layer`. Otherwise heads
+    /// are 64 wide, but widths of 1152, 1280, 1408 and 1664 have 16 heads (so400m, huge, giant, gigantic), epsilon is 1e-6,
+    /// or 1e-5 with a LayerNorm before the blocks (CLIP), and the activation is the exact GELU.
     ///
     /// # Errors
     /// When a weight that tells one of these is missing or of another rank, or the rest cannot be told.
     pub fn detect(weights: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<Self, VitError> {
         let mut config = Self::detect_but_image_size(weights, metadata)?;
-        let positions = config.positions(weights)?;
+        let (positions, no_embed_class) = config.positions(weights, None)?;
         let side = positions.isqrt();
         if side == 0 || side * side != positions {
             return Err(VitError::UnknownGrid { positions, patch_size: config.patch_size });
         }
+        config.no_embed_class = no_embed_class;
         config.image_size = [side * config.patch_size; 2];
         Ok(config)
     }
@@ -49,6 +51,12 @@ impl Config {
             Some(&[classes, width]) if width == embed_dim => Some(classes),
             Some(got) => return Err(wrong("head.weight", &format!("[classes, {embed_dim}]"), got)),
         };
+        let (class_token, pre_norm) = (weights.contains_key("cls_token"), weights.contains_key("norm_pre.weight"));
+        let reg_tokens = match weights.get("reg_token").map(Tensor::shape) {
+            None => 0,
+            Some(&[1, count, width]) if width == embed_dim => count,
+            Some(got) => return Err(wrong("reg_token", &format!("[1, registers, {embed_dim}]"), got)),
+        };
         Ok(Self {
             image_size: [0, 0],
             patch_size,
@@ -59,19 +67,59 @@ impl Config {
             mlp_ratio: mlp_hidden as f32 / embed_dim as f32,
             layer_scale: weights.contains_key("blocks.0.ls1.gamma"),
             ln_eps: number(metadata, "layer_norm_eps", "a positive number", |&eps: &f32| eps > 0.0 && eps.is_finite())?
-                .unwrap_or(1e-6),
-            class_token: weights.contains_key("cls_token"),
+                .unwrap_or(if pre_norm { 1e-5 } else { 1e-6 }),
+            class_token,
+            reg_tokens,
+            no_embed_class: false,
+            pre_norm,
+            act_layer: activation(metadata, pre_norm)?,
+            global_pool: if weights.contains_key("attn_pool.query") {
+                GlobalPool::Map
+            } else if weights.contains_key("fc_norm.weight") {
+                GlobalPool::AvgFcNorm
+            } else if class_token {
+                GlobalPool::Token
+            } else {
+                GlobalPool::Avg
+            },
             num_classes,
+            head_bias: weights.contains_key("head.bias"),
         })
     }
 
-    /// The number of patches that have a position embedding.
-    pub(super) fn positions(&self, weights: &BTreeMap<String, Tensor>) -> Result<usize, VitError> {
-        let tokens = usize::from(self.class_token);
-        match *shape(weights, "pos_embed")? {
-            [1, len, dim] if dim == self.embed_dim && len > tokens => Ok(len - tokens),
-            ref got => Err(wrong("pos_embed", &format!("[1, {tokens} + patches, {}]", self.embed_dim), got)),
+    /// The number of patches that have a position embedding, and whether they alone have one: where the class token may
+    /// have one too, the number that fits `grid`, or else that of a square, decides.
+    pub(super) fn positions(
+        &self,
+        weights: &BTreeMap<String, Tensor>,
+        grid: Option<[usize; 2]>,
+    ) -> Result<(usize, bool), VitError> {
+        let len = match *shape(weights, "pos_embed")? {
+            [1, len, dim] if dim == self.embed_dim && len > 0 => len,
+            ref got => return Err(wrong("pos_embed", &format!("[1, tokens, {}]", self.embed_dim), got)),
+        };
+        let square = |count: usize| count > 0 && count.isqrt() * count.isqrt() == count;
+        let fits = |count: usize| grid.and_then(|[rows, columns]| rows.checked_mul(columns)) == Some(count);
+        match self.class_token {
+            false => Ok((len, self.reg_tokens > 0)),
+            true if square(len) && !square(len - 1) => Ok((len, true)),
+            true if fits(len) && !fits(len - 1) && !square(len - 1) => Ok((len, true)),
+            true if len > 1 => Ok((len - 1, false)),
+            true => Err(wrong("pos_embed", &format!("[1, 1 + patches, {}]", self.embed_dim), &[1, len])),
         }
+    }
+}
+
+/// The activation that `metadata` tell; the weights of a CLIP, which has a LayerNorm before its blocks, leave it open.
+fn activation(metadata: &BTreeMap<String, String>, pre_norm: bool) -> Result<Activation, VitError> {
+    match metadata.get("act_layer") {
+        Some(name) => Activation::named(name).ok_or_else(|| VitError::Metadata {
+            key: "act_layer",
+            value: name.clone(),
+            expected: format!("one of {}", Activation::ALL.map(Activation::name).join(", ")),
+        }),
+        None if pre_norm => Err(VitError::UnknownActivation),
+        None => Ok(Activation::Gelu),
     }
 }
 
@@ -135,12 +183,44 @@ mod tests {
         for layer_scale in [false, true] {
             for class_token in [false, true] {
                 for num_classes in [None, Some(7)] {
-                    let base = Config { image_size: [12, 12], mlp_ratio: 3.0, depth: 11, ..tiny() };
-                    let config = Config { layer_scale, class_token, num_classes, ..base };
+                    let global_pool = if class_token { GlobalPool::Token } else { GlobalPool::Avg };
+                    let base = Config { image_size: [12, 12], mlp_ratio: 3.0, depth: 11, global_pool, ..tiny() };
+                    let head_bias = num_classes.is_some();
+                    let config = Config { layer_scale, class_token, num_classes, head_bias, ..base };
                     assert_eq!(Config::detect(&filled(&config).weights, &two_heads()).unwrap(), config);
                 }
             }
         }
+    }
+
+    #[test]
+    fn tokens_and_pooling_are_told() {
+        let base = Config { image_size: [12, 12], head_bias: false, ..tiny() };
+        for config in [
+            Config { reg_tokens: 4, ..base.clone() },
+            Config { reg_tokens: 4, no_embed_class: true, ..base.clone() },
+            Config { no_embed_class: true, ..base.clone() },
+            Config { global_pool: GlobalPool::AvgFcNorm, ..base.clone() },
+            Config { global_pool: GlobalPool::Map, class_token: false, ..base.clone() },
+            Config { num_classes: Some(3), ..base.clone() },
+        ] {
+            assert_eq!(Config::detect(&filled(&config).weights, &two_heads()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn a_clip_has_to_say_its_activation() {
+        let config = Config { image_size: [12, 12], pre_norm: true, head_bias: false, ln_eps: 1e-5, ..tiny() };
+        let weights = filled(&config).weights;
+        let mut metadata = two_heads();
+        assert!(matches!(Config::detect(&weights, &metadata), Err(VitError::UnknownActivation)));
+        for act_layer in Activation::ALL {
+            metadata.insert("act_layer".into(), act_layer.name().into());
+            let expected = Config { act_layer, ..config.clone() };
+            assert_eq!(Config::detect(&weights, &metadata).unwrap(), expected);
+        }
+        metadata.insert("act_layer".into(), "swish".into());
+        assert!(matches!(Config::detect(&weights, &metadata), Err(VitError::Metadata { key: "act_layer", .. })));
     }
 
     #[test]
@@ -174,7 +254,7 @@ mod tests {
         let flat = error(&|weights| {
             weights.insert("pos_embed".into(), Tensor::full([10, 16], 1.0).unwrap());
         });
-        assert!(flat.contains("`pos_embed` has shape [10, 16], expected [1, 1 + patches, 16]"), "{flat}");
+        assert!(flat.contains("`pos_embed` has shape [10, 16], expected [1, tokens, 16]"), "{flat}");
         let oblong = error(&|weights| {
             weights.insert("pos_embed".into(), Tensor::full([1, 7, 16], 1.0).unwrap());
         });

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::pos_embed::{Resampling, resample};
+use super::weights::complete;
 use super::{Config, VitError, graph};
 use crate::Graph;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, to_timm};
@@ -20,14 +21,15 @@ pub struct Backbone {
     pub graph: Graph,
 }
 
-/// Reads a ViT or DINOv2 from any file that [`checkpoint::read`] takes, with timm's, Hugging Face's or Google's names, for
-/// pictures of `image_size` (height and width; `None` for the size that the model was made for).
+/// Reads a vision transformer from any file that [`checkpoint::read`] takes, with timm's, Hugging Face's, OpenAI's or
+/// Google's names, for pictures of `image_size` (height and width; `None` for the size that the model was made for).
 ///
 /// Position embeddings of another grid are interpolated as the publisher of the file does it, see [`Resampling::of`].
-/// The file's metadata may say `name`, `num_heads` and `layer_norm_eps`, see [`Config::detect`].
+/// The file's metadata may say `name`, `num_heads`, `layer_norm_eps` and `act_layer`, see [`Config::detect`]; so may the
+/// publisher's `config.json` beside it.
 ///
 /// # Errors
-/// When the file cannot be read, is no whole ViT or DINOv2, or the picture cannot be cut into whole patches.
+/// When the file cannot be read, is no whole vision transformer, leaves something open, or the picture cannot be cut into whole patches.
 pub fn load(path: impl AsRef<Path>, image_size: Option<[usize; 2]>) -> Result<Backbone, VitError> {
     let path = path.as_ref();
     let checkpoint = checkpoint::read(path)?;
@@ -41,23 +43,33 @@ pub fn load(path: impl AsRef<Path>, image_size: Option<[usize; 2]>) -> Result<Ba
     Ok(Backbone { name, sha256: checkpoint.sha256, config, graph })
 }
 
+/// The sizes of the model that a checkpoint holds, for pictures of the size that it was made for; see [`Config::detect`].
+///
+/// # Errors
+/// As [`load`].
+pub fn describe(checkpoint: &Checkpoint) -> Result<Config, VitError> {
+    let mut weights = to_timm(&checkpoint.tensors)?;
+    complete(&mut weights)?;
+    Config::detect(&weights, &Publisher::of(&checkpoint.tensors).defaults(&checkpoint.metadata))
+}
+
 fn from_checkpoint(checkpoint: &Checkpoint, image_size: Option<[usize; 2]>) -> Result<(Config, Graph), VitError> {
     let publisher = Publisher::of(&checkpoint.tensors);
     let mut weights = to_timm(&checkpoint.tensors)?;
+    complete(&mut weights)?;
+    let metadata = publisher.defaults(&checkpoint.metadata);
     let mut config = match image_size {
-        None => Config::detect(&weights, &checkpoint.metadata)?,
-        Some(size) => Config { image_size: size, ..Config::detect_but_image_size(&weights, &checkpoint.metadata)? },
+        None => Config::detect(&weights, &metadata)?,
+        Some(size) => Config { image_size: size, ..Config::detect_but_image_size(&weights, &metadata)? },
     };
-    if !checkpoint.metadata.contains_key("layer_norm_eps") {
-        config.ln_eps = publisher.layer_norm_eps();
-    }
     let grid = config.grid()?;
     // Reports a misshapen tensor before it is resampled.
-    let positions = config.positions(&weights)?;
+    let (positions, no_embed_class) = config.positions(&weights, Some(grid))?;
+    config.no_embed_class = no_embed_class;
     if let Some(pos_embed) = weights.get_mut("pos_embed") {
         let side = positions.isqrt();
         if side * side == positions {
-            let prefix = usize::from(config.class_token);
+            let prefix = usize::from(config.class_token && !no_embed_class);
             *pos_embed = resample(pos_embed, prefix, [side; 2], grid, Resampling::of(publisher))?;
         } else if grid[0].checked_mul(grid[1]) != Some(positions) {
             return Err(VitError::UnknownGrid { positions, patch_size: config.patch_size });

@@ -1,18 +1,20 @@
-//! The vision transformer: ViT (arXiv 2010.11929) and DINOv2 (arXiv 2304.07193, with LayerScale), as timm's
-//! `vision_transformer.py` computes them.
+//! The vision transformer as timm's `vision_transformer.py` computes it: ViT (arXiv 2010.11929), DeiT and DeiT-3
+//! (2012.12877, 2204.07118), DINOv2 with and without registers (2304.07193, 2309.16588), and the image towers of CLIP
+//! (2103.00020) and SigLIP (2303.15343).
 
 mod arch;
 mod detect;
 mod load;
 mod pos_embed;
+mod weights;
 
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
-use crate::{Graph, GraphError, NodeId, Op, Tensor, TensorError};
+use crate::{Activation, Graph, GraphError, NodeId, Op, Tensor, TensorError};
 
 pub use arch::{ARCHITECTURES, Architecture};
-pub use load::{Backbone, load};
+pub use load::{Backbone, describe, load};
 pub use pos_embed::{Resampling, resample};
 
 /// The sizes that make one vision transformer of the family.
@@ -36,10 +38,72 @@ pub struct Config {
     pub layer_scale: bool,
     /// Added to the variance in every LayerNorm.
     pub ln_eps: f32,
-    /// Whether there is a class token. With one it alone is the feature, else the mean over all tokens is.
+    /// Whether there is a class token, the first.
     pub class_token: bool,
+    /// Number of register tokens behind the class token.
+    pub reg_tokens: usize,
+    /// Whether class token and registers are put in behind the position embedding, which is then of patches alone.
+    pub no_embed_class: bool,
+    /// Whether a LayerNorm stands before the blocks (CLIP).
+    pub pre_norm: bool,
+    /// The MLP's nonlinearity.
+    pub act_layer: Activation,
+    /// How tokens become one feature.
+    pub global_pool: GlobalPool,
     /// Number of classes of the head; `None` for features alone.
     pub num_classes: Option<usize>,
+    /// Whether that head has a bias; CLIP's projection has none.
+    pub head_bias: bool,
+}
+
+impl Default for Config {
+    /// ViT-B/16 for 224 pixels, without a head.
+    fn default() -> Self {
+        Self {
+            image_size: [224, 224],
+            patch_size: 16,
+            in_chans: 3,
+            embed_dim: 768,
+            depth: 12,
+            num_heads: 12,
+            mlp_ratio: 4.0,
+            layer_scale: false,
+            ln_eps: 1e-6,
+            class_token: true,
+            reg_tokens: 0,
+            no_embed_class: false,
+            pre_norm: false,
+            act_layer: Activation::Gelu,
+            global_pool: GlobalPool::Token,
+            num_classes: None,
+            head_bias: true,
+        }
+    }
+}
+
+/// How tokens become one feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GlobalPool {
+    /// The class token behind the last LayerNorm (timm's `token`).
+    Token,
+    /// The mean of the patches' tokens behind the last LayerNorm (timm's `avg` without `fc_norm`).
+    Avg,
+    /// The mean of the patches' tokens, normalised by `fc_norm` (timm's `avg`).
+    AvgFcNorm,
+    /// Attention of a learned query, and an MLP (timm's `map`, SigLIP's).
+    Map,
+}
+
+impl GlobalPool {
+    /// timm's name of it (`global_pool`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Avg => "avg",
+            Self::AvgFcNorm => "avg, fc_norm",
+            Self::Map => "map",
+        }
+    }
 }
 
 /// Why a vision transformer could not be made from weights.
@@ -63,6 +127,13 @@ pub enum VitError {
         /// Width of a token.
         embed_dim: usize,
     },
+    /// The activation cannot be told from the weights.
+    #[error(
+        "the weights do not say whether this CLIP's activation is quick_gelu (OpenAI's, MetaCLIP's, DFN's) or gelu \
+         (LAION's, DataComp's); lay the publisher's config.json beside the file, or one with \
+         {{\"hidden_act\": \"quick_gelu\"}}"
+    )]
+    UnknownActivation,
     /// An entry of the file's metadata is not a number that fits.
     #[error("the file's metadata say `{key}` is `{value}`; expected {expected}")]
     Metadata {
@@ -139,32 +210,83 @@ impl Config {
     pub fn mlp_hidden(&self) -> usize {
         (self.embed_dim as f64 * f64::from(self.mlp_ratio)).round() as usize
     }
+
+    /// Factor on the products of queries and keys: `head_dim^-0.5`.
+    fn attention_scale(&self) -> f32 {
+        ((self.embed_dim / self.num_heads.max(1)) as f32).sqrt().recip()
+    }
+
+    /// Number of tokens before those of the patches.
+    pub(crate) fn num_prefix_tokens(&self) -> usize {
+        usize::from(self.class_token) + self.reg_tokens
+    }
 }
 
 /// The graph of a vision transformer, without weights. The nodes bear timm's names: `pixels` `[C, H, W]`,
-/// `patch_embed.proj`, `cls_token`, `pos_embed`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with classes, `head`.
+/// `patch_embed.proj`, `cls_token`, `pos_embed`, `reg_token`, `norm_pre`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with
+/// classes, `head`.
 ///
 /// Sizes that do not fit each other are found by [`Graph::shapes`].
 pub fn graph(config: &Config) -> Graph {
     let mut graph = Graph::default();
     let [height, width] = config.image_size;
+    let eps = config.ln_eps;
     let pixels = graph.push("pixels", Op::Input { shape: vec![config.in_chans, height, width] }, &[]);
     let embed = Op::PatchEmbed { patch_size: config.patch_size, embed_dim: config.embed_dim };
     let mut x = graph.push("patch_embed.proj", embed, &[pixels]);
-    if config.class_token {
-        x = graph.push("cls_token", Op::ClassToken, &[x]);
+    if config.no_embed_class {
+        x = graph.push("pos_embed", Op::PosEmbed, &[x]);
     }
-    x = graph.push("pos_embed", Op::PosEmbed, &[x]);
+    if config.class_token {
+        x = graph.push("cls_token", Op::InsertTokens { count: 1, at: 0 }, &[x]);
+    }
+    if !config.no_embed_class {
+        x = graph.push("pos_embed", Op::PosEmbed, &[x]);
+    }
+    if config.reg_tokens > 0 {
+        let at = usize::from(config.class_token);
+        x = graph.push("reg_token", Op::InsertTokens { count: config.reg_tokens, at }, &[x]);
+    }
+    if config.pre_norm {
+        x = graph.push("norm_pre", Op::LayerNorm { eps }, &[x]);
+    }
     for index in 0..config.depth {
         x = block(&mut graph, config, index, x);
     }
-    x = graph.push("norm", Op::LayerNorm { eps: config.ln_eps }, &[x]);
-    let pool = if config.class_token { Op::TakeClassToken } else { Op::MeanTokens { skip: 0 } };
-    x = graph.push("pool", pool, &[x]);
+    if config.global_pool != GlobalPool::AvgFcNorm {
+        x = graph.push("norm", Op::LayerNorm { eps }, &[x]);
+    }
+    x = pool(&mut graph, config, x);
     if let Some(out_features) = config.num_classes {
-        graph.push("head", Op::Linear { out_features, bias: true }, &[x]);
+        graph.push("head", Op::Linear { out_features, bias: config.head_bias }, &[x]);
     }
     graph
+}
+
+/// From tokens `[L, D]` to the feature `[D]`.
+fn pool(graph: &mut Graph, config: &Config, x: NodeId) -> NodeId {
+    let &Config { embed_dim, num_heads, ln_eps: eps, .. } = config;
+    let mean = Op::MeanTokens { skip: config.num_prefix_tokens() };
+    match config.global_pool {
+        GlobalPool::Token => graph.push("pool", Op::TakeClassToken, &[x]),
+        GlobalPool::Avg => graph.push("pool", mean, &[x]),
+        GlobalPool::AvgFcNorm => {
+            let x = graph.push("pool", mean, &[x]);
+            graph.push("fc_norm", Op::LayerNorm { eps }, &[x])
+        }
+        GlobalPool::Map => {
+            let linear = |out_features| Op::Linear { out_features, bias: true };
+            let x = graph.push("attn_pool.kv", linear(2 * embed_dim), &[x]);
+            let attention = Op::AttentionPool { num_heads, scale: config.attention_scale() };
+            let x = graph.push("attn_pool", attention, &[x]);
+            let trunk = graph.push("attn_pool.proj", linear(embed_dim), &[x]);
+            let x = graph.push("attn_pool.norm", Op::LayerNorm { eps }, &[trunk]);
+            let x = graph.push("attn_pool.mlp.fc1", linear(config.mlp_hidden()), &[x]);
+            let x = graph.push("attn_pool.mlp.act", Op::Act(config.act_layer), &[x]);
+            let x = graph.push("attn_pool.mlp.fc2", linear(embed_dim), &[x]);
+            graph.push("pool", Op::Add, &[trunk, x])
+        }
+    }
 }
 
 /// `x + ls1(proj(attention(qkv(norm1(x)))))`, then `x + ls2(fc2(gelu(fc1(norm2(x)))))`.
@@ -172,8 +294,7 @@ fn block(graph: &mut Graph, config: &Config, index: usize, input: NodeId) -> Nod
     let &Config { embed_dim, num_heads, ln_eps: eps, .. } = config;
     let name = |module: &str| format!("blocks.{index}.{module}");
     let linear = |out_features| Op::Linear { out_features, bias: true };
-    let head_dim = embed_dim / num_heads.max(1);
-    let scale = (head_dim as f32).sqrt().recip();
+    let scale = config.attention_scale();
 
     let mut x = graph.push(name("norm1"), Op::LayerNorm { eps }, &[input]);
     x = graph.push(name("attn.qkv"), linear(3 * embed_dim), &[x]);
@@ -186,7 +307,7 @@ fn block(graph: &mut Graph, config: &Config, index: usize, input: NodeId) -> Nod
 
     x = graph.push(name("norm2"), Op::LayerNorm { eps }, &[trunk]);
     x = graph.push(name("mlp.fc1"), linear(config.mlp_hidden()), &[x]);
-    x = graph.push(name("mlp.act"), Op::Gelu, &[x]);
+    x = graph.push(name("mlp.act"), Op::Act(config.act_layer), &[x]);
     x = graph.push(name("mlp.fc2"), linear(embed_dim), &[x]);
     if config.layer_scale {
         x = graph.push(name("ls2"), Op::LayerScale, &[x]);
@@ -221,15 +342,11 @@ mod tests {
         Config {
             image_size: [8, 12],
             patch_size: 4,
-            in_chans: 3,
             embed_dim: 16,
             depth: 2,
             num_heads: 2,
-            mlp_ratio: 4.0,
             layer_scale: true,
-            ln_eps: 1e-6,
-            class_token: true,
-            num_classes: None,
+            ..Config::default()
         }
     }
 
@@ -246,16 +363,7 @@ mod tests {
 
     #[test]
     fn a_base_model_has_as_many_parameters_as_timms() {
-        let config = Config {
-            image_size: [224, 224],
-            patch_size: 16,
-            embed_dim: 768,
-            depth: 12,
-            num_heads: 12,
-            layer_scale: false,
-            num_classes: Some(1000),
-            ..tiny()
-        };
+        let config = Config { num_classes: Some(1000), ..Config::default() };
         let params = graph(&config).params().unwrap();
         let total: usize = params.iter().flatten().map(|param| param.shape.iter().product::<usize>()).sum();
         assert_eq!(total, 86_567_656);
@@ -278,10 +386,24 @@ mod tests {
 
     #[test]
     fn without_a_class_token_the_feature_is_the_mean() {
-        let config = Config { class_token: false, ..tiny() };
+        let config = Config { class_token: false, global_pool: GlobalPool::Avg, ..tiny() };
         let graph = graph(&config);
         assert_eq!(graph.shapes().unwrap().last().unwrap(), &[16]);
         assert!(graph.find("cls_token").is_none());
+    }
+
+    #[test]
+    fn registers_stand_behind_the_class_token_and_outside_of_the_mean() {
+        let config = Config { reg_tokens: 3, global_pool: GlobalPool::AvgFcNorm, ..tiny() };
+        for no_embed_class in [false, true] {
+            let text = graph(&Config { no_embed_class, ..config.clone() }).to_text().unwrap();
+            assert!(text.contains("reg_token = InsertTokens { count: 3, at: 1 }"), "{text}");
+            assert!(text.contains("pool = MeanTokens { skip: 4 }") && text.ends_with("(pool) -> [16]\n"), "{text}");
+            let positions = if no_embed_class { 6 } else { 7 };
+            let params = graph(&Config { no_embed_class, ..config.clone() }).params().unwrap();
+            let pos_embed = params.iter().flatten().find(|param| param.name == "pos_embed").unwrap();
+            assert_eq!(pos_embed.shape, [1, positions, 16]);
+        }
     }
 
     #[test]

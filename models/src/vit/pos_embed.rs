@@ -15,11 +15,16 @@ pub enum Resampling {
 
 impl Resampling {
     /// What the publisher does: timm `resample_abs_pos_embed` with antialias, Hugging Face
-    /// `interpolate_pos_encoding` without. Google's files are taken as timm takes them.
+    /// `interpolate_pos_encoding` without, but for DINOv2 with registers. Google's and OpenAI's files are taken as timm and OpenCLIP take them.
     pub fn of(publisher: Publisher) -> Self {
         match publisher {
-            Publisher::Timm | Publisher::Jax => Self::BicubicAntialias,
-            Publisher::HuggingFaceDinov2 | Publisher::HuggingFaceVit => Self::Bicubic,
+            Publisher::Timm | Publisher::Jax | Publisher::OpenAiClip | Publisher::HuggingFaceDinov2WithRegisters => {
+                Self::BicubicAntialias
+            }
+            Publisher::HuggingFaceDinov2
+            | Publisher::HuggingFaceVit
+            | Publisher::HuggingFaceClip
+            | Publisher::HuggingFaceSiglip => Self::Bicubic,
         }
     }
 

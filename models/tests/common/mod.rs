@@ -1,6 +1,6 @@
 //! A vision transformer small enough for a test, with every operator that a ViT has.
 
-use edge_vit_models::{Graph, Op, Tensor};
+use edge_vit_models::{Activation, Graph, Op, Tensor};
 
 /// Height and width of the pictures: not square, so that a mixed-up grid shows.
 pub(crate) const IMAGE_SIZE: [usize; 2] = [8, 12];
@@ -18,7 +18,7 @@ pub(crate) fn small_vit() -> Graph {
     let norm = Op::LayerNorm { eps: 1e-6 };
     let mut x = graph.push("pixels", Op::Input { shape: vec![3, height, width] }, &[]);
     x = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: 4, embed_dim: DIM }, &[x]);
-    x = graph.push("cls_token", Op::ClassToken, &[x]);
+    x = graph.push("cls_token", Op::InsertTokens { count: 1, at: 0 }, &[x]);
     x = graph.push("pos_embed", Op::PosEmbed, &[x]);
     for block in 0..2 {
         let name = |suffix: &str| format!("blocks.{block}.{suffix}");
@@ -32,7 +32,7 @@ pub(crate) fn small_vit() -> Graph {
         let trunk = x;
         x = graph.push(name("norm2"), norm.clone(), &[x]);
         x = graph.push(name("mlp.fc1"), linear(4 * DIM), &[x]);
-        x = graph.push(name("mlp.act"), Op::Gelu, &[x]);
+        x = graph.push(name("mlp.act"), Op::Act(Activation::Gelu), &[x]);
         x = graph.push(name("mlp.fc2"), linear(DIM), &[x]);
         x = graph.push(name("ls2"), Op::LayerScale, &[x]);
         x = graph.push(name("add2"), Op::Add, &[trunk, x]);

@@ -1,7 +1,7 @@
 //! `y = (x - mean) / sqrt(var + eps) * weight + bias` over rows; the variance is the biased one.
 
 use super::Real;
-use super::vector::{sum, sum_of, vectorized};
+use super::vector::{sum, sum_of, sum_rows, vectorized};
 
 /// `x` and `y` `[rows, dim]`. `moments` `[rows, 2]` takes mean and reciprocal deviation of every row.
 pub(super) fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], eps: f32, moments: &mut [T], y: &mut [T]) {
@@ -45,6 +45,25 @@ pub(super) fn backward<T: Real>(x: &[T], weight: &[T], moments: &[T], gradient: 
             }
         },
     );
+}
+
+/// The gradients of weight and bias: the sums over the rows of `dy x^` and of `dy`.
+pub(super) fn backward_weights<T: Real>(x: &[T], moments: &[T], dy: &[T], dweight: &mut [T], dbias: &mut [T]) {
+    let dim = dweight.len();
+    dweight.fill(T::ZERO);
+    vectorized(
+        #[inline(always)]
+        || {
+            let rows = x.chunks_exact(dim).zip(dy.chunks_exact(dim)).zip(moments.chunks_exact(2));
+            for ((x, dy), moments) in rows {
+                let (mean, rstd) = (moments[0], moments[1]);
+                for ((dweight, &x), &dy) in dweight.iter_mut().zip(x).zip(dy) {
+                    *dweight += dy * (x - mean) * rstd;
+                }
+            }
+        },
+    );
+    sum_rows(dy, T::ONE, dbias);
 }
 
 #[cfg(test)]

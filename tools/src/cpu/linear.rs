@@ -25,14 +25,17 @@ pub(super) fn backward_input<T: Real>(dy: &[T], weight: &[T], dim: usize, dx: &m
     product(Layout::dense(rows, dim).of_mut(dx), dy, weight, T::ONE);
 }
 
-/// `dW = dy^T x` and, with a bias, `db`, the sum of `dy` over the rows.
-pub(super) fn backward_weights<T: Real>(x: &[T], dy: &[T], dim: usize, dweight: &mut [T], dbias: Option<&mut [T]>) {
+/// `dW = dy^T x` of the weight alone.
+pub(super) fn backward_weight<T: Real>(x: &[T], dy: &[T], dim: usize, dweight: &mut [T]) {
     let (rows, out) = (x.len() / dim, dweight.len() / dim);
     let (x_rows, dy_rows) = (Layout::dense(rows, dim).of(x), Layout::dense(rows, out).of(dy));
     product(Layout::dense(out, dim).of_mut(dweight), dy_rows.transpose(), x_rows, T::ONE);
-    if let Some(dbias) = dbias {
-        sum_rows(dy, T::ONE, dbias);
-    }
+}
+
+/// `dW = dy^T x`, and `db`, the sum of `dy` over the rows.
+pub(super) fn backward_weights<T: Real>(x: &[T], dy: &[T], dim: usize, dweight: &mut [T], dbias: &mut [T]) {
+    backward_weight(x, dy, dim, dweight);
+    sum_rows(dy, T::ONE, dbias);
 }
 
 #[cfg(test)]
@@ -51,7 +54,7 @@ mod tests {
         backward_input(&[1.0, 0.0, 2.0, 0.0, 1.0, 1.0], &W, 2, &mut dx);
         assert_eq!(dx, [5.0, -2.0, 2.0, 0.0]);
         let (mut dw, mut db) = ([0.0; 6], [0.0; 3]);
-        backward_weights(&X, &[1.0, 0.0, 2.0, 0.0, 1.0, 1.0], 2, &mut dw, Some(&mut db));
+        backward_weights(&X, &[1.0, 0.0, 2.0, 0.0, 1.0, 1.0], 2, &mut dw, &mut db);
         assert_eq!(dw, [1.0, 2.0, 3.0, 4.0, 5.0, 8.0]);
         assert_eq!(db, [1.0, 1.0, 3.0]);
     }

@@ -4,11 +4,12 @@
 //! A batch is cut into chunks of a fixed number of pictures, each walked forward and backward by one thread with its own
 //! buffers; gradients are summed in the chunks' order. Results therefore do not depend on the number of threads.
 
+mod activation;
 mod adamw;
 mod attention;
+mod attention_pool;
 mod cross_entropy;
 mod engine;
-mod gelu;
 mod layer_norm;
 mod linear;
 mod model;

@@ -48,9 +48,11 @@ impl<T: Real> Model<T> {
         }
     }
 
-    /// Number of weights of every node: the length of its part of a list of gradients.
+    /// The trained weights, each by its node and its place among that node's: the order of a list of gradients.
     pub(super) fn trained(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let trains = |&id: &usize| self.plan.trains[id];
-        (0..self.nodes.len()).filter(trains).flat_map(|id| (0..self.weights[id].len()).map(move |param| (id, param)))
+        self.plan.trained.iter().enumerate().flat_map(|(id, trained)| {
+            let chosen = trained.iter().enumerate().filter(|(_, trained)| **trained);
+            chosen.map(move |(param, _)| (id, param))
+        })
     }
 }

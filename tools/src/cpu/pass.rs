@@ -3,11 +3,12 @@
 use edge_vit_models::Op;
 
 use super::attention::Attention;
+use super::attention_pool::AttentionPool;
 use super::model::Model;
 use super::patch_embed::Patches;
 use super::pool::Pool;
 use super::rep_adapter::{Gradients, RepAdapter};
-use super::{Real, cross_entropy, gelu, layer_norm, linear, residual, tokens, vector};
+use super::{Real, activation, cross_entropy, layer_norm, linear, residual, tokens, vector};
 use crate::engine::Noise;
 
 /// The buffers of a walk. A buffer that is not held is empty.
@@ -117,20 +118,21 @@ impl<'a, T: Real> Pass<'a, T> {
                 linear::forward(&rows, &weights[0], Some(&weights[1]), patches.row_len(), &mut y);
                 self.pool.give(rows);
             }
-            Op::ClassToken => tokens::class_token(x, &weights[0], len, &mut y),
+            Op::InsertTokens { at, .. } => tokens::insert(x, &weights[0], *at, len, dim, &mut y),
             Op::PosEmbed => tokens::pos_embed(x, &weights[0], &mut y),
             Op::LayerNorm { eps } => {
                 let mut moments = self.pool.take(x.len() / dim * 2);
                 layer_norm::forward(x, &weights[0], &weights[1], *eps, &mut moments, &mut y);
-                self.keep_extra(id, moments, keep && model.plan.needs[id].input_grad);
+                self.keep_extra(id, moments, keep && model.plan.needs[id].input);
             }
             Op::Linear { .. } => linear::forward(x, &weights[0], weights.get(1).map(Vec::as_slice), dim, &mut y),
-            Op::Gelu => gelu::forward(x, &mut y),
+            Op::Act(function) => activation::forward(*function, x, &mut y),
             Op::Attention { .. } => {
                 let mut scratch = self.pool.take(len * len);
                 self.attention(id).forward(x, &mut y, &mut scratch);
                 self.pool.give(scratch);
             }
+            Op::AttentionPool { .. } => self.attention_pool(id).forward(x, &mut y),
             Op::LayerScale => {
                 y.copy_from_slice(x);
                 residual::scale_channels(&mut y, &weights[0]);
@@ -162,7 +164,13 @@ impl<'a, T: Real> Pass<'a, T> {
         let node = &model.nodes[id];
         let Some(&source) = node.inputs.first() else { return self.give(gradient) };
         let (len, dim) = model.tokens(id);
-        let (trains, below) = (model.plan.trains[id], model.plan.needs[id].input_grad);
+        let below = model.plan.needs[id].input_grad;
+        if model.plan.trains[id] && !matches!(node.op, Op::RepAdapter { .. }) {
+            self.own_gradients(id, &gradient);
+        }
+        if !below && !matches!(node.op, Op::RepAdapter { .. } | Op::Add) {
+            return self.give(gradient);
+        }
         let input_len = model.plan.len(source) * self.pictures;
         match &node.op {
             // In place: the input's gradient is as large as the output's.
@@ -170,7 +178,7 @@ impl<'a, T: Real> Pass<'a, T> {
             Op::LayerNorm { .. } => {
                 layer_norm::backward(&self.values[source], &weights[0], &self.extras[id], &mut gradient);
             }
-            Op::Gelu => gelu::backward(&self.values[source], &mut gradient),
+            Op::Act(function) => activation::backward(*function, &self.values[source], &mut gradient),
             Op::LayerScale => residual::scale_channels(&mut gradient, &weights[0]),
             Op::RepAdapter { .. } => {
                 self.adapter_backward(id, &mut gradient);
@@ -187,12 +195,6 @@ impl<'a, T: Real> Pass<'a, T> {
                 }
             }
             op => {
-                if trains {
-                    self.linear_weights(id, &gradient);
-                }
-                if !below {
-                    return self.give(gradient);
-                }
                 let mut dx = self.pool.take(input_len);
                 match op {
                     Op::PatchEmbed { .. } => {
@@ -209,7 +211,12 @@ impl<'a, T: Real> Pass<'a, T> {
                         self.attention(id).backward(qkv, &gradient, &mut dx, both);
                         scratch.into_iter().for_each(|buffer| self.pool.give(buffer));
                     }
-                    Op::ClassToken => tokens::class_token_backward(&gradient, len, dim, &mut dx),
+                    Op::AttentionPool { .. } => {
+                        self.attention_pool(id).backward(&self.values[source], &gradient, &mut dx);
+                    }
+                    Op::InsertTokens { count, at } => {
+                        tokens::insert_backward(&gradient, *count, *at, len, dim, &mut dx);
+                    }
                     Op::TakeClassToken => tokens::take_class_token_backward(&gradient, len, dim, &mut dx),
                     Op::MeanTokens { skip } => tokens::mean_tokens_backward(&gradient, len, dim, *skip, &mut dx),
                     _ => linear::backward_input(&gradient, &weights[0], dim, &mut dx),
@@ -232,15 +239,50 @@ impl<'a, T: Real> Pass<'a, T> {
         }
     }
 
-    fn linear_weights(&mut self, id: usize, gradient: &[T]) {
+    /// The gradients of node `id`'s trained weights, from that of its output.
+    fn own_gradients(&mut self, id: usize, dy: &[T]) {
         let model = self.model;
+        let (len, dim) = model.tokens(id);
         let mut gradients = self.take_weights(id);
         let x = &self.values[model.nodes[id].inputs[0]];
-        if let Some((weight, bias)) = gradients.split_first_mut() {
-            let bias = bias.first_mut().map(Vec::as_mut_slice);
-            linear::backward_weights(x, gradient, model.tokens(id).1, weight, bias);
+        let wants = |param: usize| model.plan.trained[id].get(param) == Some(&true);
+        match (&model.nodes[id].op, gradients.as_mut_slice()) {
+            (Op::Linear { .. }, [weight, bias @ ..]) => {
+                if wants(0) {
+                    linear::backward_weight(x, dy, dim, weight);
+                }
+                if let (true, Some(bias)) = (wants(1), bias.first_mut()) {
+                    vector::sum_rows(dy, T::ONE, bias);
+                }
+            }
+            (Op::PatchEmbed { .. }, [weight, bias]) => {
+                if wants(0) {
+                    let patches = self.patches(id);
+                    let mut rows = self.pool.take(x.len());
+                    patches.gather(x, &mut rows);
+                    linear::backward_weight(&rows, dy, patches.row_len(), weight);
+                    self.pool.give(rows);
+                }
+                vector::sum_rows(dy, T::ONE, bias);
+            }
+            (Op::LayerNorm { .. }, [weight, bias]) => match wants(0) {
+                true => layer_norm::backward_weights(x, &self.extras[id], dy, weight, bias),
+                false => vector::sum_rows(dy, T::ONE, bias),
+            },
+            (Op::LayerScale, [gamma]) => residual::scale_channels_weights(x, dy, gamma),
+            (Op::PosEmbed, [embedding]) => vector::sum_rows(dy, T::ONE, embedding),
+            (Op::InsertTokens { at, .. }, [inserted]) => tokens::insert_weights(dy, *at, len, dim, inserted),
+            _ => unreachable!("the plan lets no other operator train"),
         }
-        self.weight_gradients[id] = gradients;
+        self.weight_gradients[id] = self.chosen(id, gradients);
+    }
+
+    /// The gradients of the trained weights among those of all of node `id`'s.
+    fn chosen(&mut self, id: usize, gradients: Vec<Vec<T>>) -> Vec<Vec<T>> {
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            gradients.into_iter().zip(&self.model.plan.trained[id]).partition(|(_, trained)| **trained);
+        others.into_iter().for_each(|(gradient, _)| self.give(gradient));
+        chosen.into_iter().map(|(gradient, _)| gradient).collect()
     }
 
     fn adapter_backward(&mut self, id: usize, gradient: &mut [T]) {
@@ -280,6 +322,13 @@ impl<'a, T: Real> Pass<'a, T> {
         match self.model.nodes[id].op {
             Op::Attention { num_heads, scale } => Attention { len, dim: width / 3, num_heads, scale },
             _ => unreachable!("called for attentions"),
+        }
+    }
+
+    fn attention_pool(&self, id: usize) -> AttentionPool<'a, T> {
+        match (&self.model.nodes[id].op, self.model.weights[id].as_slice()) {
+            (&Op::AttentionPool { num_heads, scale }, [query]) => AttentionPool { query, num_heads, scale },
+            _ => unreachable!("called for pooling attentions, which have one weight"),
         }
     }
 

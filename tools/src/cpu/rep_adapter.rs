@@ -105,7 +105,7 @@ impl<T: Real> RepAdapter<'_, T> {
                 product(part.of_mut(&mut gradients.up[start..]), dy, units.of(&hidden[unit..]), scale);
             }
             sum_rows(gradient, scale, gradients.up_bias);
-            super::linear::backward_weights(x, dhidden, dim, gradients.down, Some(gradients.down_bias));
+            super::linear::backward_weights(x, dhidden, dim, gradients.down, gradients.down_bias);
         }
         if input {
             let (dhidden, down) = (Layout::dense(rows, self.hidden()).of(dhidden), Layout::dense(self.hidden(), dim));

@@ -47,3 +47,19 @@ pub(super) fn scale_channels<T: Real>(values: &mut [T], gamma: &[T]) {
         },
     );
 }
+
+/// The gradient of gamma: the sum over the rows of `x dy`.
+pub(super) fn scale_channels_weights<T: Real>(x: &[T], dy: &[T], dgamma: &mut [T]) {
+    let dim = dgamma.len();
+    dgamma.fill(T::ZERO);
+    vectorized(
+        #[inline(always)]
+        || {
+            for (x, dy) in x.chunks_exact(dim).zip(dy.chunks_exact(dim)) {
+                for ((dgamma, &x), &dy) in dgamma.iter_mut().zip(x).zip(dy) {
+                    *dgamma += x * dy;
+                }
+            }
+        },
+    );
+}

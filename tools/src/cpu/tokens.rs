@@ -2,20 +2,32 @@
 
 use super::Real;
 
-/// `x` `[pictures, L, D]` to `y` `[pictures, L + 1, D]` with `token` `[D]` first.
-pub(super) fn class_token<T: Real>(x: &[T], token: &[T], len: usize, y: &mut [T]) {
-    let dim = token.len();
-    for (x, y) in x.chunks_exact(len * dim).zip(y.chunks_exact_mut((len + 1) * dim)) {
-        let (first, others) = y.split_at_mut(dim);
-        first.copy_from_slice(token);
-        others.copy_from_slice(x);
+/// `x` `[pictures, L, D]` to `y` `[pictures, L + count, D]` with the learned `tokens` `[count, D]` behind the first `at`.
+pub(super) fn insert<T: Real>(x: &[T], tokens: &[T], at: usize, len: usize, dim: usize, y: &mut [T]) {
+    for (x, y) in x.chunks_exact(len * dim).zip(y.chunks_exact_mut(len * dim + tokens.len())) {
+        let (before, behind) = x.split_at(at * dim);
+        let (y_before, rest) = y.split_at_mut(before.len());
+        let (hole, y_behind) = rest.split_at_mut(tokens.len());
+        y_before.copy_from_slice(before);
+        hole.copy_from_slice(tokens);
+        y_behind.copy_from_slice(behind);
     }
 }
 
-/// `dx` is `dy` without the first token; `len` and `dim` are those of `dx`.
-pub(super) fn class_token_backward<T: Real>(dy: &[T], len: usize, dim: usize, dx: &mut [T]) {
-    for (dx, dy) in dx.chunks_exact_mut(len * dim).zip(dy.chunks_exact((len + 1) * dim)) {
-        dx.copy_from_slice(&dy[dim..]);
+/// `dx` is `dy` without the `count` learned tokens; `len` and `dim` are those of `dx`.
+pub(super) fn insert_backward<T: Real>(dy: &[T], count: usize, at: usize, len: usize, dim: usize, dx: &mut [T]) {
+    for (dx, dy) in dx.chunks_exact_mut(len * dim).zip(dy.chunks_exact((len + count) * dim)) {
+        let (before, behind) = dx.split_at_mut(at * dim);
+        before.copy_from_slice(&dy[..at * dim]);
+        behind.copy_from_slice(&dy[(at + count) * dim..]);
+    }
+}
+
+/// The gradient `[count, D]` of the learned tokens: the sum over the pictures; `len` and `dim` are those of the input.
+pub(super) fn insert_weights<T: Real>(dy: &[T], at: usize, len: usize, dim: usize, dtokens: &mut [T]) {
+    dtokens.fill(T::ZERO);
+    for dy in dy.chunks_exact(len * dim + dtokens.len()) {
+        super::vector::add_assign(dtokens, &dy[at * dim..]);
     }
 }
 
@@ -73,11 +85,23 @@ mod tests {
     #[test]
     fn the_class_token_stands_first_in_every_picture() {
         let mut y = [0.0; 8];
-        class_token(&[1.0, 2.0, 3.0, 4.0], &[8.0, 9.0], 1, &mut y);
+        insert(&[1.0, 2.0, 3.0, 4.0], &[8.0, 9.0], 0, 1, 2, &mut y);
         assert_eq!(y, [8.0, 9.0, 1.0, 2.0, 8.0, 9.0, 3.0, 4.0]);
         let mut first = [0.0; 4];
         take_class_token(&y, 2, 2, &mut first);
         assert_eq!(first, [8.0, 9.0, 8.0, 9.0]);
+    }
+
+    #[test]
+    fn tokens_are_inserted_behind_the_first() {
+        let mut y = [0.0; 8];
+        insert(&[1.0, 2.0, 3.0, 4.0], &[7.0, 8.0], 1, 2, 1, &mut y);
+        assert_eq!(y, [1.0, 7.0, 8.0, 2.0, 3.0, 7.0, 8.0, 4.0]);
+        let (mut dx, mut dtokens) = ([0.0; 4], [0.0; 2]);
+        insert_backward(&y, 2, 1, 2, 1, &mut dx);
+        assert_eq!(dx, [1.0, 2.0, 3.0, 4.0]);
+        insert_weights(&y, 1, 2, 1, &mut dtokens);
+        assert_eq!(dtokens, [14.0, 16.0]);
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub enum EngineError {
     /// The graph cannot be run.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A weight named as trainable belongs to no operator that has a weight gradient.
-    #[error("weight `{name}` of a {op} cannot be trained; only adapters and linear layers can")]
+    /// A weight named as trainable belongs to an operator that has no weight gradient.
+    #[error("weight `{name}` of a {op} cannot be trained; leave it frozen")]
     NotTrainable {
         /// The weight.
         name: String,

@@ -17,8 +17,10 @@ pub struct Plan {
     pub shapes: Vec<Vec<usize>>,
     /// The weights read.
     pub params: Vec<Vec<Param>>,
-    /// Whether the node's own weights are trained.
+    /// Whether any of the node's own weights is trained.
     pub trains: Vec<bool>,
+    /// Which of the node's own weights are trained, in the order of [`Plan::params`].
+    pub trained: Vec<Vec<bool>>,
     /// Whether the output depends on a trained weight, so that its gradient is needed.
     pub carries_grad: Vec<bool>,
     /// What the backward of the node reads again.
@@ -48,7 +50,8 @@ impl Plan {
     pub fn new(graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
         let shapes = graph.validate()?;
         let params = graph.params()?;
-        let trains = trained_nodes(graph, &params, trainable)?;
+        let trained = trained_params(graph, &params, trainable)?;
+        let trains: Vec<bool> = trained.iter().map(|params| params.contains(&true)).collect();
         let count = graph.nodes.len();
         let mut carries_grad = trains.clone();
         let mut last_use: Vec<usize> = (0..count).collect();
@@ -64,13 +67,13 @@ impl Plan {
                 residuals += 1;
             }
             needs[id] =
-                BackwardNeeds { input: reads_input(&node.op, trains[id], input_carries), input_grad: input_carries };
+                BackwardNeeds { input: reads_input(&node.op, &trained[id], input_carries), input_grad: input_carries };
             for &input in &node.inputs {
                 last_use[input] = id;
                 saved[input] |= needs[id].input;
             }
         }
-        Ok(Self { shapes, params, trains, carries_grad, needs, saved, last_use, residual_of })
+        Ok(Self { shapes, params, trains, trained, carries_grad, needs, saved, last_use, residual_of })
     }
 
     /// Number of values of one picture's input.
@@ -89,41 +92,53 @@ impl Plan {
     }
 }
 
-fn trained_nodes(graph: &Graph, params: &[Vec<Param>], trainable: &BTreeSet<String>) -> Result<Vec<bool>, EngineError> {
+fn trained_params(
+    graph: &Graph,
+    params: &[Vec<Param>],
+    trainable: &BTreeSet<String>,
+) -> Result<Vec<Vec<bool>>, EngineError> {
     let known: BTreeSet<&str> = params.iter().flatten().map(|param| param.name.as_str()).collect();
     if let Some(name) = trainable.iter().find(|name| !known.contains(name.as_str())) {
         return Err(EngineError::UnknownTrainable { name: name.clone() });
     }
-    let mut trains = Vec::with_capacity(graph.nodes.len());
+    let mut trained = Vec::with_capacity(graph.nodes.len());
     for (node, params) in graph.nodes.iter().zip(params) {
-        let chosen = params.iter().find(|param| trainable.contains(&param.name));
-        if let (Some(param), false) = (chosen, matches!(node.op, Op::Linear { .. } | Op::RepAdapter { .. })) {
+        let chosen: Vec<bool> = params.iter().map(|param| trainable.contains(&param.name)).collect();
+        let first = params.iter().zip(&chosen).find(|(_, chosen)| **chosen);
+        if let (Some((param, _)), Op::AttentionPool { .. }) = (first, &node.op) {
             return Err(EngineError::NotTrainable { name: param.name.clone(), op: node.op.name() });
         }
-        if let (Some(_), Some(frozen)) = (chosen, params.iter().find(|param| !trainable.contains(&param.name))) {
-            let expected = format!("all weights of `{}` or none", node.name);
-            return Err(EngineError::Mismatch {
-                what: "trainable weights",
-                expected,
-                got: format!("`{}` frozen", frozen.name),
-            });
+        let frozen = params.iter().zip(&chosen).find(|(_, chosen)| !**chosen);
+        if let (Some(_), Some((frozen, _)), Op::RepAdapter { .. }) = (first, frozen, &node.op) {
+            let (expected, got) =
+                (format!("all weights of `{}` or none", node.name), format!("`{}` frozen", frozen.name));
+            return Err(EngineError::Mismatch { what: "trainable weights", expected, got });
         }
-        trains.push(chosen.is_some());
+        trained.push(chosen);
     }
-    Ok(trains)
+    Ok(trained)
 }
 
-fn reads_input(op: &Op, trains: bool, input_carries: bool) -> bool {
+/// Whether the backward of a node reads its input again.
+fn reads_input(op: &Op, trained: &[bool], input_carries: bool) -> bool {
     match op {
-        Op::Linear { .. } | Op::RepAdapter { .. } => trains,
-        Op::LayerNorm { .. } | Op::Gelu | Op::Attention { .. } => input_carries,
-        _ => false,
+        // The bias's gradient, the second weight's, is a sum of the output's alone.
+        Op::Linear { .. } | Op::PatchEmbed { .. } => trained.first() == Some(&true),
+        Op::RepAdapter { .. } | Op::LayerScale => trained.contains(&true),
+        Op::LayerNorm { .. } => input_carries || trained.first() == Some(&true),
+        Op::Act(_) | Op::Attention { .. } | Op::AttentionPool { .. } => input_carries,
+        Op::Input { .. }
+        | Op::InsertTokens { .. }
+        | Op::PosEmbed
+        | Op::Add
+        | Op::TakeClassToken
+        | Op::MeanTokens { .. } => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use edge_vit_models::Tensor;
+    use edge_vit_models::{Activation, Tensor};
 
     use super::*;
 
@@ -134,7 +149,7 @@ mod tests {
         let norm = graph.push("norm", Op::LayerNorm { eps: 1e-6 }, &[input]);
         let adapter = graph.push("adapter", Op::RepAdapter { hidden: 2, groups: 2, scale: 1.0 }, &[norm]);
         let fc1 = graph.push("fc1", Op::Linear { out_features: 8, bias: true }, &[adapter]);
-        let act = graph.push("act", Op::Gelu, &[fc1]);
+        let act = graph.push("act", Op::Act(Activation::Gelu), &[fc1]);
         let fc2 = graph.push("fc2", Op::Linear { out_features: 4, bias: true }, &[act]);
         let add = graph.push("add", Op::Add, &[input, fc2]);
         let pool = graph.push("pool", Op::TakeClassToken, &[add]);
@@ -181,10 +196,20 @@ mod tests {
     }
 
     #[test]
+    fn a_bias_alone_needs_no_input() {
+        let graph = block();
+        let plan = Plan::new(&graph, &BTreeSet::from(["fc1.bias".to_owned(), "norm.bias".to_owned()])).unwrap();
+        let fc1 = graph.find("fc1").unwrap();
+        assert_eq!(plan.trained[fc1], [false, true]);
+        let saved = |name| plan.saved[graph.find(name).unwrap()];
+        assert!(!saved("adapter") && !saved("tokens") && saved("fc1"), "only the GELU reads its input again");
+    }
+
+    #[test]
     fn what_cannot_train_is_refused() {
         let graph = block();
-        let error = Plan::new(&graph, &trainable(&graph, &["norm."])).unwrap_err();
-        assert!(matches!(error, EngineError::NotTrainable { op: "LayerNorm", .. }));
+        let half = BTreeSet::from(["adapter.adapter_A.bias".to_owned()]);
+        assert!(matches!(Plan::new(&graph, &half).unwrap_err(), EngineError::Mismatch { .. }));
         let error = Plan::new(&graph, &BTreeSet::from(["nothing".to_owned()])).unwrap_err();
         assert!(matches!(error, EngineError::UnknownTrainable { .. }));
     }

@@ -3,11 +3,9 @@
 use edge_vit_models::{NodeId, Op};
 
 use super::forward::{Walk, value_of, width_of};
-use super::kernels::adapter::AdapterGrads;
-use super::kernels::elementwise::{Branch, Broadcast, broadcast, gelu, residual};
+use super::kernels::elementwise::{Branch, Broadcast, activation, broadcast, residual};
 use super::kernels::matmul::Product;
-use super::kernels::reduce::{Parts, accumulate, column_sums};
-use super::kernels::tokens::{Tokens, mean_backward, shift};
+use super::kernels::tokens::{Shift, Tokens, mean_backward, shift};
 use super::pool::{Buf, PoolError};
 
 impl Walk<'_> {
@@ -44,27 +42,31 @@ impl Walk<'_> {
         let needs = self.model.plan.needs[id];
         let shape = &self.model.plan.shapes[input];
         let count = self.pictures * self.model.plan.len(input);
+        self.own_gradients(id, values, &grad)?;
         let input_grad = match &node.op {
-            Op::Linear { out_features, bias } => {
-                if self.model.plan.trains[id] {
-                    self.linear_weights(id, value_of(values, input, node)?, &grad, *bias)?;
-                }
-                if needs.input_grad { Some(self.linear_input(id, &grad, *out_features)?) } else { None }
-            }
             Op::RepAdapter { .. } => self.adapter_backward(id, values, &grad)?,
             Op::Add => return self.add_backward(id, grad, grads),
             _ if !needs.input_grad => None,
             Op::Input { .. } | Op::PatchEmbed { .. } => None,
-            Op::ClassToken => {
+            Op::Linear { out_features, .. } => Some(self.linear_input(id, &grad, *out_features)?),
+            Op::InsertTokens { count, at } => {
                 let source = self.tokens(&grad, &self.model.plan.shapes[id]);
-                Some(shift(&mut self.rec, &source, source.tokens - 1, 1, None)?)
+                let how = Shift { result_tokens: source.tokens - count, at: *at, shift: *count as i32 };
+                Some(shift(&mut self.rec, &source, how, None)?)
             }
             Op::PosEmbed => Some(grad),
             Op::LayerNorm { eps } => {
                 let x = value_of(values, input, node)?;
                 Some(self.norm(id, x, *eps)?.backward(&mut self.rec, &grad)?)
             }
-            Op::Gelu => Some(gelu(&mut self.rec, value_of(values, input, node)?, Some(&grad), count)?),
+            Op::Act(function) => {
+                let x = value_of(values, input, node)?;
+                Some(activation(&mut self.rec, *function, x, Some(&grad), count)?)
+            }
+            Op::AttentionPool { num_heads, scale } => {
+                let kv = value_of(values, input, node)?;
+                Some(self.attention_pool(id, kv, *num_heads, *scale)?.backward(&mut self.rec, &grad)?)
+            }
             Op::Attention { num_heads, scale } => {
                 let qkv = value_of(values, input, node)?;
                 Some(self.attention(qkv, shape, *num_heads, *scale).backward(&mut self.rec, &grad)?)
@@ -75,7 +77,8 @@ impl Walk<'_> {
             }
             Op::TakeClassToken => {
                 let source = Tokens { values: &grad, pictures: self.pictures, tokens: 1, width: width_of(shape) };
-                Some(shift(&mut self.rec, &source, shape[0], 0, None)?)
+                let how = Shift { result_tokens: shape[0], at: shape[0], shift: 0 };
+                Some(shift(&mut self.rec, &source, how, None)?)
             }
             Op::MeanTokens { skip } => {
                 let source = self.tokens(&grad, shape);
@@ -131,52 +134,5 @@ impl Walk<'_> {
             addend: None,
         }
         .record(&mut self.rec)
-    }
-
-    fn linear_weights(&mut self, id: NodeId, x: &Buf, grad: &Buf, bias: bool) -> Result<(), PoolError> {
-        let node = &self.model.nodes[id];
-        let weights = &self.model.weights;
-        let in_features = width_of(&self.model.plan.shapes[node.inputs[0]]);
-        let out_features = width_of(&self.model.plan.shapes[id]);
-        let rows = self.pictures * self.model.plan.len(id) / out_features;
-        let product = Product {
-            a: grad,
-            a_transposed: true,
-            b: x,
-            b_transposed: false,
-            m: out_features,
-            n: in_features,
-            k: rows,
-            bias: None,
-            addend: None,
-        };
-        let (values, chunks) = product.record_split(&mut self.rec)?;
-        let parts = Parts { values: &values, chunks, rows: out_features, columns: in_features, groups: 1 };
-        accumulate(&mut self.rec, &parts, 1.0, weights.grad(&node.name, "weight")?)?;
-        if bias {
-            let (values, chunks) = column_sums(&mut self.rec, grad, rows, out_features)?;
-            let parts = Parts { values: &values, chunks, rows: 1, columns: out_features, groups: 1 };
-            accumulate(&mut self.rec, &parts, 1.0, weights.grad(&node.name, "bias")?)?;
-        }
-        Ok(())
-    }
-
-    fn adapter_backward(&mut self, id: NodeId, values: &[Option<Buf>], grad: &Buf) -> Result<Option<Buf>, PoolError> {
-        let model = self.model;
-        let node = &model.nodes[id];
-        let weights = &model.weights;
-        let wants_input = model.plan.needs[id].input_grad;
-        let adapter = self.adapter(id)?;
-        if !model.plan.trains[id] {
-            return adapter.backward(&mut self.rec, None, grad, None, wants_input);
-        }
-        let grads = AdapterGrads {
-            a_weight: weights.grad(&node.name, "adapter_A.weight")?,
-            a_bias: weights.grad(&node.name, "adapter_A.bias")?,
-            b_weight: weights.grad(&node.name, "adapter_B.weight")?,
-            b_bias: weights.grad(&node.name, "adapter_B.bias")?,
-        };
-        let x = value_of(values, node.inputs[0], node)?;
-        adapter.backward(&mut self.rec, Some(x), grad, Some(&grads), wants_input)
     }
 }

@@ -6,10 +6,11 @@ use edge_vit_models::{NodeId, Op};
 use super::kernels::Drop;
 use super::kernels::adapter::Adapter;
 use super::kernels::attention::Attention;
-use super::kernels::elementwise::{Branch, Broadcast, broadcast, gelu, residual};
+use super::kernels::attention_pool::AttentionPool;
+use super::kernels::elementwise::{Branch, Broadcast, activation, broadcast, residual};
 use super::kernels::layer_norm::Norm;
 use super::kernels::matmul::Product;
-use super::kernels::tokens::{Tokens, mean, shift, unfold};
+use super::kernels::tokens::{Shift, Tokens, mean, shift, unfold};
 use super::pool::{Buf, PoolError};
 use super::recorder::Recorder;
 use super::weights::Weights;
@@ -75,9 +76,11 @@ impl<'a> Walk<'a> {
                 let bias = Some(weights.of(&node.name, "bias")?);
                 self.linear(&patches, weights.of(&node.name, "weight")?, bias, count / k, *embed_dim, k)
             }
-            Op::ClassToken => {
+            Op::InsertTokens { count, at } => {
                 let source = self.tokens(x, shape);
-                shift(&mut self.rec, &source, source.tokens + 1, -1, Some(weights.value(&node.name)?))
+                // Numbers of tokens are small.
+                let how = Shift { result_tokens: source.tokens + count, at: *at, shift: -(*count as i32) };
+                shift(&mut self.rec, &source, how, Some(weights.value(&node.name)?))
             }
             Op::PosEmbed => {
                 let embedding = weights.value(&node.name)?;
@@ -92,8 +95,11 @@ impl<'a> Walk<'a> {
                 let bias = if *bias { Some(weights.of(&node.name, "bias")?) } else { None };
                 self.linear(x, weights.of(&node.name, "weight")?, bias, count / k, *out_features, k)
             }
-            Op::Gelu => gelu(&mut self.rec, x, None, count),
+            Op::Act(function) => activation(&mut self.rec, *function, x, None, count),
             Op::Attention { num_heads, scale } => self.attention(x, shape, *num_heads, *scale).forward(&mut self.rec),
+            Op::AttentionPool { num_heads, scale } => {
+                self.attention_pool(id, x, *num_heads, *scale)?.forward(&mut self.rec)
+            }
             Op::LayerScale => {
                 let gamma = weights.of(&node.name, "gamma")?;
                 broadcast(&mut self.rec, Broadcast::Multiply, x, gamma, count, width_of(shape))
@@ -104,7 +110,7 @@ impl<'a> Walk<'a> {
             }
             Op::TakeClassToken => {
                 let source = self.tokens(x, shape);
-                shift(&mut self.rec, &source, 1, 0, None)
+                shift(&mut self.rec, &source, Shift { result_tokens: 1, at: 1, shift: 0 }, None)
             }
             Op::MeanTokens { skip } => {
                 let source = self.tokens(x, shape);
@@ -166,6 +172,24 @@ impl<'a> Walk<'a> {
         let width = width_of(shape);
         let tokens = shape.iter().product::<usize>() / width;
         Attention { qkv, pictures: self.pictures, tokens, heads, head_dim: width / (3 * heads), scale }
+    }
+
+    /// Pooling of `kv`, the input of the node at `id`, by attention.
+    pub(crate) fn attention_pool<'b>(
+        &self,
+        id: NodeId,
+        kv: &'b wgpu::Buffer,
+        heads: usize,
+        scale: f32,
+    ) -> Result<AttentionPool<'b>, EngineError>
+    where
+        'a: 'b,
+    {
+        let node = &self.model.nodes[id];
+        let &[tokens, width] = self.model.plan.shapes[node.inputs[0]].as_slice() else { return Err(misshapen(node)) };
+        let query = self.model.weights.of(&node.name, "query")?;
+        let head_dim = width / (2 * heads);
+        Ok(AttentionPool { kv, query, pictures: self.pictures, tokens, heads, head_dim, scale })
     }
 
     /// `values` as the branch of the residual sum at `id`, with stochastic depth while training.

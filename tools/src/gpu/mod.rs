@@ -19,6 +19,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod throughput;
+mod weight_grads;
 mod weights;
 
 pub use device::{AdapterInfo, adapters, list};

@@ -76,9 +76,16 @@ impl Weights {
     /// # Errors
     /// When it is not trained, which the plan rules out.
     pub(crate) fn grad(&self, node: &str, suffix: &str) -> Result<&wgpu::Buffer, EngineError> {
-        let name = format!("{node}.{suffix}");
-        let training = self.trained.get(&name);
-        training.map(|training| &training.grad).ok_or(EngineError::UnknownTrainable { name })
+        self.grad_named(&format!("{node}.{suffix}"))
+    }
+
+    /// Where the gradient of the weight `name` is summed up.
+    ///
+    /// # Errors
+    /// As [`Weights::grad`].
+    pub(crate) fn grad_named(&self, name: &str) -> Result<&wgpu::Buffer, EngineError> {
+        let training = self.trained.get(name);
+        training.map(|training| &training.grad).ok_or_else(|| EngineError::UnknownTrainable { name: name.to_owned() })
     }
 
     /// The trained weights in the order of their names.

@@ -70,15 +70,12 @@ fn backbone(path: &Path) {
     let graph = vit::graph(&vit::Config {
         image_size: [SIDE, SIDE],
         patch_size: 8,
-        in_chans: 3,
         embed_dim: 32,
         depth: 2,
         num_heads: 2,
-        mlp_ratio: 4.0,
         layer_scale: false,
-        ln_eps: 1e-6,
-        class_token: true,
         num_classes: None,
+        ..vit::Config::default()
     });
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let mut tensors = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Gradients against central differences in float64, and the laws of the engine.
 
-use edge_vit_models::Op;
+use edge_vit_models::{Activation, Op};
 
 use super::*;
 use crate::engine::{Hyper, Noise, uniform};
@@ -59,7 +59,7 @@ fn block() -> Graph {
     let norm2 = graph.push("norm2", Op::LayerNorm { eps: 1e-6 }, &[add1]);
     let adapter2 = graph.push("mlp.adapter", ADAPTER, &[norm2]);
     let fc1 = graph.push("mlp.fc1", linear(8), &[adapter2]);
-    let act = graph.push("mlp.act", Op::Gelu, &[fc1]);
+    let act = graph.push("mlp.act", Op::Act(Activation::Gelu), &[fc1]);
     let fc2 = graph.push("mlp.fc2", linear(4), &[act]);
     let add2 = graph.push("add2", Op::Add, &[add1, fc2]);
     let pool = graph.push("pool", Op::TakeClassToken, &[add2]);
@@ -130,7 +130,17 @@ fn the_gradient_of_every_operator_is_that_of_its_forward() {
         ("adapter and head", chain(&[4], &[])),
         ("linear", chain(&[3, 4], &[("fc", linear(5)), ("pool", Op::TakeClassToken)])),
         ("layer_norm", chain(&[3, 4], &[("norm", Op::LayerNorm { eps: 1e-3 }), ("pool", Op::TakeClassToken)])),
-        ("gelu", chain(&[4], &[("act", Op::Gelu)])),
+        ("gelu", chain(&[4], &[("act", Op::Act(Activation::Gelu))])),
+        ("quick_gelu", chain(&[4], &[("act", Op::Act(Activation::QuickGelu))])),
+        ("gelu_tanh", chain(&[4], &[("act", Op::Act(Activation::GeluTanh))])),
+        (
+            "attention pool",
+            chain(&[3, 4], &[("kv", linear(12)), ("pool", Op::AttentionPool { num_heads: 2, scale: 0.7 })]),
+        ),
+        (
+            "inserted tokens",
+            chain(&[3, 4], &[("tokens", Op::InsertTokens { count: 2, at: 1 }), ("pool", Op::MeanTokens { skip: 1 })]),
+        ),
         ("layer_scale", chain(&[4], &[("ls", Op::LayerScale)])),
         ("patch_embed", chain(&[2, 4, 4], &[("patch_embed", patch_embed), ("pool", Op::MeanTokens { skip: 1 })])),
         (
@@ -148,7 +158,11 @@ fn the_gradient_of_every_operator_is_that_of_its_forward() {
             "tokens",
             chain(
                 &[3, 4],
-                &[("cls_token", Op::ClassToken), ("pos_embed", Op::PosEmbed), ("pool", Op::MeanTokens { skip: 1 })],
+                &[
+                    ("cls_token", Op::InsertTokens { count: 1, at: 0 }),
+                    ("pos_embed", Op::PosEmbed),
+                    ("pool", Op::MeanTokens { skip: 1 }),
+                ],
             ),
         ),
     ];
@@ -165,6 +179,32 @@ fn the_gradient_of_a_whole_block_is_that_of_its_forward() {
     check_gradients(&graph, &adapters_and_head(&graph), &Batch::new(&graph, 6).noisy(2));
     let linears = weights_of(&graph, &["adapter", "qkv", "proj", "fc", "head"]);
     check_gradients(&graph, &linears, &Batch::new(&graph, 3).noisy(2));
+}
+
+#[test]
+fn every_weight_of_a_backbone_has_its_gradient() {
+    let mut graph = Graph::default();
+    let mut x = graph.push("input", Op::Input { shape: vec![2, 4, 4] }, &[]);
+    for (name, op) in [
+        ("patch_embed", Op::PatchEmbed { patch_size: 2, embed_dim: 4 }),
+        ("cls_token", Op::InsertTokens { count: 1, at: 0 }),
+        ("pos_embed", Op::PosEmbed),
+        ("reg_token", Op::InsertTokens { count: 2, at: 1 }),
+        ("norm", Op::LayerNorm { eps: 1e-3 }),
+        ("ls", Op::LayerScale),
+        ("fc", linear(4)),
+        ("pool", Op::MeanTokens { skip: 1 }),
+        ("head", linear(3)),
+    ] {
+        x = graph.push(name, op, &[x]);
+    }
+    let graph = with_weights(graph);
+    let all: BTreeSet<String> = graph.weights.keys().filter(|name| *name != "cls_token").cloned().collect();
+    check_gradients(&graph, &all, &Batch::new(&graph, 5));
+    for some in [&["norm.bias", "fc.bias"][..], &["norm.weight", "patch_embed.bias"], &["pos_embed"]] {
+        let some = some.iter().map(|&name| name.to_owned()).collect();
+        check_gradients(&graph, &some, &Batch::new(&graph, 5));
+    }
 }
 
 #[test]

@@ -1,21 +1,30 @@
-//! What works on each value by itself: GELU, LayerScale, position embedding, residual sums, dropout.
+//! What works on each value by itself: nonlinearities, LayerScale, position embedding, residual sums, dropout.
+
+use edge_vit_models::Activation;
 
 use super::{COMMON, Drop, Kernel, NOISE, for_each, lines, word};
 use crate::gpu::pool::{Buf, PoolError};
 use crate::gpu::recorder::Recorder;
 
-/// GELU of `count` values, or with `out_grad` the gradient of its input `x`.
-pub(crate) fn gelu(
+/// A nonlinearity of `count` values, or with `out_grad` the gradient of its input `x`.
+pub(crate) fn activation(
     rec: &mut Recorder,
+    activation: Activation,
     x: &wgpu::Buffer,
     out_grad: Option<&wgpu::Buffer>,
     count: usize,
 ) -> Result<Buf, PoolError> {
     let result = rec.tensor(count)?;
     let kernel = Kernel {
-        name: "gelu",
-        parts: &[COMMON, include_str!("gelu.wgsl")],
-        constants: vec![("BACKWARD", u32::from(out_grad.is_some()))],
+        name: "activation",
+        parts: &[COMMON, include_str!("activation.wgsl")],
+        constants: vec![
+            ("BACKWARD", u32::from(out_grad.is_some())),
+            ("GELU", u32::from(activation == Activation::Gelu)),
+            ("GELU_TANH", u32::from(activation == Activation::GeluTanh)),
+            ("QUICK_GELU", u32::from(activation == Activation::QuickGelu)),
+            ("RELU", u32::from(activation == Activation::Relu)),
+        ],
         vector: true,
     };
     let lines = count.div_ceil(4);

@@ -1,10 +1,10 @@
-//! LayerNorm, and the gradient of its input.
+//! LayerNorm, the gradient of its input, and what its weight's gradient sums up.
 
 use super::{COMMON, Kernel, lines, word};
 use crate::gpu::pool::{Buf, PoolError};
 use crate::gpu::recorder::Recorder;
 
-/// The input `[rows, width]` with the frozen `weight` and the epsilon.
+/// The input `[rows, width]` with the `weight` and the epsilon.
 pub(crate) struct Norm<'a> {
     pub(crate) x: &'a wgpu::Buffer,
     pub(crate) weight: &'a wgpu::Buffer,
@@ -13,18 +13,32 @@ pub(crate) struct Norm<'a> {
     pub(crate) eps: f32,
 }
 
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Forward,
+    InputGrad,
+    WeightProducts,
+}
+
 impl Norm<'_> {
     /// The normalised input.
     pub(crate) fn forward(&self, rec: &mut Recorder, bias: &wgpu::Buffer) -> Result<Buf, PoolError> {
-        self.record(rec, bias, false)
+        self.record(rec, bias, Part::Forward)
     }
 
     /// The gradient of the input, from that of the output.
     pub(crate) fn backward(&self, rec: &mut Recorder, out_grad: &wgpu::Buffer) -> Result<Buf, PoolError> {
-        self.record(rec, out_grad, true)
+        self.record(rec, out_grad, Part::InputGrad)
     }
 
-    fn record(&self, rec: &mut Recorder, other: &wgpu::Buffer, backward: bool) -> Result<Buf, PoolError> {
+    /// The products of the output's gradient and the normalised input, `[rows, width]`: their columns' sums are the
+    /// gradient of the weight.
+    pub(crate) fn weight_products(&self, rec: &mut Recorder, out_grad: &wgpu::Buffer) -> Result<Buf, PoolError> {
+        self.record(rec, out_grad, Part::WeightProducts)
+    }
+
+    fn record(&self, rec: &mut Recorder, other: &wgpu::Buffer, part: Part) -> Result<Buf, PoolError> {
         let result = rec.tensor(self.rows * self.width)?;
         let (lines, vector) = lines(self.width);
         let tuning = rec.gpu.tuning;
@@ -38,13 +52,16 @@ impl Norm<'_> {
                 ("LANES", tuning.norm_lanes),
                 ("SHARED", u32::from(shared)),
                 ("VEC", u32::from(vector)),
-                ("BACKWARD", u32::from(backward)),
+                ("FORWARD", u32::from(part == Part::Forward)),
+                ("INPUT_GRAD", u32::from(part == Part::InputGrad)),
             ],
             vector,
         };
         let params = [word(self.rows), word(self.width), word(lines), self.eps.to_bits()];
         let groups = if shared { self.rows } else { self.rows.div_ceil(workgroup as usize) };
-        rec.dispatch(&kernel, &params, &[(1, self.x), (2, self.weight), (3, other), (4, &result)], groups)?;
+        let mut buffers = vec![(1, self.x), (3, other), (4, &*result)];
+        buffers.extend((part != Part::WeightProducts).then_some((2, self.weight)));
+        rec.dispatch(&kernel, &params, &buffers, groups)?;
         Ok(result)
     }
 }

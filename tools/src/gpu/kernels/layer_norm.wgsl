@@ -1,5 +1,5 @@
-// LayerNorm over the last dimension, LANES invocations a row, and the gradient of its input (gamma and beta are frozen).
-// V is f32 or vec4<f32>; `width` counts values, `lines` counts V.
+// LayerNorm over the last dimension, LANES invocations a row; the gradient of its input; or the products whose sums over
+// the rows are the gradient of its weight. V is f32 or vec4<f32>; `width` counts values, `lines` counts V.
 
 struct Shape {
     rows: u32,
@@ -10,11 +10,14 @@ struct Shape {
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> x: array<V>;
+//: if FORWARD
 @group(0) @binding(2) var<storage, read> weight: array<V>;
-//: if BACKWARD
-@group(0) @binding(3) var<storage, read> out_grad: array<V>;
-//: else
 @group(0) @binding(3) var<storage, read> bias: array<V>;
+//: else
+//: if INPUT_GRAD
+@group(0) @binding(2) var<storage, read> weight: array<V>;
+//: end
+@group(0) @binding(3) var<storage, read> out_grad: array<V>;
 //: end
 @group(0) @binding(4) var<storage, read_write> result: array<V>;
 
@@ -75,7 +78,12 @@ fn main(place: Place) {
     }
     let variance = row_sum(place.local, vec2<f32>(total(squares), 0.0)).x * scale;
     let inverse = 1.0 / sqrt(variance + shape.eps);
-//: if BACKWARD
+//: if FORWARD
+    for (var i = lane; i < shape.lines; i += LANES) {
+        result[start + i] = (x[start + i] - mean) * inverse * weight[i] + bias[i];
+    }
+//: else
+//: if INPUT_GRAD
     var grads = V();
     var products = V();
     for (var i = lane; i < shape.lines; i += LANES) {
@@ -90,7 +98,8 @@ fn main(place: Place) {
     }
 //: else
     for (var i = lane; i < shape.lines; i += LANES) {
-        result[start + i] = (x[start + i] - mean) * inverse * weight[i] + bias[i];
+        result[start + i] = out_grad[start + i] * ((x[start + i] - mean) * inverse);
     }
+//: end
 //: end
 }

@@ -3,6 +3,7 @@
 pub(crate) mod adamw;
 pub(crate) mod adapter;
 pub(crate) mod attention;
+pub(crate) mod attention_pool;
 pub(crate) mod elementwise;
 pub(crate) mod layer_norm;
 pub(crate) mod loss;

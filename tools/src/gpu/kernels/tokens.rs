@@ -12,15 +12,26 @@ pub(crate) struct Tokens<'a> {
     pub(crate) width: usize,
 }
 
-/// `[pictures, result_tokens, width]` whose token `l` is token `l + shift` of the source where there is one, and `fill`
-/// `[width]`, or zero, elsewhere.
+/// How tokens move: those of the result before `at` are the source's; from there on token `l` is the source's `l + shift`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shift {
+    /// Tokens of the result.
+    pub(crate) result_tokens: usize,
+    /// Tokens that stay.
+    pub(crate) at: usize,
+    /// What is added to a token's number from `at` on.
+    pub(crate) shift: i32,
+}
+
+/// `[pictures, result_tokens, width]`. The `-shift` tokens from `at` on that nothing moves to are those of `fill`; what
+/// lies outside of the source is zero.
 pub(crate) fn shift(
     rec: &mut Recorder,
     source: &Tokens<'_>,
-    result_tokens: usize,
-    shift: i32,
+    how: Shift,
     fill: Option<&wgpu::Buffer>,
 ) -> Result<Buf, PoolError> {
+    let Shift { result_tokens, at, shift } = how;
     let result = rec.tensor(source.pictures * result_tokens * source.width)?;
     let (width, vector) = lines(source.width);
     let count = source.pictures * result_tokens * width;
@@ -30,7 +41,7 @@ pub(crate) fn shift(
         constants: vec![("FILL", u32::from(fill.is_some()))],
         vector,
     };
-    let params = [word(count), word(width), word(result_tokens), word(source.tokens), shift.cast_unsigned()];
+    let params = [word(count), word(width), word(result_tokens), word(source.tokens), word(at), shift.cast_unsigned()];
     let mut buffers = vec![(1, source.values), (2, &*result)];
     buffers.extend(fill.map(|fill| (3, fill)));
     for_each(rec, kernel, &params, &buffers, count)?;

@@ -1,11 +1,13 @@
-// Moves tokens within pictures: token l of the result is token l + shift of the source where there is one, and the fill
-// (a learned token, or zero) elsewhere. Prepends and drops the class token, takes it, and spreads its gradient.
+// Moves tokens within pictures: those of the result before `at` stay, from there on token l is token l + shift of the
+// source. Where a hole opens, the fill's tokens (learned) stand; outside of the source is zero. Inserts and drops learned
+// tokens, takes the class token, and spreads its gradient.
 
 struct Shape {
     lines: u32,
     width: u32,
     result_tokens: u32,
     source_tokens: u32,
+    at: u32,
     shift: i32,
 }
 
@@ -25,14 +27,17 @@ fn main(place: Place) {
     let channel = i % shape.width;
     let row = i / shape.width;
     let picture = row / shape.result_tokens;
-    let token = i32(row % shape.result_tokens) + shape.shift;
-    if (token >= 0 && token < i32(shape.source_tokens)) {
-        result[i] = source[(picture * shape.source_tokens + u32(token)) * shape.width + channel];
-    } else {
+    let token = row % shape.result_tokens;
 //: if FILL
-        result[i] = fill[channel];
-//: else
-        result[i] = V();
+    if (token >= shape.at && i32(token - shape.at) < -shape.shift) {
+        result[i] = fill[(token - shape.at) * shape.width + channel];
+        return;
+    }
 //: end
+    let moved = select(i32(token) + shape.shift, i32(token), token < shape.at);
+    if (moved >= 0 && moved < i32(shape.source_tokens)) {
+        result[i] = source[(picture * shape.source_tokens + u32(moved)) * shape.width + channel];
+    } else {
+        result[i] = V();
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{gpu, open, relative, values};
 use crate::engine::Noise;
+use edge_vit_models::Activation;
+
 use crate::gpu::device::Gpu;
-use crate::gpu::kernels::elementwise::{dropout, gelu};
+use crate::gpu::kernels::elementwise::{activation, dropout};
 use crate::gpu::kernels::matmul::Product;
 use crate::gpu::kernels::reduce::{Parts, accumulate, column_sums};
 use crate::gpu::kernels::tokens::unfold;
@@ -169,7 +171,7 @@ fn dropout_is_the_hash_of_the_other_engines_bit_for_bit() {
 fn gelu_is_exact_within_its_approximation() {
     let Some(gpu) = gpu() else { return };
     let x: Vec<f32> = (-1200..1200).map(|i| i as f32 * 0.005).collect();
-    let got = run(&gpu, &[&x], x.len(), |rec, operands| gelu(rec, &operands[0], None, x.len()));
+    let got = run(&gpu, &[&x], x.len(), |rec, operands| activation(rec, Activation::Gelu, &operands[0], None, x.len()));
     for (&x, got) in x.iter().zip(got) {
         let exact = f64::from(x) * 0.5 * (1.0 + libm::erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2));
         // Half of erf's 5e-7 times x, and rounding.

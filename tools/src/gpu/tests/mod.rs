@@ -8,7 +8,7 @@ mod vit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use edge_vit_models::{Graph, Op, Tensor};
+use edge_vit_models::{Activation, Graph, Op, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -67,7 +67,7 @@ fn vit(width: usize, heads: usize, depth: usize, hidden: usize) -> Graph {
     let linear = |out_features| Op::Linear { out_features, bias: true };
     let pixels = graph.push("pixels", Op::Input { shape: vec![3, 6, 9] }, &[]);
     let patches = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: 3, embed_dim: width }, &[pixels]);
-    let class = graph.push("cls_token", Op::ClassToken, &[patches]);
+    let class = graph.push("cls_token", Op::InsertTokens { count: 1, at: 0 }, &[patches]);
     let mut trunk = graph.push("pos_embed", Op::PosEmbed, &[class]);
     for i in 0..depth {
         let name = |suffix: &str| format!("blocks.{i}.{suffix}");
@@ -82,7 +82,7 @@ fn vit(width: usize, heads: usize, depth: usize, hidden: usize) -> Graph {
         let norm = graph.push(name("norm2"), Op::LayerNorm { eps: 1e-6 }, &[trunk]);
         let adapted = graph.push(name("mlp.adapter"), adapter.clone(), &[norm]);
         let fc1 = graph.push(name("mlp.fc1"), linear(2 * width + 1), &[adapted]);
-        let act = graph.push(name("mlp.act"), Op::Gelu, &[fc1]);
+        let act = graph.push(name("mlp.act"), Op::Act(Activation::Gelu), &[fc1]);
         let fc2 = graph.push(name("mlp.fc2"), linear(width), &[act]);
         let scaled = graph.push(name("ls2"), Op::LayerScale, &[fc2]);
         trunk = graph.push(name("add2"), Op::Add, &[trunk, scaled]);

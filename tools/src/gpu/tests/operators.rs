@@ -1,6 +1,6 @@
 //! Each operator between a trained layer and a head, so that its forward and its input's gradient show.
 
-use edge_vit_models::{Graph, Op};
+use edge_vit_models::{Activation, Graph, Op};
 
 use super::{assert_agrees, fill, gpu, trainable};
 use crate::engine::Noise;
@@ -33,8 +33,55 @@ fn layer_norm() {
 }
 
 #[test]
-fn gelu() {
-    check(&[Op::Gelu], &[12, 13]);
+fn activations() {
+    for activation in Activation::ALL {
+        check(&[Op::Act(activation)], &[12, 13]);
+    }
+}
+
+#[test]
+fn attention_pool() {
+    let Some(gpu) = gpu() else { return };
+    for width in [12, 10] {
+        let mut graph = Graph::default();
+        let input = graph.push("tokens", Op::Input { shape: vec![7, 10] }, &[]);
+        let kv = graph.push("first", Op::Linear { out_features: 2 * width, bias: true }, &[input]);
+        let pool = graph.push("pool", Op::AttentionPool { num_heads: 2, scale: 0.6 }, &[kv]);
+        graph.push("head", Op::Linear { out_features: 3, bias: true }, &[pool]);
+        fill(&mut graph);
+        assert_agrees(&gpu, &graph, &trainable(&graph, &["first", "head"]), 3, &Noise::default());
+    }
+}
+
+#[test]
+fn inserted_tokens() {
+    check(&[Op::InsertTokens { count: 3, at: 1 }, Op::InsertTokens { count: 1, at: 10 }], &[12, 13]);
+}
+
+#[test]
+fn every_weight_of_a_backbone() {
+    let Some(gpu) = gpu() else { return };
+    for embed_dim in [12, 13] {
+        let mut graph = Graph::default();
+        let mut x = graph.push("pixels", Op::Input { shape: vec![3, 8, 12] }, &[]);
+        for (name, op) in [
+            ("patch_embed", Op::PatchEmbed { patch_size: 4, embed_dim }),
+            ("pos_embed", Op::PosEmbed),
+            ("reg_token", Op::InsertTokens { count: 2, at: 1 }),
+            ("norm", Op::LayerNorm { eps: 1e-5 }),
+            ("ls", Op::LayerScale),
+            ("fc", Op::Linear { out_features: embed_dim, bias: true }),
+            ("pool", Op::MeanTokens { skip: 0 }),
+            ("head", Op::Linear { out_features: 3, bias: true }),
+        ] {
+            x = graph.push(name, op, &[x]);
+        }
+        fill(&mut graph);
+        let all = graph.weights.keys().cloned().collect();
+        assert_agrees(&gpu, &graph, &all, 3, &Noise::default());
+        let some = ["norm.bias", "fc.bias", "patch_embed.bias"].map(str::to_owned).into();
+        assert_agrees(&gpu, &graph, &some, 3, &Noise::default());
+    }
 }
 
 #[test]
@@ -49,7 +96,7 @@ fn layer_scale() {
 
 #[test]
 fn class_token_and_position() {
-    check(&[Op::ClassToken, Op::PosEmbed], &[12, 13]);
+    check(&[Op::InsertTokens { count: 1, at: 0 }, Op::PosEmbed], &[12, 13]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-// The exact GELU, x (1 + erf(x / sqrt 2)) / 2, and its gradient.
+// A nonlinearity on each value, or the gradient of its input. The exact GELU is x (1 + erf(x / sqrt 2)) / 2; the other two
+// GELUs are x sigmoid(u): u = 1.702 x (quick), u = 2 sqrt(2 / pi) (x + 0.044715 x^3) (with the hyperbolic tangent).
 
 struct Shape {
     lines: u32,
@@ -13,6 +14,7 @@ struct Shape {
 @group(0) @binding(2) var<storage, read_write> result: array<vec4<f32>>;
 //: end
 
+//: if GELU
 // A rational approximation on [-4, 4], where 1 - |erf| falls below float32's resolution; absolute error below 5e-7.
 fn erf(value: vec4<f32>) -> vec4<f32> {
     let t = clamp(value, vec4<f32>(-4.0), vec4<f32>(4.0));
@@ -31,6 +33,7 @@ fn erf(value: vec4<f32>) -> vec4<f32> {
     q = q * s - 1.42647390514189e-02;
     return t * p / q;
 }
+//: end
 
 @compute @workgroup_size(WORKGROUP)
 fn main(place: Place) {
@@ -39,11 +42,26 @@ fn main(place: Place) {
         return;
     }
     let value = x[i];
-    let cdf = 0.5 + 0.5 * erf(value * 0.7071067811865476);
+//: if GELU
+    let gate = 0.5 + 0.5 * erf(value * 0.7071067811865476);
+    let slope = gate + value * (0.3989422804014327 * exp(-0.5 * value * value));
+//: end
+//: if GELU_TANH
+    let square = value * value;
+    let gate = 1.0 / (1.0 + exp(-1.5957691216057308 * value * (1.0 + 0.044715 * square)));
+    let slope = gate + value * 1.5957691216057308 * (1.0 + 0.134145 * square) * gate * (1.0 - gate);
+//: end
+//: if QUICK_GELU
+    let gate = 1.0 / (1.0 + exp(-1.702 * value));
+    let slope = gate + 1.702 * value * gate * (1.0 - gate);
+//: end
+//: if RELU
+    let gate = select(vec4<f32>(), vec4<f32>(1.0), value > vec4<f32>());
+    let slope = gate;
+//: end
 //: if BACKWARD
-    let density = 0.3989422804014327 * exp(-0.5 * value * value);
-    result[i] = out_grad[i] * (cdf + value * density);
+    result[i] = out_grad[i] * slope;
 //: else
-    result[i] = value * cdf;
+    result[i] = value * gate;
 //: end
 }

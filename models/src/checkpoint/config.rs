@@ -1,0 +1,94 @@
+//! What a publisher's `config.json` beside the weights says of the model and the weights do not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The largest such file that is read.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// `num_heads`, `layer_norm_eps` and `act_layer` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
+/// `path` says them. A file that is none of these says nothing.
+pub(super) fn beside(path: &Path) -> BTreeMap<String, String> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut said = BTreeMap::new();
+    for name in ["config.json", "open_clip_config.json"] {
+        let path = folder.join(name);
+        let small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MOST_BYTES);
+        let read = || serde_json::from_slice(&std::fs::read(&path).ok()?).ok();
+        if let Some(config) = small.then(read).flatten() {
+            said.extend(of(&config));
+        }
+    }
+    said
+}
+
+fn of(config: &Value) -> BTreeMap<String, String> {
+    let mut said = BTreeMap::new();
+    let mut say = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            said.insert(key.to_owned(), value);
+        }
+    };
+    // OpenCLIP's.
+    if let Some(model) = config.get("model_cfg") {
+        let quick = model.get("quick_gelu").and_then(Value::as_bool).unwrap_or(false);
+        say("act_layer", Some(if quick { "quick_gelu" } else { "gelu" }.to_owned()));
+        return said;
+    }
+    // timm's.
+    if let Some(architecture) = config.get("architecture").and_then(Value::as_str) {
+        let of_name = || match architecture {
+            name if name.contains("quickgelu") => Some("quick_gelu".to_owned()),
+            name if name.contains("_clip_") => Some("gelu".to_owned()),
+            _ => None,
+        };
+        say("act_layer", text(config.pointer("/model_args/act_layer")).or_else(of_name));
+        return said;
+    }
+    // Hugging Face's: the tower's own where the model has two, whose defaults are those of its kind.
+    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let tower = config.get("vision_config").unwrap_or(config);
+    let default = (model_type == "clip" || model_type == "clip_vision_model").then(|| "quick_gelu".to_owned());
+    say("act_layer", text(tower.get("hidden_act")).or(default));
+    say("num_heads", text(tower.get("num_attention_heads")));
+    say("layer_norm_eps", text(tower.get("layer_norm_eps")));
+    said
+}
+
+/// A string or a number as text.
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn act(config: Value) -> Option<String> {
+        of(&config).remove("act_layer")
+    }
+
+    #[test]
+    fn each_publishers_configuration_tells_the_activation() {
+        assert_eq!(act(json!({ "model_cfg": { "quick_gelu": true } })).unwrap(), "quick_gelu");
+        assert_eq!(act(json!({ "model_cfg": { "embed_dim": 512 } })).unwrap(), "gelu");
+        assert_eq!(act(json!({ "architecture": "vit_base_patch16_clip_quickgelu_224" })).unwrap(), "quick_gelu");
+        assert_eq!(act(json!({ "architecture": "vit_base_patch16_clip_224" })).unwrap(), "gelu");
+        assert_eq!(act(json!({ "architecture": "vit_base_patch16_224" })), None);
+        assert_eq!(act(json!({ "model_type": "clip", "vision_config": {} })).unwrap(), "quick_gelu");
+        let tower =
+            json!({ "vision_config": { "hidden_act": "gelu", "num_attention_heads": 12, "layer_norm_eps": 1e-5 } });
+        let said = of(&tower);
+        assert_eq!((said["act_layer"].as_str(), said["num_heads"].as_str()), ("gelu", "12"));
+        assert_eq!(said["layer_norm_eps"].parse::<f32>().unwrap(), 1e-5);
+        assert!(of(&json!({ "lr": 0.1, "vision_config": 3 })).is_empty() && of(&json!([1])).is_empty());
+    }
+}

@@ -1,0 +1,72 @@
+//! Attention in standard operators.
+
+use super::super::OnnxError;
+use super::super::proto::NodeProto;
+use super::{Lowering, Value, int, ints};
+
+impl Lowering<'_> {
+    /// Attention over `[N, L, 3D]`. The scale is on q, which is smaller than the products are.
+    pub(super) fn attention(&mut self, name: &str, x: &str, heads: usize, scale: f32, shape: &[usize]) -> Value {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let (tokens, width) = match *shape {
+            [tokens, width] => (tokens, width / 3),
+            _ => (0, 0),
+        };
+        self.split(name, x, &["q", "k", "v"], width);
+        // [N, L, D] to [N, heads, L, head_dim], k to [N, heads, head_dim, L].
+        let by_head = [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])];
+        let [q, k, v] = by_head.map(|(which, perm)| {
+            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[tokens, heads, width / heads]);
+            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
+        });
+        let scale = self.scalar(&part("scale"), scale);
+        let q = self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new());
+        let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
+        let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
+        let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
+        let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);
+        self.reshape(name, &rows, &[tokens, width])
+    }
+
+    /// Attention of the node's own query over `[N, L, 2D]`, scaled before it is written.
+    pub(super) fn attention_pool(
+        &mut self,
+        name: &str,
+        x: &str,
+        heads: usize,
+        scale: f32,
+        shape: &[usize],
+    ) -> Result<Value, OnnxError> {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let (tokens, width) = match *shape {
+            [tokens, width] => (tokens, width / 2),
+            _ => (0, 0),
+        };
+        self.split(name, x, &["k", "v"], width);
+        let [k, v] = [("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])].map(|(which, perm)| {
+            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[tokens, heads, width / heads]);
+            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
+        });
+        let query = self.tensor(&format!("{name}.query"))?;
+        let scaled: Vec<f32> = query.values().iter().map(|value| value * scale).collect();
+        let q = part("q");
+        self.floats(&q, &[1, heads, 1, width / heads], &scaled);
+        let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
+        let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
+        let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
+        Ok(self.reshape(name, &mixed, &[width]))
+    }
+
+    /// The last dimension of `x` in parts of `width`, called `name/part`.
+    fn split(&mut self, name: &str, x: &str, parts: &[&str], width: usize) {
+        let widths = self.ints(&format!("{name}/widths"), &[parts.len()], &vec![width as i64; parts.len()]);
+        self.nodes.push(NodeProto {
+            input: vec![x.to_owned(), widths],
+            output: parts.iter().map(|part| format!("{name}/{part}")).collect(),
+            name: format!("{name}/split"),
+            op_type: "Split".to_owned(),
+            attribute: vec![int("axis", -1)],
+            ..NodeProto::default()
+        });
+    }
+}

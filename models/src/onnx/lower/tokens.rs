@@ -1,0 +1,57 @@
+//! What puts tokens in and takes them out, in standard operators.
+
+use super::super::{Batch, OnnxError};
+use super::{Lowering, Value, int, ints};
+
+impl Lowering<'_> {
+    /// The node's own tokens behind the first `at` of `x`, which has `shape` a picture.
+    pub(super) fn insert_tokens(
+        &mut self,
+        name: &str,
+        x: &str,
+        count: usize,
+        at: usize,
+        shape: &[usize],
+    ) -> Result<Value, OnnxError> {
+        let tokens = self.weight(name, &format!("{name}/weight"))?;
+        let tokens = match self.batch {
+            Batch::One => tokens,
+            Batch::Free => self.repeated(name, x, &tokens, [count, shape.last().copied().unwrap_or(0)]),
+        };
+        let len = shape.first().copied().unwrap_or(0);
+        let before = (at > 0).then(|| self.slice(&format!("{name}/before"), x, 0, at));
+        let behind = match at {
+            0 => Some(x.to_owned()),
+            _ => (at < len).then(|| self.slice(&format!("{name}/behind"), x, at, len)),
+        };
+        let parts: Vec<&str> = [before.as_deref(), Some(&tokens), behind.as_deref()].into_iter().flatten().collect();
+        Ok(self.push("Concat", name, &parts, vec![int("axis", 1)]))
+    }
+
+    /// The tokens `[1, ..shape]` once a picture of `x`: `[N, ..shape]`.
+    fn repeated(&mut self, name: &str, x: &str, tokens: &str, shape: [usize; 2]) -> Value {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let sizes = self.push("Shape", &part("sizes"), &[x], Vec::new());
+        let (zero, one) = (self.ints("constant/[0]", &[1], &[0]), self.ints("constant/[1]", &[1], &[1]));
+        let batch = self.push("Slice", &part("batch"), &[&sizes, &zero, &one], Vec::new());
+        let rest = self.ints(&part("width"), &[2], &shape.map(|dim| dim as i64));
+        let target = self.push("Concat", &part("target"), &[&batch, &rest], vec![int("axis", 0)]);
+        self.push("Expand", &part("repeated"), &[tokens, &target], Vec::new())
+    }
+
+    pub(super) fn mean_tokens(&mut self, name: &str, x: &str, skip: usize, shape: &[usize]) -> Value {
+        let kept = match skip {
+            0 => x.to_owned(),
+            _ => self.slice(&format!("{name}/kept"), x, skip, shape.first().copied().unwrap_or(0)),
+        };
+        self.push("ReduceMean", name, &[&kept], vec![ints("axes", &[1]), int("keepdims", 0)])
+    }
+
+    /// The tokens `start..end` of `x`.
+    fn slice(&mut self, name: &str, x: &str, start: usize, end: usize) -> Value {
+        let starts = self.ints(&format!("{name}/starts"), &[1], &[start as i64]);
+        let ends = self.ints(&format!("{name}/ends"), &[1], &[end as i64]);
+        let axes = self.ints("constant/[1]", &[1], &[1]);
+        self.push("Slice", name, &[x, &starts, &ends, &axes], Vec::new())
+    }
+}
