@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod file;
 pub mod fold;
 pub mod graph;
+pub mod method;
 pub mod onnx;
 pub mod op;
 pub mod tensor;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use edge_vit_models::adapter::{
-    AdapterError, FORMAT_VERSION, File, METADATA_KEY, METHOD, Meta, Placement, Spec, insert, trainable,
+    Adaptation, AdapterError, FORMAT_VERSION, File, METADATA_KEY, METHOD, Meta, Placement, Spec, insert, trainable,
 };
 use edge_vit_models::checkpoint::{CheckpointError, write_safetensors};
 use edge_vit_models::{Graph, Tensor};
@@ -37,7 +37,7 @@ fn trained() -> (Graph, File) {
     let meta = Meta {
         format_version: FORMAT_VERSION,
         method: METHOD.to_owned(),
-        spec: spec(),
+        spec: Adaptation::Adapters(spec()),
         backbone_name: "small_vit".to_owned(),
         backbone_sha256: SHA256.to_owned(),
         image_size: IMAGE_SIZE,
@@ -125,9 +125,15 @@ fn a_later_format_is_refused_even_where_it_holds_other_things() {
 }
 
 #[test]
-fn another_method_is_refused() {
+fn an_unknown_method_is_refused() {
+    let error = read_changed(|meta| meta["method"] = json!("prompt"));
+    assert!(matches!(error, AdapterError::Method { got, .. } if got == "prompt"));
+}
+
+#[test]
+fn a_method_that_its_description_is_not_of_is_refused() {
     let error = read_changed(|meta| meta["method"] = json!("lora"));
-    assert!(matches!(error, AdapterError::Method { got, .. } if got == "lora"));
+    assert!(matches!(error, AdapterError::Metadata { ref reason } if reason.contains("`repadapter`")), "{error}");
 }
 
 #[test]
@@ -168,8 +174,8 @@ fn tensors_must_be_exactly_those_of_the_description() {
 
 #[test]
 fn a_description_that_the_backbone_cannot_take_is_refused() {
-    let error = apply_changed(|file| file.meta.spec.blocks = Some(1..9));
+    let error = apply_changed(|file| file.meta.spec = Adaptation::Adapters(Spec { blocks: Some(1..9), ..spec() }));
     assert!(matches!(error, AdapterError::BlockRange { depth: 2, .. }), "{error}");
-    let error = apply_changed(|file| file.meta.spec.groups = 0);
+    let error = apply_changed(|file| file.meta.spec = Adaptation::Adapters(Spec { groups: 0, ..spec() }));
     assert!(matches!(error, AdapterError::Grouping { .. }), "{error}");
 }

@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
+use crate::fold::FoldError;
 use crate::graph::GraphError;
+use crate::method::MethodError;
 use crate::tensor::TensorError;
 use crate::vit::VitError;
 
@@ -61,6 +63,12 @@ pub enum AdapterError {
     /// A file could not be read as safetensors, or could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A method could not be put on the graph, or not be merged.
+    #[error(transparent)]
+    OtherMethod(#[from] MethodError),
+    /// The adapters could not be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     /// The head could not be put on the graph.
     #[error(transparent)]
     Head(#[from] VitError),
@@ -85,10 +93,10 @@ pub enum AdapterError {
         supported: u32,
     },
     /// The file holds adapters of another method.
-    #[error("the adapter file's method is `{got}`, this program applies `{expected}`")]
+    #[error("the adapter file's method is `{got}`, this program applies {expected}")]
     Method {
-        /// The method understood.
-        expected: &'static str,
+        /// The methods understood.
+        expected: String,
         /// The method of the file.
         got: String,
     },

@@ -8,19 +8,22 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
+use crate::fold::{FoldError, fold};
 use crate::graph::{Graph, Node};
-use crate::op::Op;
+use crate::method::{MethodSpec, hosts};
+use crate::op::{Op, Param};
 use crate::tensor::Tensor;
 use crate::vit;
 
+use super::adaptation::merge;
 use super::insert::place;
-use super::{AdapterError, Spec, is_adapter, is_head, params_where};
+use super::{Adaptation, AdapterError, is_adapter, is_head, params_where};
 
 /// The version of the format that is written, and the latest that is read.
 pub const FORMAT_VERSION: u32 = 1;
 /// The key of the safetensors metadata under which [`Meta`] stands.
 pub const METADATA_KEY: &str = "edge_vit.adapter";
-/// The method of the adapters: RepAdapter, arXiv 2302.08106.
+/// The name of RepAdapter, arXiv 2302.08106.
 pub const METHOD: &str = "repadapter";
 
 /// What an adapter file says about itself.
@@ -28,10 +31,10 @@ pub const METHOD: &str = "repadapter";
 pub struct Meta {
     /// [`FORMAT_VERSION`] of the program that wrote the file.
     pub format_version: u32,
-    /// [`METHOD`].
+    /// The method's name, [`Adaptation::method`].
     pub method: String,
     /// Where the adapters stand, and their sizes.
-    pub spec: Spec,
+    pub spec: Adaptation,
     /// Name of the backbone, for messages.
     pub backbone_name: String,
     /// SHA-256 of the backbone's file in hexadecimal: adapters fit no other weights.
@@ -55,11 +58,25 @@ pub struct File {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+/// A backbone with adapters in its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    /// The graph, with its head.
+    pub graph: Graph,
+    /// The number of adapters, or of layers that a method changed.
+    pub adapters: usize,
+    /// The graph with its adapters as nodes, in full strength, where they have that form.
+    pub unfolded: Option<Graph>,
+    /// Of a method without that form: the largest difference of a merged layer's outputs to the method's definition in
+    /// float64, relative to the largest of them.
+    pub departure: f64,
+}
+
 impl File {
     /// Reads an adapter file.
     ///
     /// # Errors
-    /// When it is no readable safetensors file, no adapter file, one of a later format or another method, or its labels
+    /// When it is no readable safetensors file, no adapter file, one of a later format or an unknown method, or its labels
     /// are not as many as its head has rows.
     pub fn read(path: &Path) -> Result<Self, AdapterError> {
         let checkpoint = checkpoint::read(path)?;
@@ -82,12 +99,54 @@ impl File {
         Ok(checkpoint::write_safetensors(path, &self.tensors, &metadata)?)
     }
 
-    /// The backbone with these adapters and this head in it, not folded.
+    /// The backbone with these adapters and this head in it, not folded; a method other than RepAdapter's nodes has no such
+    /// form and gives its merged weights.
     ///
     /// # Errors
     /// When the backbone is not the one that the adapters were trained on or takes pictures of another size, or the
     /// tensors are not exactly those that the description in [`Meta`] asks for.
     pub fn apply(&self, backbone: &Graph, backbone_sha256: &str) -> Result<Graph, AdapterError> {
+        let graph = self.with_head(backbone, backbone_sha256)?;
+        let spec = match &self.meta.spec {
+            Adaptation::Adapters(spec) => spec,
+            Adaptation::Method(spec) => return Ok(merge(spec, &graph, &self.tensors, 1.0)?.0),
+        };
+        let mut graph = place(&graph, spec)?;
+        let params = params_where(&graph, |node: &Node| is_adapter(node) || is_head(node))?;
+        graph.weights.extend(checked(&self.tensors, params)?);
+        Ok(graph)
+    }
+
+    /// The backbone with this head that computes what [`File::apply`]'s does, the adapters in its weights; `strength` in
+    /// [0, 1] is how much of them.
+    ///
+    /// # Errors
+    /// As [`File::apply`], and when `strength` is out of range or weights are not finite.
+    pub fn merged(&self, backbone: &Graph, backbone_sha256: &str, strength: f64) -> Result<Merged, AdapterError> {
+        match &self.meta.spec {
+            Adaptation::Adapters(_) => {
+                let unfolded = self.apply(backbone, backbone_sha256)?;
+                let graph = fold(&unfolded, strength)?;
+                let adapters = unfolded.nodes.iter().filter(|node| is_adapter(node)).count();
+                Ok(Merged { graph, adapters, unfolded: Some(unfolded), departure: 0.0 })
+            }
+            Adaptation::Method(spec) => {
+                if !(0.0..=1.0).contains(&strength) {
+                    return Err(FoldError::Strength { strength }.into());
+                }
+                let graph = self.with_head(backbone, backbone_sha256)?;
+                let adapters = match spec.method() {
+                    Some(method) => hosts(&graph, method.roles(), method.name())?.len(),
+                    None => 0,
+                };
+                let (graph, departure) = merge(spec, &graph, &self.tensors, strength)?;
+                Ok(Merged { graph, adapters, unfolded: None, departure })
+            }
+        }
+    }
+
+    /// The backbone, which must be the one that the adapters were trained on, with a head for the labels.
+    fn with_head(&self, backbone: &Graph, backbone_sha256: &str) -> Result<Graph, AdapterError> {
         let meta = &self.meta;
         if !meta.backbone_sha256.eq_ignore_ascii_case(backbone_sha256) {
             return Err(AdapterError::OtherBackbone {
@@ -102,25 +161,7 @@ impl File {
             return Err(AdapterError::ImageSize { expected: meta.image_size, got: shape.clone() });
         }
         self.check_labels()?;
-        let mut graph = place(&vit::with_head(backbone, meta.labels.len())?, &meta.spec)?;
-        let params = params_where(&graph, |node: &Node| is_adapter(node) || is_head(node))?;
-        if let Some(name) = self.tensors.keys().find(|&name| params.iter().all(|param| param.name != *name)) {
-            return Err(AdapterError::UnexpectedTensor { name: name.clone() });
-        }
-        for param in params {
-            match self.tensors.get(&param.name) {
-                None => return Err(AdapterError::MissingTensor { name: param.name, shape: param.shape }),
-                Some(tensor) if tensor.shape() != param.shape => {
-                    return Err(AdapterError::TensorShape {
-                        name: param.name,
-                        expected: param.shape,
-                        got: tensor.shape().to_vec(),
-                    });
-                }
-                Some(tensor) => graph.weights.insert(param.name, tensor.clone()),
-            };
-        }
-        Ok(graph)
+        Ok(vit::with_head(backbone, meta.labels.len())?)
     }
 
     fn check_labels(&self) -> Result<(), AdapterError> {
@@ -135,6 +176,31 @@ impl File {
     }
 }
 
+/// The tensors of `params`, of which all must be there in their shapes, and nothing else.
+pub(super) fn checked(
+    tensors: &BTreeMap<String, Tensor>,
+    params: Vec<Param>,
+) -> Result<BTreeMap<String, Tensor>, AdapterError> {
+    if let Some(name) = tensors.keys().find(|&name| params.iter().all(|param| param.name != *name)) {
+        return Err(AdapterError::UnexpectedTensor { name: name.clone() });
+    }
+    let mut checked = BTreeMap::new();
+    for param in params {
+        match tensors.get(&param.name) {
+            None => return Err(AdapterError::MissingTensor { name: param.name, shape: param.shape }),
+            Some(tensor) if tensor.shape() != param.shape => {
+                return Err(AdapterError::TensorShape {
+                    name: param.name,
+                    expected: param.shape,
+                    got: tensor.shape().to_vec(),
+                });
+            }
+            Some(tensor) => checked.insert(param.name, tensor.clone()),
+        };
+    }
+    Ok(checked)
+}
+
 /// Reads version and method before the rest, which another version may hold in another form.
 fn parse_meta(json: &str) -> Result<Meta, AdapterError> {
     let value: serde_json::Value = serde_json::from_str(json).map_err(damaged)?;
@@ -143,10 +209,15 @@ fn parse_meta(json: &str) -> Result<Meta, AdapterError> {
         return Err(AdapterError::NewerFormat { got, supported: FORMAT_VERSION });
     }
     let method = value.get("method").and_then(serde_json::Value::as_str);
-    if let Some(got) = method.filter(|&got| got != METHOD) {
-        return Err(AdapterError::Method { expected: METHOD, got: got.to_owned() });
+    if let Some(got) = method.filter(|got| !MethodSpec::NAMES.contains(got)) {
+        return Err(AdapterError::Method { expected: MethodSpec::NAMES.join(", "), got: got.to_owned() });
     }
-    serde_json::from_value(value).map_err(damaged)
+    let meta: Meta = serde_json::from_value(value).map_err(damaged)?;
+    if meta.method != meta.spec.method() {
+        let reason = format!("the method is `{}`, its description one of `{}`", meta.method, meta.spec.method());
+        return Err(AdapterError::Metadata { reason });
+    }
+    Ok(meta)
 }
 
 fn damaged(error: serde_json::Error) -> AdapterError {

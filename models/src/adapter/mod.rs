@@ -4,6 +4,7 @@
 //! 2302.08106) is `f(x) = x + s (B(dropout(A x + a)) + b)`: linear in inference, so that [`crate::fold::fold`] can put
 //! it into the linear layer behind it.
 
+mod adaptation;
 mod error;
 mod file;
 mod insert;
@@ -17,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, GraphError, Node};
 use crate::op::{Op, Param};
 
+pub use adaptation::{Adaptation, Adapted, Attached};
 pub use error::AdapterError;
-pub use file::{FORMAT_VERSION, File, METADATA_KEY, METHOD, Meta};
+pub use file::{FORMAT_VERSION, File, METADATA_KEY, METHOD, Merged, Meta};
 pub use insert::insert;
 
 /// Before which linear layers of a block adapters stand. The names are those of the authors' code.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use edge_vit_models::adapter::{Placement, Spec};
+use edge_vit_models::adapter::{Adaptation, Placement, Spec};
+use edge_vit_models::method::{MethodSpec, Site};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::data::Group;
@@ -42,15 +43,28 @@ pub struct Args {
     #[arg(long, value_name = "NAME|INDEX")]
     gpu: Option<String>,
 
-    /// Where adapters stand: before attention and MLP, or before attention alone
+    /// What adapts the backbone: RepAdapters, or a method that they are compared with; all are folded without a rest
+    #[arg(long, value_enum, default_value_t = MethodName::Repadapter, help_heading = "Adapters")]
+    method: MethodName,
+    /// Where adapters stand: before attention and MLP, before attention alone; or, without dropout, at one place of every
+    /// block or before every linear layer
     #[arg(long, value_enum, default_value_t = PlacementName::Repblock, help_heading = "Adapters")]
     placement: PlacementName,
     /// Width of an adapter's bottleneck
     #[arg(long, default_value_t = 8, help_heading = "Adapters")]
     hidden: usize,
-    /// Groups of an adapter's second projection
-    #[arg(long, default_value_t = 2, help_heading = "Adapters")]
-    groups: usize,
+    /// Groups of an adapter's second projection, or of Consolidator's branch [default: 2; consolidator 96]
+    #[arg(long, help_heading = "Adapters")]
+    groups: Option<usize>,
+    /// Rank of lora, dora, fact or arc [default: 8; fact 16, arc 50]
+    #[arg(long, help_heading = "Adapters")]
+    rank: Option<usize>,
+    /// Side of oft's rotations
+    #[arg(long, default_value_t = 16, help_heading = "Adapters")]
+    block_size: usize,
+    /// How many blocks lastblocks trains
+    #[arg(long, value_name = "BLOCKS", default_value_t = 1, help_heading = "Adapters")]
+    last: usize,
     /// Fixed factor on an adapter's branch
     #[arg(long, default_value_t = 1.0, help_heading = "Adapters")]
     scale: f32,
@@ -127,6 +141,30 @@ enum DeviceName {
 enum PlacementName {
     Repblock,
     Repattn,
+    BeforeAttention,
+    AfterAttention,
+    BeforeMlp,
+    AfterMlp,
+    EveryLinear,
+}
+
+/// The name of a [`MethodSpec`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodName {
+    Repadapter,
+    Lora,
+    Ssf,
+    Fact,
+    Arc,
+    Rlrr,
+    Dora,
+    Oft,
+    Consolidator,
+    Bitfit,
+    Layernorm,
+    Lastblocks,
+    Full,
+    Linear,
 }
 
 fn parse_range(text: &str) -> Result<Range<usize>, String> {
@@ -135,11 +173,50 @@ fn parse_range(text: &str) -> Result<Range<usize>, String> {
 }
 
 impl Args {
-    fn options(&self, stop: Arc<AtomicBool>) -> Options {
-        let placement = match self.placement {
-            PlacementName::Repblock => Placement::RepBlock,
-            PlacementName::Repattn => Placement::RepAttn,
+    fn adaptation(&self) -> Adaptation {
+        let scale = f64::from(self.scale);
+        let (groups, rank) = (self.groups.unwrap_or(2), self.rank.unwrap_or(8));
+        let alpha = scale * rank as f64;
+        let method = match self.method {
+            MethodName::Repadapter => return self.rep_adapters(groups),
+            MethodName::Lora => MethodSpec::Lora { rank, alpha },
+            MethodName::Ssf => MethodSpec::Ssf,
+            MethodName::Fact => MethodSpec::Fact { rank: self.rank.unwrap_or(16), scale },
+            MethodName::Arc => MethodSpec::Arc { rank: self.rank.unwrap_or(50) },
+            MethodName::Rlrr => MethodSpec::Rlrr,
+            MethodName::Dora => MethodSpec::Dora { rank, alpha },
+            MethodName::Oft => MethodSpec::Oft { block_size: self.block_size },
+            MethodName::Consolidator => MethodSpec::Consolidator { groups: self.groups.unwrap_or(96) },
+            MethodName::Bitfit => MethodSpec::BitFit,
+            MethodName::Layernorm => MethodSpec::LayerNorm,
+            MethodName::Lastblocks => MethodSpec::LastBlocks { count: self.last },
+            MethodName::Full => MethodSpec::Full,
+            MethodName::Linear => MethodSpec::Linear,
         };
+        Adaptation::Method(method)
+    }
+
+    fn rep_adapters(&self, groups: usize) -> Adaptation {
+        let nodes = |placement| {
+            let blocks = self.blocks.clone();
+            Adaptation::Adapters(Spec { placement, hidden: self.hidden, groups, scale: self.scale, blocks })
+        };
+        let at = |site| {
+            let scale = f64::from(self.scale);
+            Adaptation::Method(MethodSpec::RepAdapter { hidden: self.hidden, groups, scale, site })
+        };
+        match self.placement {
+            PlacementName::Repblock => nodes(Placement::RepBlock),
+            PlacementName::Repattn => nodes(Placement::RepAttn),
+            PlacementName::BeforeAttention => at(Site::BeforeAttention),
+            PlacementName::AfterAttention => at(Site::AfterAttention),
+            PlacementName::BeforeMlp => at(Site::BeforeMlp),
+            PlacementName::AfterMlp => at(Site::AfterMlp),
+            PlacementName::EveryLinear => at(Site::EveryLinear),
+        }
+    }
+
+    fn options(&self, stop: Arc<AtomicBool>) -> Options {
         let group = match (&self.group_before, self.group_prefix) {
             (Some(separator), _) => Some(Group::Before(separator.clone())),
             (None, prefix) => prefix.map(Group::Prefix),
@@ -149,13 +226,7 @@ impl Args {
             data: self.data.clone(),
             out: self.out.clone(),
             recipe: Recipe {
-                adapters: Spec {
-                    placement,
-                    hidden: self.hidden,
-                    groups: self.groups,
-                    scale: self.scale,
-                    blocks: self.blocks.clone(),
-                },
+                adapters: self.adaptation(),
                 image_size: self.image_size,
                 val_fraction: self.val_fraction,
                 group,
@@ -189,6 +260,10 @@ impl Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.device == DeviceName::Cpu && args.gpu.is_some() {
         let message = "`--gpu` names a GPU, `--device cpu` asks for none; leave one of them out";
+        clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
+    }
+    if args.blocks.is_some() && matches!(args.adaptation(), Adaptation::Method(_)) {
+        let message = "`--blocks` chooses blocks for `--placement repblock` and `repattn` alone; leave it out";
         clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -336,7 +411,8 @@ mod tests {
     #[test]
     fn ranges_and_groups_are_read() {
         let options = parse(&["--blocks", "6..12", "--group-prefix", "3"]).unwrap();
-        assert_eq!(options.recipe.adapters.blocks, Some(6..12));
+        let spec = Spec { blocks: Some(6..12), ..Spec::default() };
+        assert_eq!(options.recipe.adapters, Adaptation::Adapters(spec));
         assert_eq!(options.recipe.group, Some(Group::Prefix(3)));
         for wrong in ["6", "12..6", "a..b"] {
             assert!(parse(&["--blocks", wrong]).is_err());

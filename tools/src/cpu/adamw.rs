@@ -5,11 +5,11 @@ use crate::engine::Hyper;
 
 /// A trained weight's moments.
 #[derive(Debug, Clone)]
-pub(super) struct Moments<T> {
+pub(crate) struct Moments<T> {
     /// Running mean of the gradient.
-    pub(super) m: Vec<T>,
+    pub(crate) m: Vec<T>,
     /// Running mean of the squared gradient.
-    pub(super) v: Vec<T>,
+    pub(crate) v: Vec<T>,
 }
 
 impl<T: Real> Moments<T> {
@@ -19,7 +19,7 @@ impl<T: Real> Moments<T> {
     }
 
     /// The `step`-th step, counted from 1, on `weight`.
-    pub(super) fn step(&mut self, weight: &mut [T], gradient: &[T], hyper: &Hyper, step: u64) {
+    pub(crate) fn step(&mut self, weight: &mut [T], gradient: &[T], hyper: &Hyper, step: u64) {
         let [lr, decay, beta1, beta2] = [hyper.lr, hyper.weight_decay, hyper.beta1, hyper.beta2].map(f64::from);
         // Beyond this many steps the powers are 0 for every beta that float32 can hold below 1.
         let power = |beta: f64| beta.powi(i32::try_from(step).unwrap_or(i32::MAX));

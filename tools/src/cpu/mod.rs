@@ -23,5 +23,6 @@ mod residual;
 mod tokens;
 mod vector;
 
+pub(crate) use adamw::Moments;
 pub use engine::CpuEngine;
 pub use real::Real;

@@ -1,13 +1,16 @@
 //! What trains a graph, whatever it runs on: the interface of an engine, and what all engines share.
 
+mod method;
 mod noise;
 mod plan;
 
 use std::collections::BTreeMap;
 
+use edge_vit_models::method::MethodError;
 use edge_vit_models::{GraphError, Tensor};
 use thiserror::Error;
 
+pub use method::MethodEngine;
 pub use noise::{Noise, uniform};
 pub use plan::{BackwardNeeds, Plan};
 
@@ -41,6 +44,9 @@ pub enum EngineError {
         /// What came.
         got: String,
     },
+    /// The method's parameters do not fit the graph, or are not finite.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// The device cannot do it.
     #[error("{0}")]
     Device(String),

@@ -270,7 +270,7 @@ mod tests {
         let meta = adapter::Meta {
             format_version: adapter::FORMAT_VERSION,
             method: adapter::METHOD.to_owned(),
-            spec: adapter::Spec::default(),
+            spec: adapter::Adaptation::Adapters(adapter::Spec::default()),
             backbone_name: "b".into(),
             backbone_sha256: "00".into(),
             image_size: [28, 28],

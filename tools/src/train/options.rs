@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use edge_vit_models::adapter::Spec;
+use edge_vit_models::adapter::{Adaptation, Spec};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,8 +37,8 @@ pub struct Options {
 /// What decides the result of a run, beside backbone, pictures and device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
-    /// Which adapters.
-    pub adapters: Spec,
+    /// Which adapters, or another method.
+    pub adapters: Adaptation,
     /// Side of the square that pictures are resized to; `None` chooses it by the pictures.
     pub image_size: Option<usize>,
     /// Share of the pictures split off to choose the epoch, where there is no folder for that.
@@ -70,7 +70,7 @@ pub struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            adapters: Spec::default(),
+            adapters: Adaptation::Adapters(Spec::default()),
             image_size: None,
             val_fraction: 0.15,
             group: None,

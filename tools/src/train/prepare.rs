@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use edge_vit::Preprocessing;
+use edge_vit_models::adapter::{Adapted, Attached};
 use edge_vit_models::file::hex;
-use edge_vit_models::{adapter, vit};
+use edge_vit_models::vit;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -24,6 +25,9 @@ pub(super) struct Prepared {
     pub(super) backbone: String,
     pub(super) preprocessing: Preprocessing,
     pub(super) trainable: BTreeSet<String>,
+    /// The method that the trainable weights' gradients are for, where it is one with parameters of its own; taken by the
+    /// engine.
+    pub(super) attached: Option<Attached>,
     pub(super) trained_parameters: usize,
     pub(super) cut: Cut,
     pub(super) inputs: Inputs,
@@ -51,11 +55,10 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         true => native,
         false => vit::load(&options.backbone, Some(size))?,
     };
-    let adapted = adapter::insert(&backbone.graph, &recipe.adapters, recipe.seed)?;
-    let graph = vit::with_head(&adapted, data.train.labels.len())?;
-    let trainable = adapter::trainable(&graph);
-    let trained_parameters =
-        trainable.iter().filter_map(|name| graph.weights.get(name)).map(|tensor| tensor.len()).sum();
+    let graph = vit::with_head(&backbone.graph, data.train.labels.len())?;
+    let adapted = recipe.adapters.begin(&graph, recipe.seed)?;
+    let trained_parameters = adapted.trained_parameters();
+    let Adapted { graph, trainable, attached } = adapted;
     let cut = cut(&graph, &trainable)?;
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
 
@@ -99,6 +102,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         backbone: backbone.name,
         preprocessing,
         trainable,
+        attached,
         trained_parameters,
         cut,
         inputs,

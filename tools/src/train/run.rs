@@ -16,7 +16,7 @@ use super::run_log::RunLog;
 use super::schedule::{Schedule, drop_path_rates, epoch_order, noise_seed};
 use super::state::{Best, Progress, Saved};
 use super::{Options, TrainError};
-use crate::engine::{Engine, Hyper, Noise, Step};
+use crate::engine::{Engine, Hyper, MethodEngine, Noise, Step};
 use crate::evaluate::calibration::{self, FEW, Judged};
 
 /// How a run ended.
@@ -52,8 +52,11 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
     options.recipe.check()?;
     let saved = open_folder(options)?;
     let device = options.device.decide();
-    let prepared = prepare(options, &device)?;
+    let mut prepared = prepare(options, &device)?;
     let mut engine = device.engine(&prepared.cut.tail, &prepared.trainable)?;
+    if let Some(attached) = prepared.attached.take() {
+        engine = Box::new(MethodEngine::new(engine, &prepared.cut.tail, attached)?);
+    }
     let config = prepared.config.to_value()?;
     let (mut steps, mut progress) = (0, Progress::default());
     if let Some(saved) = saved {
@@ -285,7 +288,7 @@ impl Run<'_> {
         });
         let meta = adapter::Meta {
             format_version: adapter::FORMAT_VERSION,
-            method: adapter::METHOD.to_owned(),
+            method: config.recipe.adapters.method().to_owned(),
             spec: config.recipe.adapters.clone(),
             backbone_name: backbone.clone(),
             backbone_sha256: config.backbone_sha256.clone(),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use edge_vit_models::adapter::{self, Spec};
+use edge_vit_models::adapter::{self, Adaptation, Spec};
+use edge_vit_models::method::{MethodSpec, Site};
 use edge_vit_models::{Tensor, checkpoint, vit};
 use image::{Rgb, RgbImage};
 use rand::{Rng as _, SeedableRng as _};
@@ -18,6 +19,7 @@ use super::record::Record;
 use super::state::Saved;
 use super::*;
 use crate::data::DataError;
+use crate::merge::Merge;
 
 /// Relative difference of a loss in float32 after the frozen layers were run in batches of another size.
 const F32_TOLERANCE: f32 = 1e-4;
@@ -192,12 +194,77 @@ fn a_stopped_run_goes_on_to_the_bit() {
     assert_eq!(epochs(&records).len(), 3);
 }
 
+/// Every method: it learns, is merged, and the device's code says of the validation pictures what the trainer said.
+#[test]
+fn every_method_is_trained_and_folded() {
+    let site = Site::EveryLinear;
+    let (rank, alpha) = (4, 4.0);
+    for method in [
+        MethodSpec::RepAdapter { hidden: 4, groups: 2, scale: 1.0, site },
+        MethodSpec::Lora { rank, alpha },
+        MethodSpec::Ssf,
+        MethodSpec::Fact { rank, scale: 1.0 },
+        MethodSpec::Arc { rank },
+        MethodSpec::Rlrr,
+        MethodSpec::Dora { rank, alpha },
+        MethodSpec::Oft { block_size: 4 },
+        MethodSpec::Consolidator { groups: 4 },
+        MethodSpec::BitFit,
+        MethodSpec::LayerNorm,
+        MethodSpec::LastBlocks { count: 1 },
+        MethodSpec::Full,
+        MethodSpec::Linear,
+    ] {
+        let bench = Bench::new();
+        let mut options = bench.options("run");
+        options.recipe.drop_path = 0.0;
+        options.recipe.adapters = Adaptation::Method(method.clone());
+        let (outcome, records) = trained(&options);
+        let losses = losses(&records);
+        assert!(losses[losses.len() - 1] < losses[0], "{method:?}: {losses:?}");
+        let merge = Merge {
+            backbone: &options.backbone,
+            adapters: &outcome.adapters,
+            pictures: None,
+            strength: 1.0,
+            free_batch: false,
+        };
+        let merged = merge.run().unwrap();
+        assert!(merged.difference.relative < 1e-5, "{method:?}: {:?}", merged.difference);
+
+        let file = adapter::File::read(&outcome.adapters).unwrap();
+        assert_eq!((file.meta.method.as_str(), &file.meta.spec), (method.name(), &options.recipe.adapters));
+        let backbone = vit::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
+        let plain = vit::with_head(&backbone.graph, CLASSES.len()).unwrap();
+        let folded = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap().graph;
+        assert_eq!(folded.to_text().unwrap(), plain.to_text().unwrap(), "{method:?} leaves operators behind");
+        let unchanged = file.merged(&backbone.graph, &backbone.sha256, 0.0).unwrap().graph;
+        let of_backbone = |name: &&String| !name.starts_with("head.");
+        for name in plain.weights.keys().filter(of_backbone) {
+            assert_eq!(unchanged.weights[name], plain.weights[name], "{method:?}, {name}");
+        }
+
+        let model = edge_vit::Classifier::from_bytes(&merged.bytes).unwrap();
+        let mut right = 0;
+        for (class, label) in CLASSES.iter().enumerate() {
+            for n in 0..6 {
+                let path = bench.path("shapes").join("val").join(label).join(format!("{n:02}.png"));
+                let logits = model.logits(&edge_vit::open_picture(&path).unwrap()).unwrap();
+                let best = (0..CLASSES.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+                right += usize::from(best == class);
+            }
+        }
+        let top1 = outcome.best.unwrap().val_top1;
+        assert!((right as f32 / 18.0 - top1).abs() < 1e-6, "{method:?}: {right} of 18, trained to {top1}");
+    }
+}
+
 #[test]
 fn inputs_that_are_not_kept_are_computed_again() {
     let bench = Bench::new();
     let upper = |out: &str, cache_limit: u64| {
         let mut options = bench.options(out);
-        options.recipe.adapters = Spec { blocks: Some(1..2), ..Spec::default() };
+        options.recipe.adapters = Adaptation::Adapters(Spec { blocks: Some(1..2), ..Spec::default() });
         options.recipe.epochs = 1;
         Options { cache_limit, ..options }
     };
