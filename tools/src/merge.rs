@@ -9,7 +9,7 @@ use edge_vit_models::adapter::{AdapterError, File, Meta};
 use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
 use edge_vit_models::onnx::{Batch, OnnxError};
-use edge_vit_models::{Graph, Op, onnx, vit};
+use edge_vit_models::{Graph, Op, fold, onnx, vit};
 use image::RgbImage;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -132,6 +132,17 @@ pub struct Difference {
     pub relative: f64,
 }
 
+/// How often an exact simplification applied, see [`fold::simplify`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Simplifications {
+    /// LayerScales.
+    pub layer_scales: usize,
+    /// Attention scales.
+    pub attention_scales: usize,
+    /// Weights and biases of LayerNorms.
+    pub layer_norms: usize,
+}
+
 /// A merged model that passed its checks.
 #[derive(Debug, Clone)]
 pub struct Merged {
@@ -139,6 +150,8 @@ pub struct Merged {
     pub bytes: Vec<u8>,
     /// Number of adapters folded.
     pub adapters: usize,
+    /// What else became part of linear layers.
+    pub simplifications: Simplifications,
     /// Number of pictures that the fold was checked on.
     pub pictures: usize,
     /// Folded against unfolded.
@@ -163,7 +176,9 @@ impl Merge<'_> {
             AdapterError::Fold(source) => source.into(),
             source => self.adapters_error(source),
         })?;
-        let (folded, adapters) = (merged.graph, merged.adapters);
+        let adapters = merged.adapters;
+        let simplified = fold::simplify(&merged.graph)?;
+        let folded = simplified.graph;
 
         let pictures = self.check_pictures(&file.meta)?;
         let input: Vec<f32> = pictures.iter().flat_map(|picture| preprocessing.apply(picture)).collect();
@@ -198,7 +213,12 @@ impl Merge<'_> {
         if !report.passed() {
             return Err(MergeError::SelfTest { relative: self_test });
         }
-        Ok(Merged { bytes, adapters, pictures: pictures.len(), difference, self_test })
+        let simplifications = Simplifications {
+            layer_scales: simplified.layer_scales,
+            attention_scales: simplified.attention_scales,
+            layer_norms: simplified.layer_norms,
+        };
+        Ok(Merged { bytes, adapters, simplifications, pictures: pictures.len(), difference, self_test })
     }
 
     /// What was fitted on the validation pictures. A weakened fold is another model than the one that was fitted.

@@ -4,6 +4,7 @@
 //! the rounding of its weights alone.
 
 mod maps;
+mod simplify;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ use crate::op::Op;
 use crate::tensor::{Tensor, TensorError};
 
 use maps::{Maps, RepAdapterWeights, doubled};
+
+pub use simplify::{Simplified, simplify};
 
 /// Why a graph was not folded.
 #[derive(Debug, Clone, PartialEq, Error)]

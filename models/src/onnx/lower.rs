@@ -64,12 +64,7 @@ impl<'a> Lowering<'a> {
                 let embedding = self.weight(name, &format!("{name}/weight"))?;
                 self.push("Add", name, &[x, &embedding], Vec::new())
             }
-            Op::LayerNorm { eps } => {
-                let weight = self.own_weight(name, "weight")?;
-                let bias = self.own_weight(name, "bias")?;
-                let attributes = vec![int("axis", -1), float("epsilon", *eps)];
-                self.push("LayerNormalization", name, &[x, &weight, &bias], attributes)
-            }
+            Op::LayerNorm { eps } => self.layer_norm(name, x, *eps)?,
             Op::Linear { bias, .. } => self.linear(name, x, *bias)?,
             Op::Act(activation) => self.activation(name, x, *activation),
             Op::Attention { num_heads, scale } => self.attention(name, x, *num_heads, *scale, shape),
@@ -98,6 +93,25 @@ impl<'a> Lowering<'a> {
         let flat: Vec<usize> = output.iter().rev().copied().collect();
         let flat = self.reshape(&format!("{name}/flat"), &grid, &flat);
         Ok(self.push("Transpose", name, &[&flat], vec![ints("perm", &[0, 2, 1])]))
+    }
+
+    /// A weight of ones is shared by all layers that have it, a bias of zeros left out: simplified graphs have such.
+    fn layer_norm(&mut self, name: &str, x: &str, eps: f32) -> Result<Value, OnnxError> {
+        let gamma = self.tensor(&format!("{name}.weight"))?;
+        let weight = match gamma.values().iter().all(|&value| value == 1.0) {
+            true => {
+                let shared = format!("constant/ones[{}]", gamma.len());
+                self.floats(&shared, gamma.shape(), gamma.values());
+                shared
+            }
+            false => self.own_weight(name, "weight")?,
+        };
+        let attributes = vec![int("axis", -1), float("epsilon", eps)];
+        if self.tensor(&format!("{name}.bias"))?.values().iter().all(|&value| value == 0.0) {
+            return Ok(self.push("LayerNormalization", name, &[x, &weight], attributes));
+        }
+        let bias = self.own_weight(name, "bias")?;
+        Ok(self.push("LayerNormalization", name, &[x, &weight, &bias], attributes))
     }
 
     fn linear(&mut self, name: &str, x: &str, bias: bool) -> Result<Value, OnnxError> {

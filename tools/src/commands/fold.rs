@@ -54,6 +54,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         merged.difference.relative,
         merge::LIMIT
     )?;
+    let merge::Simplifications { layer_scales, attention_scales, layer_norms } = merged.simplifications;
+    writeln!(
+        stdout(),
+        "simplified: {layer_scales} LayerScales, {attention_scales} attention scales and the weights of {layer_norms} \
+         LayerNorms are part of linear layers"
+    )?;
     writeln!(stdout(), "self-test through the device's code: logits within {:.3e} relative", merged.self_test)?;
     writeln!(stdout(), "{} ({:.1} MB)", args.out.display(), merged.bytes.len() as f64 / 1e6)?;
     Ok(())

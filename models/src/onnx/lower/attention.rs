@@ -19,8 +19,13 @@ impl Lowering<'_> {
             let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[tokens, heads, width / heads]);
             self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
         });
-        let scale = self.scalar(&part("scale"), scale);
-        let q = self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new());
+        let q = match scale {
+            1.0 => q,
+            _ => {
+                let scale = self.scalar(&part("scale"), scale);
+                self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new())
+            }
+        };
         let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
         let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
         let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());

@@ -1,0 +1,77 @@
+//! The law of simplification over random architectures: the simpler graph computes what the graph did.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_vit::Model;
+use edge_vit_models::fold::simplify;
+use edge_vit_models::onnx::{self, Batch};
+use edge_vit_models::vit::{self, GlobalPool};
+use edge_vit_models::{Activation, Graph, Tensor};
+use edge_vit_tools::cpu::CpuEngine;
+use edge_vit_tools::engine::{Engine as _, uniform};
+use proptest::prelude::*;
+
+/// Rounding of the merged weights to float32, through some blocks.
+const F64_TOLERANCE: f64 = 1e-5;
+/// The same, computed in float32.
+const F32_TOLERANCE: f64 = 1e-4;
+
+fn filled(config: &vit::Config, seed: u32) -> Graph {
+    let mut graph = vit::graph(config);
+    for (stream, param) in graph.params().unwrap().into_iter().flatten().enumerate() {
+        let len = param.shape.iter().product::<usize>();
+        let values = (0..len).map(|index| uniform(seed, stream as u32, index as u32) - 0.5).collect();
+        graph.weights.insert(param.name, Tensor::new(param.shape, values).unwrap());
+    }
+    graph
+}
+
+fn relative(got: &[f32], expected: &[f32]) -> f64 {
+    let largest = expected.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+    let worst = got.iter().zip(expected).map(|(got, expected)| (got - expected).abs()).fold(0.0, f32::max);
+    f64::from(worst) / f64::from(largest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_simplified_graph_computes_what_the_graph_did(
+        (num_heads, head_dim, depth) in (1usize..4, 1usize..5, 1usize..4),
+        (layer_scale, pre_norm, class_token) in any::<(bool, bool, bool)>(),
+        pool in 0usize..4,
+        act in 0usize..4,
+        seed in any::<u32>(),
+    ) {
+        let pools = [GlobalPool::Token, GlobalPool::Avg, GlobalPool::AvgFcNorm, GlobalPool::Map];
+        let config = vit::Config {
+            image_size: [8, 12],
+            patch_size: 4,
+            embed_dim: 4 * num_heads * head_dim,
+            depth,
+            num_heads,
+            mlp_ratio: 2.0,
+            layer_scale,
+            pre_norm,
+            class_token: class_token || pools[pool] == GlobalPool::Token,
+            act_layer: Activation::ALL[act],
+            global_pool: pools[pool],
+            num_classes: Some(5),
+            ..vit::Config::default()
+        };
+        let graph = filled(&config, seed);
+        let simplified = simplify(&graph).unwrap();
+        let input: Vec<f32> = (0..3 * 96).map(|index| uniform(seed, 999, index) - 0.5).collect();
+        let run = |graph: &Graph| CpuEngine::<f64>::new(graph, &BTreeSet::new()).unwrap().forward(&input, 1).unwrap();
+        let expected = run(&graph);
+        let difference = relative(&run(&simplified.graph), &expected);
+        prop_assert!(difference < F64_TOLERANCE, "{config:?}: {difference:e}");
+        let bytes = |graph: &Graph| onnx::to_bytes(graph, Batch::One, &BTreeMap::new()).unwrap();
+        let (plain, simple) = (bytes(&graph), bytes(&simplified.graph));
+        let difference = relative(&Model::from_bytes(&simple).unwrap().run(&input).unwrap(), &expected);
+        prop_assert!(difference < F32_TOLERANCE, "{config:?}: {difference:e} in tract");
+        prop_assert!(simple.len() < plain.len());
+    }
+}
