@@ -1,8 +1,10 @@
-//! What a merged model costs on the device: the plain backbone, the merged and the unmerged model through the runtime,
-//! interleaved, medians. `cargo bench -p edge-vit-tests --bench merged [-- SIDE [ROUNDS]]`
+//! What a merged model costs on the device: the plain backbone, the merged, the simplified and the unmerged model through
+//! the runtime, interleaved, medians. `cargo bench -p edge-vit-tests --bench merged [-- SIDE [ROUNDS [FOLDER]]]`; with a
+//! FOLDER the files are left there for `tests/peers/interleaved.py`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::Path;
 use std::time::Instant;
 
 use edge_vit::Model;
@@ -14,9 +16,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let side = numbers.next().unwrap_or(224);
     let rounds = numbers.next().unwrap_or(31);
 
+    let folder = std::env::args().nth(3).filter(|arg| !arg.starts_with("--"));
+
     let mut models = Vec::new();
+    let mut sizes = Vec::new();
     for (name, graph) in variants(&dinov2_small(side)?, 3)? {
         let bytes = onnx::to_bytes(&graph, onnx::Batch::One, &BTreeMap::new())?;
+        let operators = onnx::to_text(&bytes)?.lines().filter(|line| line.contains(") -> (")).count();
+        sizes.push((operators, bytes.len()));
+        if let Some(folder) = &folder {
+            std::fs::write(Path::new(folder).join(format!("{name}.onnx")), &bytes)?;
+        }
         models.push((name, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
     }
     let picture: Vec<f32> = (0..3 * side * side).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect();
@@ -32,9 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let medians: Vec<(&str, f64)> = models.into_iter().map(|(name, _, seconds)| (name, median(seconds))).collect();
     println!("DINOv2-S/14 at {side}x{side}, one picture, {rounds} interleaved rounds");
-    println!("| model | median ms | ratio to plain |\n|---|---|---|");
-    for (name, seconds) in &medians {
-        println!("| {name} | {:.1} | {:.3} |", seconds * 1e3, seconds / medians[0].1);
+    println!("| model | operators | bytes | median ms | ratio to plain |\n|---|---:|---:|---:|---:|");
+    for ((name, seconds), (operators, bytes)) in medians.iter().zip(sizes) {
+        println!("| {name} | {operators} | {bytes} | {:.1} | {:.3} |", seconds * 1e3, seconds / medians[0].1);
     }
     Ok(())
 }

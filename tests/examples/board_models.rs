@@ -1,5 +1,5 @@
-//! Writes a ViT-S/14 for pictures of 98 pixels three times, with golden cases that this machine computed, and a picture:
-//! plain.onnx, merged.onnx, unmerged.onnx and picture.png. Weights are random and the same every time; those of the adapters
+//! Writes a ViT-S/14 for pictures of 98 pixels four times, with golden cases that this machine computed, and a picture:
+//! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx and picture.png. Weights are random and the same every time; those of the adapters
 //! follow from a seed.
 //! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED]`
 

@@ -34,19 +34,20 @@ pub fn fill_random(graph: &mut Graph, seed: u32) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// One backbone of random weights three times: `plain`, with adapters folded into it (`merged`), and with the adapters
-/// left in (`unmerged`). `seed` is of the adapters' weights alone.
+/// One backbone of random weights four times: `plain`, with adapters folded into it (`merged`), simplified besides as
+/// `fold` writes it (`simplified`), and with the adapters left in (`unmerged`). `seed` is of the adapters' weights alone.
 ///
 /// # Errors
 /// When the graph's structure is wrong.
-pub fn variants(config: &vit::Config, seed: u32) -> Result<[(&'static str, Graph); 3], Box<dyn Error>> {
+pub fn variants(config: &vit::Config, seed: u32) -> Result<[(&'static str, Graph); 4], Box<dyn Error>> {
     let mut plain = vit::graph(config);
     fill_random(&mut plain, 1)?;
     let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
     unmerged.weights.retain(|name, _| !name.contains("adapter"));
     fill_random(&mut unmerged, seed)?;
     let merged = fold::fold(&unmerged, 1.0)?;
-    Ok([("plain", plain), ("merged", merged), ("unmerged", unmerged)])
+    let simplified = fold::simplify(&merged)?.graph;
+    Ok([("plain", plain), ("merged", merged), ("simplified", simplified), ("unmerged", unmerged)])
 }
 
 /// The median of some durations in seconds; 0 of none.
