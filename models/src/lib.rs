@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod checkpoint;
+pub mod cost;
 pub mod file;
 pub mod fold;
 pub mod graph;

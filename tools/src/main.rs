@@ -47,6 +47,8 @@ enum Command {
     Push(commands::push::Args),
     /// List the boards, with what suits each
     Boards(commands::boards::Args),
+    /// List the backbones by name, with what each costs and where its weights are
+    Models(commands::models::Args),
     /// Build the program for a board
     Build(commands::build::Args),
 }
@@ -67,6 +69,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Package(args)) => commands::package::run(args),
         Some(Command::Flash(args)) => commands::flash::run(args),
         Some(Command::Push(args)) => commands::push::run(args),
+        Some(Command::Models(args)) => commands::models::run(args),
         Some(Command::Boards(args)) => commands::boards::run(args),
         Some(Command::Build(args)) => commands::build::run(args),
         None => Cli::command()

@@ -8,12 +8,12 @@ use serde_json::Value;
 /// The largest such file that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// `num_heads`, `layer_norm_eps` and `act_layer` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
+/// `num_heads`, `layer_norm_eps`, `act_layer`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
 /// `path` says them. A file that is none of these says nothing.
 pub(super) fn beside(path: &Path) -> BTreeMap<String, String> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut said = BTreeMap::new();
-    for name in ["config.json", "open_clip_config.json"] {
+    for name in ["config.json", "open_clip_config.json", "preprocessor_config.json"] {
         let path = folder.join(name);
         let small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MOST_BYTES);
         let read = || serde_json::from_slice(&std::fs::read(&path).ok()?).ok();
@@ -31,6 +31,17 @@ fn of(config: &Value) -> BTreeMap<String, String> {
             said.insert(key.to_owned(), value);
         }
     };
+    // OpenCLIP's, timm's, and Hugging Face's of pictures.
+    for (mean, std) in [
+        ("/preprocess_cfg/mean", "/preprocess_cfg/std"),
+        ("/pretrained_cfg/mean", "/pretrained_cfg/std"),
+        ("/image_mean", "/image_std"),
+    ] {
+        if let (Some(mean), Some(std)) = (config.pointer(mean), config.pointer(std)) {
+            say("mean", Some(mean.to_string()));
+            say("std", Some(std.to_string()));
+        }
+    }
     // OpenCLIP's.
     if let Some(model) = config.get("model_cfg") {
         let quick = model.get("quick_gelu").and_then(Value::as_bool).unwrap_or(false);
@@ -89,6 +100,8 @@ mod tests {
         let said = of(&tower);
         assert_eq!((said["act_layer"].as_str(), said["num_heads"].as_str()), ("gelu", "12"));
         assert_eq!(said["layer_norm_eps"].parse::<f32>().unwrap(), 1e-5);
+        let said = of(&json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 0.5] }));
+        assert_eq!((said["mean"].as_str(), said["std"].as_str()), ("[0.5,0.5,0.5]", "[0.25,0.5,0.5]"));
         assert!(of(&json!({ "lr": 0.1, "vision_config": 3 })).is_empty() && of(&json!([1])).is_empty());
     }
 }

@@ -9,6 +9,7 @@ mod npy;
 mod npz;
 mod onnx;
 mod safetensors;
+mod shards;
 mod torch;
 
 use std::collections::BTreeMap;
@@ -104,6 +105,12 @@ pub enum CheckpointError {
         /// The tensor.
         name: String,
         /// What was expected and what came.
+        reason: String,
+    },
+    /// The index of a checkpoint in several files is broken.
+    #[error("not an index of shards: {reason}; fetch it again")]
+    Index {
+        /// What is wrong with it.
         reason: String,
     },
     /// The file holds no floating-point tensor at all.
@@ -210,29 +217,34 @@ impl Checkpoint {
 }
 
 /// Reads a file of weights, see [`Checkpoint::from_bytes`]; also one of PyTorch's (`.pt`, `.pth`, `.bin`), of which nothing is
-/// executed. All values become float32.
+/// executed; or all shards that an index (`model.safetensors.index.json`) names. All values become float32.
 ///
 /// Of a PyTorch file the floating-point tensors are taken: those of `state_dict`, `model_state_dict`, `model` or `teacher` where there
 /// is such a dictionary, without the prefix `module.`.
 ///
-/// What the file's own metadata do not say of `num_heads`, `layer_norm_eps` and `act_layer` is taken from the publisher's
-/// `config.json` or `open_clip_config.json` in the same folder, where there is one.
+/// What the file's own metadata do not say of `num_heads`, `layer_norm_eps`, `act_layer`, `mean` and `std` is taken from the
+/// publisher's `config.json`, `open_clip_config.json` or `preprocessor_config.json` in the same folder, where there is one.
 ///
 /// # Errors
 /// When the file cannot be read, or as [`Checkpoint::from_bytes`]; the message names the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
     let path = path.as_ref();
+    let mut checkpoint = read_file(path)?;
+    for (key, value) in config::beside(path) {
+        checkpoint.metadata.entry(key).or_insert(value);
+    }
+    Ok(checkpoint)
+}
+
+/// [`read`] without what lies beside.
+fn read_file(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
-    let checkpoint = if torch::is_one(&bytes) {
+    let checkpoint = if shards::is_index(path) {
+        shards::read(path, &bytes)
+    } else if torch::is_one(&bytes) {
         torch::read(path).and_then(|tensors| Checkpoint::new(tensors, BTreeMap::new(), &bytes))
     } else {
         Checkpoint::from_bytes(&bytes)
     };
-    let checkpoint = checkpoint.map(|mut checkpoint| {
-        for (key, value) in config::beside(path) {
-            checkpoint.metadata.entry(key).or_insert(value);
-        }
-        checkpoint
-    });
     checkpoint.map_err(|cause| CheckpointError::File { path: path.to_owned(), cause: Box::new(cause) })
 }

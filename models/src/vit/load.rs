@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::pos_embed::{Resampling, resample};
 use super::weights::complete;
-use super::{Config, VitError, graph};
+use super::{Config, Normalization, VitError, graph};
 use crate::Graph;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, to_timm};
 
@@ -17,6 +17,8 @@ pub struct Backbone {
     pub sha256: String,
     /// Its sizes, with the image size that was asked for.
     pub config: Config,
+    /// How its pictures are normalised.
+    pub normalization: Normalization,
     /// The operators and their weights, ending at `pool`, or at `head` where the file has one.
     pub graph: Graph,
 }
@@ -25,8 +27,8 @@ pub struct Backbone {
 /// Google's names, for pictures of `image_size` (height and width; `None` for the size that the model was made for).
 ///
 /// Position embeddings of another grid are interpolated as the publisher of the file does it, see [`Resampling::of`].
-/// The file's metadata may say `name`, `num_heads`, `layer_norm_eps` and `act_layer`, see [`Config::detect`]; so may the
-/// publisher's `config.json` beside it.
+/// The file's metadata may say `name`, `num_heads`, `layer_norm_eps` and `act_layer`, see [`Config::detect`], `mean` and
+/// `std`; so may the publisher's configuration beside it.
 ///
 /// # Errors
 /// When the file cannot be read, is no whole vision transformer, leaves something open, or the picture cannot be cut into whole patches.
@@ -40,7 +42,8 @@ pub fn load(path: impl AsRef<Path>, image_size: Option<[usize; 2]>) -> Result<Ba
     let (config, graph) = from_checkpoint(&checkpoint, image_size).map_err(in_file)?;
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = checkpoint.metadata.get("name").cloned().unwrap_or_else(stem);
-    Ok(Backbone { name, sha256: checkpoint.sha256, config, graph })
+    let normalization = Normalization::of(Publisher::of(&checkpoint.tensors), &config, &checkpoint.metadata);
+    Ok(Backbone { name, sha256: checkpoint.sha256, config, normalization, graph })
 }
 
 /// The sizes of the model that a checkpoint holds, for pictures of the size that it was made for; see [`Config::detect`].

@@ -5,6 +5,7 @@
 mod arch;
 mod detect;
 mod load;
+mod normalization;
 mod pos_embed;
 mod weights;
 
@@ -13,8 +14,9 @@ use thiserror::Error;
 use crate::checkpoint::CheckpointError;
 use crate::{Activation, Graph, GraphError, NodeId, Op, Tensor, TensorError};
 
-pub use arch::{ARCHITECTURES, Architecture};
+pub use arch::{ARCHITECTURES, Architecture, Family};
 pub use load::{Backbone, describe, load};
+pub use normalization::Normalization;
 pub use pos_embed::{Resampling, resample};
 
 /// The sizes that make one vision transformer of the family.

@@ -14,6 +14,7 @@ pub mod flash;
 pub mod fold;
 pub mod info;
 pub mod keygen;
+pub mod models;
 pub mod package;
 pub mod push;
 pub mod report;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use edge_vit::Preprocessing;
 use edge_vit_models::adapter::{Adapted, Attached};
 use edge_vit_models::file::hex;
-use edge_vit_models::vit;
+use edge_vit_models::vit::{self, Normalization};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -62,7 +62,8 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     let cut = cut(&graph, &trainable)?;
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
 
-    let preprocessing = Preprocessing::imagenet(size);
+    let Normalization { mean, std } = backbone.normalization;
+    let preprocessing = Preprocessing { mean, std, ..Preprocessing::imagenet(size) };
     let mut inputs = Inputs::new(preprocessing.clone(), prefix, options.cache_limit);
     log::info!("reading {} pictures at {side}x{side}", count(&data));
     let mut skipped = Vec::new();

@@ -1,0 +1,64 @@
+//! What a graph costs: its parameters and its multiplications.
+
+use crate::graph::{Graph, GraphError};
+use crate::op::Op;
+
+/// The cost of one picture through a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Multiplications with an addition each, of the linear layers and of attention.
+    pub multiply_adds: u64,
+}
+
+impl Cost {
+    /// The cost of `graph`, whose weights need not be there.
+    ///
+    /// # Errors
+    /// As [`Graph::shapes`].
+    pub fn of(graph: &Graph) -> Result<Self, GraphError> {
+        let shapes = graph.shapes()?;
+        let len = |shape: &[usize]| shape.iter().map(|&dim| dim as u64).product::<u64>();
+        let (mut parameters, mut multiply_adds) = (0, 0);
+        for (id, (node, params)) in graph.nodes.iter().zip(graph.params()?).enumerate() {
+            parameters += params.iter().map(|param| len(&param.shape)).sum::<u64>();
+            let input = node.inputs.first().map_or(&[][..], |&input| shapes[input].as_slice());
+            let tokens = input.first().copied().unwrap_or(1) as u64;
+            multiply_adds += match &node.op {
+                Op::PatchEmbed { .. } | Op::Linear { .. } => {
+                    let weight = params.first().map_or(0, |param| len(&param.shape));
+                    let width = shapes[id].last().copied().unwrap_or(1).max(1) as u64;
+                    len(&shapes[id]) / width * weight
+                }
+                Op::Attention { .. } => 2 * tokens * len(&shapes[id]),
+                Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
+                Op::RepAdapter { hidden, groups, .. } => {
+                    len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)
+                }
+                _ => 0,
+            };
+        }
+        Ok(Self { parameters, multiply_adds })
+    }
+
+    /// Billions of floating point operations: two for each multiplication with an addition.
+    pub fn gflop(&self) -> f64 {
+        2.0 * self.multiply_adds as f64 / 1e9
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vit;
+
+    #[test]
+    fn vit_b_costs_what_it_is_known_to() {
+        let config = vit::Config { num_classes: Some(1000), ..vit::Config::default() };
+        let cost = Cost::of(&vit::graph(&config)).unwrap();
+        assert_eq!(cost.parameters, 86_567_656);
+        // timm lists 17.58 GMACs.
+        assert!((cost.multiply_adds as f64 / 1e9 - 17.58).abs() < 0.03, "{}", cost.multiply_adds);
+    }
+}

@@ -1,0 +1,101 @@
+//! `edge-vit-tools models`.
+
+use std::io::{Write as _, stdout};
+
+use anyhow::Context as _;
+use edge_vit_models::cost::Cost;
+use edge_vit_models::vit::{self, ARCHITECTURES, Architecture};
+use serde_json::{Value, json};
+
+/// Arguments of `models`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write one JSON object a model
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    if !args.json {
+        let head = ["name", "pixels", "parameters", "GFLOP", "normalisation", "licence", "weights on Hugging Face"];
+        writeln!(
+            out,
+            "{:<36} {:>6} {:>10} {:>7}  {:<13}  {:<10}  {}",
+            head[0], head[1], head[2], head[3], head[4], head[5], head[6]
+        )?;
+    }
+    for architecture in ARCHITECTURES {
+        let side = architecture.image_size;
+        let cost = Cost::of(&vit::graph(&architecture.config([side, side])))
+            .with_context(|| format!("the architecture {}", architecture.name))?;
+        if args.json {
+            writeln!(out, "{}", as_json(&architecture, &cost))?;
+        } else {
+            writeln!(
+                out,
+                "{:<36} {:>6} {:>9.1}M {:>7.1}  {:<13}  {:<10}  {}",
+                architecture.name,
+                side,
+                cost.parameters as f64 / 1e6,
+                cost.gflop(),
+                normalization(&architecture),
+                architecture.licence,
+                architecture.source
+            )?;
+        }
+    }
+    if !args.json {
+        writeln!(
+            out,
+            "Any checkpoint of these families works as --backbone, at any picture size of whole patches; GFLOP (two operations a \
+             multiplication) are those of the size given. A family's other sizes are told from the weights."
+        )?;
+    }
+    Ok(())
+}
+
+fn as_json(architecture: &Architecture, cost: &Cost) -> Value {
+    let normalization = architecture.normalization();
+    json!({
+        "name": architecture.name,
+        "image_size": architecture.image_size,
+        "patch_size": architecture.patch_size,
+        "embed_dim": architecture.embed_dim,
+        "depth": architecture.depth,
+        "num_heads": architecture.num_heads,
+        "parameters": cost.parameters,
+        "gflop": cost.gflop(),
+        "mean": normalization.mean,
+        "std": normalization.std,
+        "source": architecture.source,
+        "licence": architecture.licence,
+    })
+}
+
+fn normalization(architecture: &Architecture) -> &'static str {
+    match architecture.normalization() {
+        vit::Normalization::IMAGENET => "ImageNet",
+        vit::Normalization::CLIP => "CLIP",
+        _ => "-1 to 1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_says_what_it_takes_and_costs() {
+        let architecture = Architecture::named("vit_small_patch14_dinov2").unwrap();
+        let cost = Cost::of(&vit::graph(&architecture.config([224, 224]))).unwrap();
+        let value = as_json(&architecture, &cost);
+        assert_eq!(value["source"], "timm/vit_small_patch14_dinov2.lvd142m");
+        assert!((value["gflop"].as_f64().unwrap() - 12.2).abs() < 0.1, "{value}");
+        assert_eq!(normalization(&architecture), "ImageNet");
+    }
+}
