@@ -31,8 +31,9 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Checkpoint, CheckpointEr
     for file in map.values() {
         let name = file.as_str().ok_or_else(|| damaged("a tensor's file is no name"))?;
         let plain = Path::new(name).file_name().is_some_and(|plain| plain == name);
-        if !plain {
-            return Err(damaged(&format!("`{name}` is no file of its folder")));
+        // An index that named another, or itself, would have no end.
+        if !plain || name.ends_with(ENDING) {
+            return Err(damaged(&format!("`{name}` is no file of its folder that could hold tensors")));
         }
         files.insert(name);
     }
@@ -70,7 +71,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shard = |name: &str, tensor_name: &str, value| {
             let tensors = BTreeMap::from([(tensor_name.to_owned(), tensor(value))]);
-            write_safetensors(&folder.path().join(name), &tensors, &BTreeMap::new()).unwrap();
+            write_safetensors(folder.path().join(name), &tensors, &BTreeMap::new()).unwrap();
         };
         shard("model-1.safetensors", "a", 1.0);
         shard("model-2.safetensors", "b", 2.0);
@@ -86,6 +87,8 @@ mod tests {
         write(json!({ "a": "../model-1.safetensors" }));
         let error = read_path(&index).unwrap_err().to_string();
         assert!(error.contains("`../model-1.safetensors` is no file of its folder"), "{error}");
+        write(json!({ "a": "model.safetensors.index.json" }));
+        assert!(matches!(read_path(&index), Err(CheckpointError::File { .. })));
         write(json!({ "a": "model-3.safetensors" }));
         let error = read_path(&index).unwrap_err().to_string();
         assert!(error.contains("model-3.safetensors"), "{error}");

@@ -66,7 +66,7 @@ impl Method for Oft {
 
     fn params(&self, host: &Host) -> Result<Vec<Param>, MethodError> {
         let side = self.block_size;
-        if side < 2 || host.in_features % side != 0 {
+        if side < 2 || !host.in_features.is_multiple_of(side) {
             return Err(misfit(self, host, format!("blocks of {side} do not fill a width of {}", host.in_features)));
         }
         let shape = vec![host.in_features / side, side * (side - 1) / 2];

@@ -32,8 +32,9 @@ impl<T: Real> AttentionPool<'_, T> {
             *value = (*value - largest).exp();
             total += *value;
         }
+        let share = T::ONE / total;
         for value in &mut values {
-            *value = *value / total;
+            *value *= share;
         }
         values
     }
