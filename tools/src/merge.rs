@@ -150,6 +150,9 @@ pub struct Merged {
     pub bytes: Vec<u8>,
     /// Number of adapters folded.
     pub adapters: usize,
+    /// How far a method's layers are from its definition, relative to a layer's largest output; 0 for RepAdapter's nodes, which
+    /// are compared as a whole.
+    pub departure: f64,
     /// What else became part of linear layers.
     pub simplifications: Simplifications,
     /// Number of pictures that the fold was checked on.
@@ -183,14 +186,19 @@ impl Merge<'_> {
         let pictures = self.check_pictures(&file.meta)?;
         let input: Vec<f32> = pictures.iter().flat_map(|picture| preprocessing.apply(picture)).collect();
         let logits = forward(&folded, &input, pictures.len())?;
-        let difference = match merged.unfolded {
+        let unfolded = match merged.unfolded {
             Some(mut unfolded) => {
                 weaken(&mut unfolded, self.strength);
-                largest_difference(&logits, &forward(&unfolded, &input, pictures.len())?)
+                unfolded
             }
-            // There is no graph with the method beside the weights: each layer was held against the definition.
-            None => Difference { absolute: merged.departure, relative: merged.departure },
+            // There is no graph with the method beside the weights: its layers are held against its definition one by one,
+            // and on pictures the simplified graph against the merged one.
+            None => merged.graph,
         };
+        let difference = largest_difference(&logits, &forward(&unfolded, &input, pictures.len())?);
+        if merged.departure.is_nan() || merged.departure > LIMIT {
+            return Err(MergeError::Departs { relative: merged.departure });
+        }
         if difference.relative.is_nan() || difference.relative > LIMIT {
             return Err(MergeError::Departs { relative: difference.relative });
         }
@@ -201,7 +209,12 @@ impl Merge<'_> {
         let bundle = Bundle {
             labels: file.meta.labels.clone(),
             activation: Activation::Softmax,
-            provenance: provenance(&file, self.adapters_sha256()?, self.strength, difference),
+            provenance: provenance(
+                &file,
+                self.adapters_sha256()?,
+                self.strength,
+                difference.relative.max(merged.departure),
+            ),
             golden: golden.collect::<Result<_, _>>()?,
             rejection: self.rejection(&file.meta)?,
             preprocessing,
@@ -218,7 +231,8 @@ impl Merge<'_> {
             attention_scales: simplified.attention_scales,
             layer_norms: simplified.layer_norms,
         };
-        Ok(Merged { bytes, adapters, simplifications, pictures: pictures.len(), difference, self_test })
+        let departure = merged.departure;
+        Ok(Merged { bytes, adapters, departure, simplifications, pictures: pictures.len(), difference, self_test })
     }
 
     /// What was fitted on the validation pictures. A weakened fold is another model than the one that was fitted.
@@ -286,7 +300,7 @@ fn pictures_under(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn provenance(file: &File, adapters_sha256: String, strength: f64, difference: Difference) -> Provenance {
+fn provenance(file: &File, adapters_sha256: String, strength: f64, fold_error: f64) -> Provenance {
     // A weakened fold is another model than the one that was validated.
     let validated = (strength == 1.0).then(|| file.meta.training.get("val_top1").and_then(Value::as_f64)).flatten();
     Provenance {
@@ -294,7 +308,7 @@ fn provenance(file: &File, adapters_sha256: String, strength: f64, difference: D
         backbone_sha256: file.meta.backbone_sha256.clone(),
         adapters_sha256,
         tool: format!("edge-vit-tools {}", env!("CARGO_PKG_VERSION")),
-        fold_error: Some(difference.relative),
+        fold_error: Some(fold_error),
         validation_accuracy: validated,
     }
 }

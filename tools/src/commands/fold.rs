@@ -54,6 +54,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         merged.difference.relative,
         merge::LIMIT
     )?;
+    if merged.departure > 0.0 {
+        writeln!(stdout(), "layers within {:.3e} of the method's definition", merged.departure)?;
+    }
     let merge::Simplifications { layer_scales, attention_scales, layer_norms } = merged.simplifications;
     writeln!(
         stdout(),

@@ -230,7 +230,8 @@ fn every_method_is_trained_and_folded() {
             free_batch: false,
         };
         let merged = merge.run().unwrap();
-        assert!(merged.difference.relative < 1e-5, "{method:?}: {:?}", merged.difference);
+        let departure = merged.difference.relative.max(merged.departure);
+        assert!(departure < 1e-5, "{method:?}: {departure:e}");
 
         let file = adapter::File::read(&outcome.adapters).unwrap();
         assert_eq!((file.meta.method.as_str(), &file.meta.spec), (method.name(), &options.recipe.adapters));
