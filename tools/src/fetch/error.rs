@@ -11,7 +11,8 @@ use thiserror::Error;
 pub enum FetchError {
     /// The registry has no such name.
     #[error(
-        "there is no backbone {name:?}: the names are {known}; a file of your own needs no fetching, pass it as --backbone"
+        "there is no backbone {name:?}: the names are {known}, or a repository of the Hugging Face hub as OWNER/NAME; a \
+         file of your own needs no fetching, pass it as --backbone"
     )]
     UnknownName {
         /// The name asked for.
@@ -31,6 +32,34 @@ pub enum FetchError {
         /// The address asked.
         endpoint: String,
         /// What the connection said.
+        reason: String,
+    },
+    /// The network may not be asked, and the cache does not hold the file.
+    #[error(
+        "{file} is not in the hub's cache, and HF_HUB_OFFLINE forbids to ask for it: unset it, or fill HF_HOME elsewhere"
+    )]
+    Offline {
+        /// The file and its repository.
+        file: String,
+    },
+    /// The repository holds no file of weights.
+    #[error(
+        "{repository} holds none of {tried}: look at its files on the hub, download the weights and pass them as --backbone"
+    )]
+    NoWeights {
+        /// The repository.
+        repository: String,
+        /// The names looked for.
+        tried: String,
+    },
+    /// The weights are of no model that is known.
+    #[error(
+        "{repository} is no vision transformer that is known: {reason}; `edge-vit-tools models` lists those that are"
+    )]
+    NotAViT {
+        /// The repository.
+        repository: String,
+        /// What was found.
         reason: String,
     },
     /// The hub wants to know who asks.

@@ -44,11 +44,13 @@ pub struct Settings {
     pub cache: PathBuf,
     /// The token to show, if any.
     pub token: Option<String>,
+    /// Take what the cache holds, and ask nobody.
+    pub offline: bool,
 }
 
 impl Settings {
     /// What the environment says: `HF_ENDPOINT` (or the public hub), `HF_HOME` (or `~/.cache/huggingface`), `HF_TOKEN`
-    /// (or the token file that a login left in the cache).
+    /// (or the token file that a login left in the cache), `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         let variable = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
         let cache = Cache::from_env();
@@ -57,8 +59,14 @@ impl Settings {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: variable("HF_TOKEN").or_else(|| cache.token()),
             cache: cache.path().clone(),
+            offline: variable("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
         }
     }
+}
+
+/// As `huggingface_hub` reads its variables.
+fn is_true(value: &str) -> bool {
+    ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 impl Default for Settings {
@@ -104,7 +112,7 @@ fn file(repository: &Repository<'_>, file: &File<'_>, settings: &Settings) -> Re
     let repo = Repo::with_revision(repository.id.to_owned(), RepoType::Model, repository.revision.to_owned());
     let cache = Cache::new(settings.cache.clone()).repo(repo.clone());
     let cached = cache.pointer_path(repository.revision).join(file.name);
-    let path = if cached.exists() { cached } else { download(repo, file, settings)? };
+    let path = if cached.exists() { cached } else { download(repo, file.name, settings)? };
 
     let got = file_sha256(&path).map_err(|source| FetchError::io(&path, source))?;
     if got != file.sha256 {
@@ -115,7 +123,11 @@ fn file(repository: &Repository<'_>, file: &File<'_>, settings: &Settings) -> Re
     Ok(path)
 }
 
-fn download(repo: Repo, file: &File<'_>, settings: &Settings) -> Result<PathBuf, FetchError> {
+/// The path of the file `name` in the cache, downloaded.
+pub(super) fn download(repo: Repo, name: &str, settings: &Settings) -> Result<PathBuf, FetchError> {
+    if settings.offline {
+        return Err(FetchError::Offline { file: format!("{name} of {}", repo.url()) });
+    }
     let api = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
         .with_endpoint(settings.endpoint.clone())
         .with_token(settings.token.clone())
@@ -123,10 +135,10 @@ fn download(repo: Repo, file: &File<'_>, settings: &Settings) -> Result<PathBuf,
         .build()
         .map_err(|error| explain(error, &settings.endpoint, settings))?;
     let api: ApiRepo = api.repo(repo);
-    let url = api.url(file.name);
+    let url = api.url(name);
     let mut resumes = 0;
     loop {
-        match api.download(file.name).map_err(|error| explain(error, &url, settings)) {
+        match api.download(name).map_err(|error| explain(error, &url, settings)) {
             Err(FetchError::Truncated { reason, .. }) if resumes < RESUMES => {
                 resumes += 1;
                 log::warn!("the download of {url} broke off ({reason}), going on");

@@ -3,6 +3,7 @@
 //! Whatever a publisher ships, what is kept is one safetensors file with Hugging Face's DINOv2 names, which says in its
 //! metadata where it came from and under what licence, and which can be verified without the network ([`kept`]).
 
+pub mod any;
 mod error;
 pub mod hub;
 pub mod kept;
@@ -92,7 +93,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the environment says: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`.
+    /// What the environment says: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         Self { hub: hub::Settings::from_env(), pip: pip::Settings::default() }
     }
