@@ -194,6 +194,38 @@ mod tests {
         }
     }
 
+    /// float32 on the device against float64.
+    #[test]
+    fn a_gpus_gradients_are_pulled_back_alike() {
+        if crate::gpu::adapters().is_empty() {
+            eprintln!("skipped: there is no graphics adapter on this machine");
+            return;
+        }
+        let graph = backbone();
+        let (input, labels) = batch();
+        let (hyper, noise) = (Hyper::default(), Noise::default());
+        let step = Step { input: &input, labels: &labels, hyper, noise: &noise };
+        let adaptation = Adaptation::Method(MethodSpec::Ssf);
+        let adapted = adaptation.begin(&graph, 5).unwrap();
+        let inner = Box::new(crate::gpu::GpuEngine::new(None, &adapted.graph, &adapted.trainable).unwrap());
+        let mut on_gpu = MethodEngine::new(inner, &adapted.graph, adapted.attached.unwrap()).unwrap();
+        let mut reference = engine(&adaptation, &graph);
+        for _ in 0..2 {
+            let (loss, gradients) = on_gpu.gradients(&step).unwrap();
+            let (expected_loss, expected) = reference.gradients(&step).unwrap();
+            assert!((loss - expected_loss).abs() < 1e-4 * expected_loss, "{loss} {expected_loss}");
+            assert_eq!(gradients.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+            let largest = |tensor: &Tensor| tensor.values().iter().fold(1e-3f32, |most, value| most.max(value.abs()));
+            for (name, expected) in &expected {
+                let pairs = gradients[name].values().iter().zip(expected.values());
+                let worst = pairs.map(|(got, expected)| (got - expected).abs()).fold(0.0, f32::max);
+                assert!(worst < 1e-4 * largest(expected), "{name}: {worst}");
+            }
+            on_gpu.train_step(&step).unwrap();
+            reference.train_step(&step).unwrap();
+        }
+    }
+
     #[test]
     fn a_restored_method_goes_on_to_the_bit() {
         let graph = backbone();
