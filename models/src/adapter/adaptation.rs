@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdapterError, METHOD, Spec, insert, is_head, params_where, trainable};
+use super::insert::{self, insert};
+use super::{AdapterError, Comparison, METHOD, Spec, is_head, params_where, trainable};
 use crate::graph::{Graph, Node};
 use crate::method::{self, Host, Method, MethodError, MethodSpec, Theta};
+use crate::op::Param;
 use crate::tensor::Tensor;
 
 /// What a backbone is adapted with.
@@ -18,6 +20,8 @@ pub enum Adaptation {
     Adapters(Spec),
     /// A method over the backbone's weights.
     Method(MethodSpec),
+    /// A method that stays in the graph, to compare with.
+    Comparison(Comparison),
 }
 
 /// A method on the layers of one graph.
@@ -62,6 +66,7 @@ impl Adaptation {
         match self {
             Self::Adapters(_) => METHOD,
             Self::Method(spec) => spec.name(),
+            Self::Comparison(comparison) => comparison.name(),
         }
     }
 
@@ -77,6 +82,14 @@ impl Adaptation {
                 let trainable = trainable(&graph);
                 Ok(Adapted { graph, trainable, attached: None })
             }
+            Self::Comparison(comparison) => {
+                let mut graph = comparison.place(graph)?;
+                let own = params_of(comparison, &graph)?;
+                insert::fill(&mut graph, &own, seed)?;
+                let head = params_where(&graph, is_head)?;
+                let trainable = own.into_iter().chain(head).map(|param| param.name).collect();
+                Ok(Adapted { graph, trainable, attached: None })
+            }
             Self::Method(spec) => {
                 let mut trainable = spec.tuned(graph)?;
                 trainable.extend(params_where(graph, is_head)?.into_iter().map(|param| param.name));
@@ -90,6 +103,13 @@ impl Adaptation {
             }
         }
     }
+}
+
+/// The weights that a method in the graph trains.
+pub(super) fn params_of(comparison: &Comparison, graph: &Graph) -> Result<Vec<Param>, AdapterError> {
+    let params = graph.params()?;
+    let own = graph.nodes.iter().zip(params).filter(|(node, _)| comparison.is_own(&node.name));
+    Ok(own.flat_map(|(_, params)| params).collect())
 }
 
 /// The method's layers, all with a bias.

@@ -63,6 +63,28 @@ pub enum AdapterError {
     /// A file could not be read as safetensors, or could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The graph has no transformer blocks.
+    #[error("{method} goes into a transformer's blocks, and the graph has none; is it a ViT?")]
+    NoBlocks {
+        /// The method.
+        method: &'static str,
+    },
+    /// A method of width or length 0.
+    #[error("the size of {method} must be at least 1")]
+    NoSize {
+        /// The method.
+        method: &'static str,
+    },
+    /// The method stays in the graph.
+    #[error(
+        "{method} cannot be folded: {reason}; it is there to compare with, train with another --method for a device"
+    )]
+    NotMergeable {
+        /// The method.
+        method: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// A method could not be put on the graph, or not be merged.
     #[error(transparent)]
     OtherMethod(#[from] MethodError),

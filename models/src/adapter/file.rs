@@ -15,9 +15,9 @@ use crate::op::{Op, Param};
 use crate::tensor::Tensor;
 use crate::vit;
 
-use super::adaptation::merge;
+use super::adaptation::{merge, params_of};
 use super::insert::place;
-use super::{Adaptation, AdapterError, is_adapter, is_head, params_where};
+use super::{Adaptation, AdapterError, Comparison, is_adapter, is_head, params_where};
 
 /// The version of the format that is written, and the latest that is read.
 pub const FORMAT_VERSION: u32 = 1;
@@ -110,6 +110,13 @@ impl File {
         let spec = match &self.meta.spec {
             Adaptation::Adapters(spec) => spec,
             Adaptation::Method(spec) => return Ok(merge(spec, &graph, &self.tensors, 1.0)?.0),
+            Adaptation::Comparison(comparison) => {
+                let mut graph = comparison.place(&graph)?;
+                let head = params_where(&graph, is_head)?;
+                let params = params_of(comparison, &graph)?.into_iter().chain(head).collect();
+                graph.weights.extend(checked(&self.tensors, params)?);
+                return Ok(graph);
+            }
         };
         let mut graph = place(&graph, spec)?;
         let params = params_where(&graph, |node: &Node| is_adapter(node) || is_head(node))?;
@@ -121,7 +128,7 @@ impl File {
     /// [0, 1] is how much of them.
     ///
     /// # Errors
-    /// As [`File::apply`], and when `strength` is out of range or weights are not finite.
+    /// As [`File::apply`], and when the method stays in the graph, `strength` is out of range or weights are not finite.
     pub fn merged(&self, backbone: &Graph, backbone_sha256: &str, strength: f64) -> Result<Merged, AdapterError> {
         match &self.meta.spec {
             Adaptation::Adapters(_) => {
@@ -129,6 +136,9 @@ impl File {
                 let graph = fold(&unfolded, strength)?;
                 let adapters = unfolded.nodes.iter().filter(|node| is_adapter(node)).count();
                 Ok(Merged { graph, adapters, unfolded: Some(unfolded), departure: 0.0 })
+            }
+            Adaptation::Comparison(comparison) => {
+                Err(AdapterError::NotMergeable { method: comparison.name(), reason: comparison.reason() })
             }
             Adaptation::Method(spec) => {
                 if !(0.0..=1.0).contains(&strength) {
@@ -209,8 +219,9 @@ fn parse_meta(json: &str) -> Result<Meta, AdapterError> {
         return Err(AdapterError::NewerFormat { got, supported: FORMAT_VERSION });
     }
     let method = value.get("method").and_then(serde_json::Value::as_str);
-    if let Some(got) = method.filter(|got| !MethodSpec::NAMES.contains(got)) {
-        return Err(AdapterError::Method { expected: MethodSpec::NAMES.join(", "), got: got.to_owned() });
+    let known = [&MethodSpec::NAMES[..], &Comparison::NAMES[..]].concat();
+    if let Some(got) = method.filter(|got| !known.contains(got)) {
+        return Err(AdapterError::Method { expected: known.join(", "), got: got.to_owned() });
     }
     let meta: Meta = serde_json::from_value(value).map_err(damaged)?;
     if meta.method != meta.spec.method() {

@@ -29,6 +29,25 @@ pub fn insert(graph: &Graph, spec: &Spec, seed: u64) -> Result<Graph, AdapterErr
     Ok(adapted)
 }
 
+/// Fresh weights of what a method in the graph trains: all 0 but the first of two projections and learned tokens, which are
+/// Xavier uniform.
+pub(super) fn fill(graph: &mut Graph, params: &[Param], seed: u64) -> Result<(), AdapterError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for param in params {
+        let (rows, cols) = match *param.shape.as_slice() {
+            [rows, cols] if param.name.ends_with(".down.weight") => (rows, cols),
+            [1, tokens, width] => (tokens, width),
+            _ => (0, 0),
+        };
+        let tensor = match rows {
+            0 => Tensor::full(param.shape.as_slice(), 0.0)?,
+            _ => xavier(param, rows + cols, &mut rng)?,
+        };
+        graph.weights.insert(param.name.clone(), tensor);
+    }
+    Ok(())
+}
+
 /// [`insert`] without the adapters' weights.
 pub(super) fn place(graph: &Graph, spec: &Spec) -> Result<Graph, AdapterError> {
     let shapes = graph.shapes()?;
@@ -89,8 +108,14 @@ fn initial(param: &Param, rng: &mut ChaCha8Rng) -> Result<Tensor, TensorError> {
     if !param.name.ends_with(".adapter_A.weight") {
         return Tensor::full(param.shape.as_slice(), 0.0);
     }
-    let bound = (6.0 / (rows + cols) as f64).sqrt();
-    let values = (0..rows * cols).map(|_| (bound * symmetric(rng)) as f32).collect();
+    xavier(param, rows + cols, rng)
+}
+
+/// Uniform within `sqrt(6 / fans)`.
+fn xavier(param: &Param, fans: usize, rng: &mut ChaCha8Rng) -> Result<Tensor, TensorError> {
+    let bound = (6.0 / fans as f64).sqrt();
+    let len = param.shape.iter().product();
+    let values = (0..len).map(|_| (bound * symmetric(rng)) as f32).collect();
     Tensor::new(param.shape.as_slice(), values)
 }
 

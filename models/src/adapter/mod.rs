@@ -5,6 +5,7 @@
 //! it into the linear layer behind it.
 
 mod adaptation;
+mod comparison;
 mod error;
 mod file;
 mod insert;
@@ -19,6 +20,7 @@ use crate::graph::{Graph, GraphError, Node};
 use crate::op::{Op, Param};
 
 pub use adaptation::{Adaptation, Adapted, Attached};
+pub use comparison::Comparison;
 pub use error::AdapterError;
 pub use file::{FORMAT_VERSION, File, METADATA_KEY, METHOD, Merged, Meta};
 pub use insert::insert;

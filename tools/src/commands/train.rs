@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use edge_vit_models::adapter::{Adaptation, Placement, Spec};
+use edge_vit_models::adapter::{Adaptation, Comparison, Placement, Spec};
 use edge_vit_models::method::{MethodSpec, Site};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -43,7 +43,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME|INDEX")]
     gpu: Option<String>,
 
-    /// What adapts the backbone: RepAdapters, or a method that they are compared with; all are folded without a rest
+    /// What adapts the backbone: RepAdapters, or a method that they are compared with; all are folded without a rest but
+    /// adapter, parallel-adapter, adaptformer and vpt, which cannot be folded
     #[arg(long, value_enum, default_value_t = MethodName::Repadapter, help_heading = "Adapters")]
     method: MethodName,
     /// Where adapters stand: before attention and MLP, before attention alone; or, without dropout, at one place of every
@@ -62,6 +63,9 @@ pub struct Args {
     /// Side of oft's rotations
     #[arg(long, default_value_t = 16, help_heading = "Adapters")]
     block_size: usize,
+    /// Learned tokens of vpt
+    #[arg(long, default_value_t = 10, help_heading = "Adapters")]
+    tokens: usize,
     /// How many blocks lastblocks trains
     #[arg(long, value_name = "BLOCKS", default_value_t = 1, help_heading = "Adapters")]
     last: usize,
@@ -165,6 +169,10 @@ enum MethodName {
     Lastblocks,
     Full,
     Linear,
+    Adapter,
+    ParallelAdapter,
+    Adaptformer,
+    Vpt,
 }
 
 fn parse_range(text: &str) -> Result<Range<usize>, String> {
@@ -192,6 +200,15 @@ impl Args {
             MethodName::Lastblocks => MethodSpec::LastBlocks { count: self.last },
             MethodName::Full => MethodSpec::Full,
             MethodName::Linear => MethodSpec::Linear,
+            MethodName::Adapter => return Adaptation::Comparison(Comparison::Adapter { hidden: self.hidden }),
+            MethodName::ParallelAdapter => {
+                let comparison = Comparison::ParallelAdapter { hidden: self.hidden, scale: self.scale };
+                return Adaptation::Comparison(comparison);
+            }
+            MethodName::Adaptformer => {
+                return Adaptation::Comparison(Comparison::Adaptformer { hidden: self.hidden, scale: self.scale });
+            }
+            MethodName::Vpt => return Adaptation::Comparison(Comparison::Vpt { tokens: self.tokens }),
         };
         Adaptation::Method(method)
     }
@@ -262,7 +279,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let message = "`--gpu` names a GPU, `--device cpu` asks for none; leave one of them out";
         clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
     }
-    if args.blocks.is_some() && matches!(args.adaptation(), Adaptation::Method(_)) {
+    if args.blocks.is_some() && !matches!(args.adaptation(), Adaptation::Adapters(_)) {
         let message = "`--blocks` chooses blocks for `--placement repblock` and `repattn` alone; leave it out";
         clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
     }

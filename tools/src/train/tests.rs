@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use edge_vit_models::adapter::{self, Adaptation, Spec};
+use edge_vit_models::adapter::{self, Adaptation, Comparison, Spec};
 use edge_vit_models::method::{MethodSpec, Site};
 use edge_vit_models::{Tensor, checkpoint, vit};
 use image::{Rgb, RgbImage};
@@ -257,6 +257,31 @@ fn every_method_is_trained_and_folded() {
         }
         let top1 = outcome.best.unwrap().val_top1;
         assert!((right as f32 / 18.0 - top1).abs() < 1e-6, "{method:?}: {right} of 18, trained to {top1}");
+    }
+}
+
+/// What stays in the graph learns and is read back, and `fold` says why it takes none of it.
+#[test]
+fn methods_that_cannot_be_folded_are_trained_and_refused() {
+    for (comparison, reason) in [
+        (Comparison::Adapter { hidden: 4 }, "GELU"),
+        (Comparison::ParallelAdapter { hidden: 4, scale: 0.5 }, "ReLU"),
+        (Comparison::Adaptformer { hidden: 4, scale: 0.5 }, "ReLU"),
+        (Comparison::Vpt { tokens: 3 }, "tokens"),
+    ] {
+        let bench = Bench::new();
+        let mut options = bench.options("run");
+        options.recipe.drop_path = 0.0;
+        options.recipe.adapters = Adaptation::Comparison(comparison.clone());
+        let (outcome, records) = trained(&options);
+        let losses = losses(&records);
+        assert!(losses[losses.len() - 1] < losses[0], "{comparison:?}: {losses:?}");
+        let file = adapter::File::read(&outcome.adapters).unwrap();
+        assert_eq!(file.meta.spec, options.recipe.adapters);
+        let backbone = vit::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
+        file.apply(&backbone.graph, &backbone.sha256).unwrap().validate().unwrap();
+        let error = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap_err().to_string();
+        assert!(error.contains("cannot be folded") && error.contains(reason), "{error}");
     }
 }
 
