@@ -9,6 +9,7 @@ pub mod cost;
 pub mod file;
 pub mod fold;
 pub mod graph;
+mod init;
 pub mod method;
 pub mod onnx;
 pub mod op;

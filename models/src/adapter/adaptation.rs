@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::insert::{self, insert};
 use super::{AdapterError, Comparison, METHOD, Spec, is_head, params_where, trainable};
-use crate::graph::{Graph, Node};
+use crate::graph::Graph;
 use crate::method::{self, Host, Method, MethodError, MethodSpec, Theta};
-use crate::op::Param;
 use crate::tensor::Tensor;
 
 /// What a backbone is adapted with.
@@ -84,7 +83,7 @@ impl Adaptation {
             }
             Self::Comparison(comparison) => {
                 let mut graph = comparison.place(graph)?;
-                let own = params_of(comparison, &graph)?;
+                let own = params_where(&graph, |node| comparison.is_own(&node.name))?;
                 insert::fill(&mut graph, &own, seed)?;
                 let head = params_where(&graph, is_head)?;
                 let trainable = own.into_iter().chain(head).map(|param| param.name).collect();
@@ -105,13 +104,6 @@ impl Adaptation {
     }
 }
 
-/// The weights that a method in the graph trains.
-pub(super) fn params_of(comparison: &Comparison, graph: &Graph) -> Result<Vec<Param>, AdapterError> {
-    let params = graph.params()?;
-    let own = graph.nodes.iter().zip(params).filter(|(node, _)| comparison.is_own(&node.name));
-    Ok(own.flat_map(|(_, params)| params).collect())
-}
-
 /// The method's layers, all with a bias.
 pub(super) fn with_hosts(graph: &Graph, method: &dyn Method) -> Result<(Graph, Vec<Host>), MethodError> {
     let hosts = method::hosts(graph, method.roles(), method.name())?;
@@ -129,7 +121,7 @@ pub(super) fn merge(
     tensors: &BTreeMap<String, Tensor>,
     strength: f64,
 ) -> Result<(Graph, f64), AdapterError> {
-    let head = params_where(graph, |node: &Node| is_head(node))?;
+    let head = params_where(graph, is_head)?;
     let Some(method) = spec.method() else {
         let tuned = spec.tuned(graph)?;
         let params = graph.params()?.into_iter().flatten().filter(|param| tuned.contains(&param.name));

@@ -15,7 +15,7 @@ use crate::op::{Op, Param};
 use crate::tensor::Tensor;
 use crate::vit;
 
-use super::adaptation::{merge, params_of};
+use super::adaptation::merge;
 use super::insert::place;
 use super::{Adaptation, AdapterError, Comparison, is_adapter, is_head, params_where};
 
@@ -112,8 +112,7 @@ impl File {
             Adaptation::Method(spec) => return Ok(merge(spec, &graph, &self.tensors, 1.0)?.0),
             Adaptation::Comparison(comparison) => {
                 let mut graph = comparison.place(&graph)?;
-                let head = params_where(&graph, is_head)?;
-                let params = params_of(comparison, &graph)?.into_iter().chain(head).collect();
+                let params = params_where(&graph, |node| comparison.is_own(&node.name) || is_head(node))?;
                 graph.weights.extend(checked(&self.tensors, params)?);
                 return Ok(graph);
             }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rand::{RngCore, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::graph::{Graph, NodeId};
+use crate::init::xavier_uniform;
 use crate::op::{Op, Param};
 use crate::tensor::{Tensor, TensorError};
 
@@ -34,14 +35,11 @@ pub fn insert(graph: &Graph, spec: &Spec, seed: u64) -> Result<Graph, AdapterErr
 pub(super) fn fill(graph: &mut Graph, params: &[Param], seed: u64) -> Result<(), AdapterError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for param in params {
-        let (rows, cols) = match *param.shape.as_slice() {
-            [rows, cols] if param.name.ends_with(".down.weight") => (rows, cols),
-            [1, tokens, width] => (tokens, width),
-            _ => (0, 0),
-        };
-        let tensor = match rows {
-            0 => Tensor::full(param.shape.as_slice(), 0.0)?,
-            _ => xavier(param, rows + cols, &mut rng)?,
+        // Of rank 3 are learned tokens alone.
+        let is_random = param.name.ends_with(".down.weight") || param.shape.len() == 3;
+        let tensor = match is_random {
+            true => xavier_uniform(&param.shape, &mut rng)?,
+            false => Tensor::full(param.shape.as_slice(), 0.0)?,
         };
         graph.weights.insert(param.name.clone(), tensor);
     }
@@ -104,25 +102,10 @@ fn sites(graph: &Graph, spec: &Spec) -> Result<BTreeMap<NodeId, String>, Adapter
 }
 
 fn initial(param: &Param, rng: &mut ChaCha8Rng) -> Result<Tensor, TensorError> {
-    let &[rows, cols] = param.shape.as_slice() else { return Tensor::full(param.shape.as_slice(), 0.0) };
-    if !param.name.ends_with(".adapter_A.weight") {
-        return Tensor::full(param.shape.as_slice(), 0.0);
+    match param.name.ends_with(".adapter_A.weight") {
+        true => xavier_uniform(&param.shape, rng),
+        false => Tensor::full(param.shape.as_slice(), 0.0),
     }
-    xavier(param, rows + cols, rng)
-}
-
-/// Uniform within `sqrt(6 / fans)`.
-fn xavier(param: &Param, fans: usize, rng: &mut ChaCha8Rng) -> Result<Tensor, TensorError> {
-    let bound = (6.0 / fans as f64).sqrt();
-    let len = param.shape.iter().product();
-    let values = (0..len).map(|_| (bound * symmetric(rng)) as f32).collect();
-    Tensor::new(param.shape.as_slice(), values)
-}
-
-/// A number in [-1, 1) of 32 random bits. Written out, because the uniform distributions of `rand` may change between
-/// its versions and an adapter's beginning must not.
-fn symmetric(rng: &mut ChaCha8Rng) -> f64 {
-    f64::from(rng.next_u32()) / f64::from(1u32 << 31) - 1.0
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn is_head(node: &Node) -> bool {
 }
 
 /// The weights of the nodes that `wanted` picks, in node order.
-fn params_where(graph: &Graph, wanted: fn(&Node) -> bool) -> Result<Vec<Param>, GraphError> {
+fn params_where(graph: &Graph, wanted: impl Fn(&Node) -> bool) -> Result<Vec<Param>, GraphError> {
     let params = graph.params()?;
     Ok(graph.nodes.iter().zip(params).filter(|(node, _)| wanted(node)).flat_map(|(_, params)| params).collect())
 }

@@ -24,6 +24,7 @@ use crate::{Tensor, TensorError};
 
 pub use names::{Publisher, to_timm};
 pub use safetensors::write_safetensors;
+pub use shards::shard_files;
 
 /// The weights of one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,7 +176,7 @@ impl CheckpointError {
         Self::UnknownNames { count: names.len(), shown }
     }
 
-    fn values(name: &str, error: &TensorError) -> Self {
+    pub(crate) fn values(name: &str, error: &TensorError) -> Self {
         Self::Values { name: name.to_owned(), reason: error.to_string() }
     }
 }

@@ -17,12 +17,11 @@ pub(super) fn is_index(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(ENDING))
 }
 
-/// All shards that the index `bytes` at `path` names, as one checkpoint; its hash is over the shards' hashes in the order
-/// of their names.
+/// The files of its folder that an index, `bytes`, names.
 ///
 /// # Errors
-/// When the index is damaged or names a file outside of its folder, a shard cannot be read, or tensors are missing.
-pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+/// When it is damaged, or names a file outside of its folder or another index.
+pub fn shard_files(bytes: &[u8]) -> Result<BTreeSet<String>, CheckpointError> {
     let damaged = |reason: &str| CheckpointError::Index { reason: reason.to_owned() };
     let index: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
     let map = index.get("weight_map").and_then(serde_json::Value::as_object);
@@ -35,8 +34,18 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Checkpoint, CheckpointEr
         if !plain || name.ends_with(ENDING) {
             return Err(damaged(&format!("`{name}` is no file of its folder that could hold tensors")));
         }
-        files.insert(name);
+        files.insert(name.to_owned());
     }
+    Ok(files)
+}
+
+/// All shards that the index `bytes` at `path` names, as one checkpoint; its hash is over the shards' hashes in the order
+/// of their names.
+///
+/// # Errors
+/// When the index is damaged or names a file outside of its folder, a shard cannot be read, or tensors are missing.
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    let files = shard_files(bytes)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let (mut tensors, mut metadata, mut hash) = (BTreeMap::new(), BTreeMap::new(), Sha256::new());
     for file in files {

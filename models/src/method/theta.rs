@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rand::{RngCore, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::host::{Affine, Host};
 use super::matrix::Matrix;
 use super::{Initial, Method, MethodError};
 use crate::graph::Graph;
+use crate::init::xavier_uniform;
 use crate::op::Param;
 use crate::tensor::Tensor;
 
@@ -101,19 +102,13 @@ pub fn fresh(
 }
 
 fn drawn(param: &Param, initial: Initial, rng: &mut ChaCha8Rng) -> Result<Tensor, MethodError> {
-    let len: usize = param.shape.iter().product();
-    let values = match initial {
-        Initial::Constant(value) => vec![value as f32; len],
-        Initial::Values(values) => values.into_iter().map(|value| value as f32).collect(),
-        Initial::Xavier => {
-            let fans = param.shape.iter().sum::<usize>().max(1);
-            let bound = (6.0 / fans as f64).sqrt();
-            // Written out, because the distributions of `rand` may change between its versions.
-            let mut symmetric = || f64::from(rng.next_u32()) / f64::from(1u32 << 31) - 1.0;
-            (0..len).map(|_| (bound * symmetric()) as f32).collect()
+    Ok(match initial {
+        Initial::Constant(value) => Tensor::full(param.shape.as_slice(), value as f32)?,
+        Initial::Values(values) => {
+            Tensor::new(param.shape.as_slice(), values.into_iter().map(|value| value as f32).collect())?
         }
-    };
-    Ok(Tensor::new(param.shape.as_slice(), values)?)
+        Initial::Xavier => xavier_uniform(&param.shape, rng)?,
+    })
 }
 
 /// The weights and biases of all hosts with the method in them, by name; `strength` in [0, 1] is how much of it.

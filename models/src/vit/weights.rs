@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::Tensor;
 use crate::checkpoint::CheckpointError;
-use crate::{Tensor, TensorError};
 
 /// Adds a patch embedding's bias of zero where there is none (CLIP's), and computes the query of a pooling by attention,
 /// `attn_pool.query` `[D] = W_q latent + b_q`, which depends on no picture.
@@ -41,7 +41,7 @@ fn split_in_proj(weights: &mut BTreeMap<String, Tensor>) -> Result<(), Checkpoin
             [("q", &joined.values()[..third], rows / 3), ("kv", &joined.values()[third..], rows / 3 * 2)]
         {
             let shape: Vec<usize> = [rows].into_iter().chain(rest.iter().copied()).collect();
-            let tensor = Tensor::new(shape, values.to_vec()).map_err(|error| of(&name, &error))?;
+            let tensor = Tensor::new(shape, values.to_vec()).map_err(|error| CheckpointError::values(&name, &error))?;
             weights.insert(format!("attn_pool.{part}.{kind}"), tensor);
         }
     }
@@ -66,15 +66,11 @@ fn query(weights: &BTreeMap<String, Tensor>) -> Result<Tensor, CheckpointError> 
         (products.sum::<f64>() + f64::from(bias)) as f32
     };
     let values = weight.values().chunks_exact(width.max(1)).zip(bias.values()).map(row).collect();
-    Tensor::new([width], values).map_err(|error| of("attn_pool.q.weight", &error))
+    Tensor::new([width], values).map_err(|error| CheckpointError::values("attn_pool.q.weight", &error))
 }
 
 fn full(name: &str, len: usize) -> Result<Tensor, CheckpointError> {
-    Tensor::full([len], 0.0).map_err(|error| of(name, &error))
-}
-
-fn of(name: &str, error: &TensorError) -> CheckpointError {
-    CheckpointError::Values { name: name.to_owned(), reason: error.to_string() }
+    Tensor::full([len], 0.0).map_err(|error| CheckpointError::values(name, &error))
 }
 
 fn wrong(name: &str, expected: &str, got: &Tensor) -> CheckpointError {

@@ -37,8 +37,7 @@ impl MethodEngine {
             }
         }
         for (name, value) in &engine.attached.theta {
-            let zero = || Tensor::full(value.shape(), 0.0).map_err(|error| EngineError::Device(error.to_string()));
-            engine.trained.insert(name.clone(), Trained { value: value.clone(), m: zero()?, v: zero()? });
+            engine.trained.insert(name.clone(), Trained::fresh(value.clone())?);
         }
         engine.merge()?;
         Ok(engine)
@@ -57,9 +56,7 @@ impl MethodEngine {
         weights.extend(others.map(|(name, trained)| (name.clone(), trained.value.clone())));
         let mut state = State { steps: 0, trained: BTreeMap::new() };
         for (name, value) in weights {
-            let zero = || Tensor::full(value.shape(), 0.0).map_err(|error| EngineError::Device(error.to_string()));
-            let (m, v) = (zero()?, zero()?);
-            state.trained.insert(name, Trained { value, m, v });
+            state.trained.insert(name, Trained::fresh(value)?);
         }
         self.inner.restore(&state)
     }

@@ -99,6 +99,17 @@ pub struct Trained {
     pub v: Tensor,
 }
 
+impl Trained {
+    /// A weight before the first step.
+    ///
+    /// # Errors
+    /// When its moments cannot be held.
+    pub(crate) fn fresh(value: Tensor) -> Result<Self, EngineError> {
+        let zero = Tensor::full(value.shape(), 0.0).map_err(|error| EngineError::Device(error.to_string()))?;
+        Ok(Self { value, m: zero.clone(), v: zero })
+    }
+}
+
 /// All that changes while training: enough to go on bit-exactly on the same device.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {

@@ -2,13 +2,11 @@
 //!
 //! Nobody vouches for such a file: there is no hash to hold it against, so the kept file says which one came.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use edge_vit_models::checkpoint::{self, Publisher};
 use edge_vit_models::vit;
 use hf_hub::{Cache, Repo, RepoType};
-use serde_json::Value;
 
 use super::hub::{self, Settings};
 use super::{FetchError, Outcome, kept};
@@ -91,10 +89,7 @@ pub fn fetch(id: &Id, out: &Path, settings: &Settings) -> Result<Outcome, FetchE
 }
 
 fn is_kept(id: &Id, out: &Path) -> bool {
-    let metadata = checkpoint::read(out).map(|checkpoint| checkpoint.metadata).unwrap_or_default();
-    let from_there = metadata.get("source") == Some(&id.source());
-    let verified = |sha256: &String| kept::verify(out, sha256).is_ok();
-    from_there && metadata.get(kept::SOURCE_SHA256).is_some_and(verified)
+    kept::verified(out).is_ok_and(|metadata| metadata.get("source") == Some(&id.source()))
 }
 
 /// The path of the weights, or of their index, all files that it names being there.
@@ -102,7 +97,8 @@ fn weights(id: &Id, settings: &Settings) -> Result<PathBuf, FetchError> {
     for name in WEIGHTS {
         let Some(path) = optional(id, name, settings)? else { continue };
         if name.ends_with(".index.json") {
-            for shard in shards(&path)? {
+            let index = std::fs::read(&path).map_err(|source| FetchError::io(&path, source))?;
+            for shard in checkpoint::shard_files(&index)? {
                 optional(id, &shard, settings)?;
             }
         }
@@ -112,17 +108,6 @@ fn weights(id: &Id, settings: &Settings) -> Result<PathBuf, FetchError> {
         return Err(FetchError::Offline { file: format!("a file of weights of {}", id.repository) });
     }
     Err(FetchError::NoWeights { repository: id.repository.clone(), tried: WEIGHTS.join(", ") })
-}
-
-/// The files that an index names.
-fn shards(index: &Path) -> Result<Vec<String>, FetchError> {
-    let bytes = std::fs::read(index).map_err(|source| FetchError::io(index, source))?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| FetchError::Config { file: index.to_owned(), reason: error.to_string() })?;
-    let map = value.get("weight_map").and_then(Value::as_object);
-    let files = map.into_iter().flatten().filter_map(|(_, file)| file.as_str());
-    let files: BTreeSet<&str> = files.filter(|file| !file.contains(['/', '\\'])).collect();
-    Ok(files.into_iter().map(str::to_owned).collect())
 }
 
 /// The path of a file in the hub's cache, downloaded if need be; `None` where the repository has none of that name.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use edge_vit_models::Tensor;
-use edge_vit_models::checkpoint::{self, CheckpointError};
+use edge_vit_models::checkpoint::{self, Checkpoint, CheckpointError};
 use edge_vit_models::file::hex;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -45,10 +45,24 @@ pub fn verify(path: &Path, source_sha256: &str) -> Result<(), Unverified> {
     if checkpoint.metadata.get(SOURCE_SHA256).map(String::as_str) != Some(source_sha256) {
         return Err(Unverified::OtherSource { expected: source_sha256.to_owned() });
     }
-    if checkpoint.metadata.get(TENSORS_SHA256) != Some(&tensors_sha256(&checkpoint.tensors)) {
-        return Err(Unverified::Changed);
+    check_tensors(&checkpoint)
+}
+
+/// What the file at `path` says of itself, its tensors being those that were written.
+///
+/// # Errors
+/// When it cannot be read, or they were changed.
+pub(super) fn verified(path: &Path) -> Result<BTreeMap<String, String>, Unverified> {
+    let checkpoint = checkpoint::read(path)?;
+    check_tensors(&checkpoint)?;
+    Ok(checkpoint.metadata)
+}
+
+fn check_tensors(checkpoint: &Checkpoint) -> Result<(), Unverified> {
+    match checkpoint.metadata.get(TENSORS_SHA256) == Some(&tensors_sha256(&checkpoint.tensors)) {
+        true => Ok(()),
+        false => Err(Unverified::Changed),
     }
-    Ok(())
 }
 
 /// Writes the tensors with the metadata and the two hashes, atomically.
