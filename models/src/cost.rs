@@ -8,7 +8,7 @@ use crate::op::Op;
 pub struct Cost {
     /// Number of parameters.
     pub parameters: u64,
-    /// Multiplications with an addition each, of the linear layers and of attention.
+    /// Multiplications with an addition each, of linear layers, convolutions and attention.
     pub multiply_adds: u64,
 }
 
@@ -24,15 +24,17 @@ impl Cost {
         for (id, (node, params)) in graph.nodes.iter().zip(graph.params()?).enumerate() {
             parameters += params.iter().map(|param| len(&param.shape)).sum::<u64>();
             let input = node.inputs.first().map_or(&[][..], |&input| shapes[input].as_slice());
-            let tokens = input.first().copied().unwrap_or(1) as u64;
+            let tokens = input.len().checked_sub(2).map_or(1, |at| input[at]) as u64;
             multiply_adds += match &node.op {
                 Op::PatchEmbed { .. } | Op::Linear { .. } => {
                     let weight = params.first().map_or(0, |param| len(&param.shape));
                     let width = shapes[id].last().copied().unwrap_or(1).max(1) as u64;
                     len(&shapes[id]) / width * weight
                 }
-                Op::Attention { .. } => 2 * tokens * len(&shapes[id]),
-                Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
+                Op::Attention { .. } | Op::WindowAttention { .. } | Op::AttentionPool { .. } => {
+                    2 * tokens * len(&shapes[id])
+                }
+                Op::DepthwiseConv { kernel_size } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
                 Op::RepAdapter { hidden, groups, .. } => {
                     len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)
                 }

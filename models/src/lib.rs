@@ -1,10 +1,13 @@
-//! What a vision transformer *is*: a graph of named operators, the weights that fill it, the adapters that are
+//! What a vision backbone *is*: a graph of named operators, the weights that fill it, the adapters that are
 //! inserted into it, the exact fold that takes them out again, and the ONNX file that comes of it.
 //!
 //! No GPU, no camera, no command line. Everything here is a function over [`Graph`].
 
 pub mod adapter;
+pub mod backbone;
+mod block;
 pub mod checkpoint;
+pub mod convnext;
 pub mod cost;
 pub mod file;
 pub mod fold;
@@ -13,6 +16,7 @@ mod init;
 pub mod method;
 pub mod onnx;
 pub mod op;
+pub mod swin;
 pub mod tensor;
 pub mod vit;
 

@@ -1,6 +1,16 @@
 //! The closed set of operators, the weights that each one reads, and the shape that each one gives.
 //!
-//! Shapes are those of one picture: the batch dimension stands before them and is never written.
+//! Shapes are those of one picture: the batch dimension stands before them and is never written. Tokens are `[L, D]`, maps
+//! `[H, W, D]`, windows of a map `[windows, n, D]`: the width is always last.
+
+mod rows;
+mod shape;
+mod window;
+
+use shape::{attention_shape, grid_shape, last, patch_embed_shape, tokens, whole_blocks};
+
+pub use rows::{inverse, rows};
+pub use window::{Windows, relative_bias};
 
 use crate::tensor::checked_len;
 
@@ -99,13 +109,55 @@ pub enum Op {
         /// Factor on the products, `head_dim^-0.5`.
         scale: f32,
     },
+    /// Tokens as the map that they were cut from, row by row: `[H W, D]` to `[H, W, D]`.
+    Grid {
+        /// Height and width, `H` and `W`.
+        size: [usize; 2],
+    },
+    /// Each square of `block` by `block` places of a map side by side in one, column by column: `[H, W, D]` to
+    /// `[H / block, W / block, block^2 D]`. With a Linear behind it, Swin's merging of patches and a convolution whose
+    /// stride is its kernel.
+    SpaceToDepth {
+        /// Side of a square.
+        block: usize,
+    },
+    /// A map, rolled up and left by the shift, cut into windows, row by row: `[H, W, D]` to `[windows, n, D]`.
+    WindowPartition(Windows),
+    /// The inverse of [`Op::WindowPartition`]: `[windows, n, D]` to `[H, W, D]`.
+    WindowReverse(Windows),
+    /// Multi-head self-attention within windows, `[windows, n, 3D]` laid out as for [`Op::Attention`] to `[windows, n, D]`:
+    /// `softmax(scale q k^T + bias) v`, the bias by how far two places are apart, and -100 between places that a roll has
+    /// brought together. Weight: `relative_position_bias_table` `[(2h - 1)(2w - 1), num_heads]`, see [`relative_bias`].
+    WindowAttention {
+        /// Number of heads.
+        num_heads: usize,
+        /// Factor on the products.
+        scale: f32,
+        /// The windows.
+        windows: Windows,
+    },
+    /// Queries and keys of length 1 a head, the queries times a factor: what makes of [`Op::WindowAttention`] Swin V2's cosine
+    /// attention. `[.., 3D]` to `[.., 3D]`, values unchanged. Weight: `scale` `[num_heads]`.
+    NormalizeHeads {
+        /// Number of heads.
+        num_heads: usize,
+    },
+    /// A convolution of each channel by itself, stride 1, zeros around the map: `[H, W, D]` to `[H, W, D]`. Weights: `weight`
+    /// `[D, 1, k, k]`, `bias` `[D]`.
+    DepthwiseConv {
+        /// Side of the kernel, `k`, odd.
+        kernel_size: usize,
+    },
+    /// ConvNeXt V2's global response normalisation (arXiv 2301.00808): with `g` the length of a channel over the map and `m`
+    /// the mean of `g` over channels, `x + weight x g / (m + 1e-6) + bias`. Weights: `weight` and `bias` `[D]`.
+    GlobalResponseNorm,
     /// Multiplies the last dimension: `x * gamma`. Weight: `gamma` `[D]`.
     LayerScale,
     /// The residual sum of its two inputs: the trunk, then the branch (the one that stochastic depth drops).
     Add,
     /// The first token alone: `[L, D]` to `[D]`.
     TakeClassToken,
-    /// The mean over all tokens but the first `skip`: `[L, D]` to `[D]`.
+    /// The mean over all tokens but the first `skip`, or over all places of a map: `[L, D]` or `[H, W, D]` to `[D]`.
     MeanTokens {
         /// Number of leading tokens (class, registers) left out of the mean.
         skip: usize,
@@ -148,6 +200,14 @@ impl Op {
             Self::Act(Activation::Relu) => "Relu",
             Self::Attention { .. } => "Attention",
             Self::AttentionPool { .. } => "AttentionPool",
+            Self::Grid { .. } => "Grid",
+            Self::SpaceToDepth { .. } => "SpaceToDepth",
+            Self::WindowPartition(_) => "WindowPartition",
+            Self::WindowReverse(_) => "WindowReverse",
+            Self::WindowAttention { .. } => "WindowAttention",
+            Self::NormalizeHeads { .. } => "NormalizeHeads",
+            Self::DepthwiseConv { .. } => "DepthwiseConv",
+            Self::GlobalResponseNorm => "GlobalResponseNorm",
             Self::LayerScale => "LayerScale",
             Self::Add => "Add",
             Self::TakeClassToken => "TakeClassToken",
@@ -197,9 +257,45 @@ impl Op {
             Self::Add if inputs[0] == inputs[1] => Ok(inputs[0].to_vec()),
             Self::Add => Err(format!("takes two inputs of one shape, got {:?} and {:?}", inputs[0], inputs[1])),
             Self::TakeClassToken => tokens(inputs[0]).map(|(_, dim)| vec![dim]),
-            Self::MeanTokens { skip } => match tokens(inputs[0])? {
-                (len, dim) if *skip < len => Ok(vec![dim]),
-                (len, _) => Err(format!("cannot skip {skip} of {len} tokens")),
+            Self::MeanTokens { skip } => match (inputs[0], skip) {
+                (&[_, _, dim], 0) => Ok(vec![dim]),
+                (&[len, dim], _) if *skip < len => Ok(vec![dim]),
+                _ => {
+                    Err(format!("needs more than {skip} tokens [L, D], or a map and none to skip, got {:?}", inputs[0]))
+                }
+            },
+            Self::Grid { size } => grid_shape(inputs[0], *size),
+            Self::SpaceToDepth { block } => {
+                let ([height, width], dim) = whole_blocks(inputs[0], [*block; 2])?;
+                Ok(vec![height / block, width / block, block.saturating_mul(*block).saturating_mul(dim)])
+            }
+            Self::WindowPartition(windows) => {
+                let (size, dim) = whole_blocks(inputs[0], windows.window)?;
+                windows.check(size)?;
+                Ok(vec![windows.count(), windows.len(), dim])
+            }
+            Self::WindowReverse(windows) => {
+                let [height, width] = windows.grid;
+                let (count, dim) = windows.of(inputs[0])?;
+                debug_assert_eq!(count * windows.len(), height * width);
+                Ok(vec![height, width, dim])
+            }
+            Self::WindowAttention { num_heads, windows, .. } => {
+                let (count, width) = windows.of(inputs[0])?;
+                let shape = attention_shape(&[windows.len(), width], *num_heads)?;
+                Ok([&[count], shape.as_slice()].concat())
+            }
+            Self::NormalizeHeads { num_heads } => {
+                let (width, _) = last(inputs[0])?;
+                attention_shape(&[1, width], *num_heads).map(|_| inputs[0].to_vec())
+            }
+            Self::DepthwiseConv { kernel_size } => match inputs[0] {
+                [_, _, _] if kernel_size % 2 == 1 => Ok(inputs[0].to_vec()),
+                _ => Err(format!("needs a map [H, W, D] and an odd kernel, got {:?} and {kernel_size}", inputs[0])),
+            },
+            Self::GlobalResponseNorm => match inputs[0] {
+                [_, _, _] => Ok(inputs[0].to_vec()),
+                _ => Err(format!("needs a map [H, W, D], got {:?}", inputs[0])),
             },
             Self::RepAdapter { hidden, groups, .. } => {
                 let (dim, _) = last(inputs[0])?;
@@ -233,6 +329,14 @@ impl Op {
                 params
             }
             Self::LayerScale => vec![param("gamma", vec![dim])],
+            Self::WindowAttention { num_heads, windows, .. } => {
+                vec![param("relative_position_bias_table", vec![windows.distances(), *num_heads])]
+            }
+            Self::NormalizeHeads { num_heads } => vec![param("scale", vec![*num_heads])],
+            Self::DepthwiseConv { kernel_size } => {
+                vec![param("weight", vec![dim, 1, *kernel_size, *kernel_size]), param("bias", vec![dim])]
+            }
+            Self::GlobalResponseNorm => vec![param("weight", vec![dim]), param("bias", vec![dim])],
             Self::RepAdapter { hidden, groups, .. } => vec![
                 param("adapter_A.weight", vec![*hidden, dim]),
                 param("adapter_A.bias", vec![*hidden]),
@@ -242,41 +346,13 @@ impl Op {
             Self::Input { .. }
             | Self::Act(_)
             | Self::Attention { .. }
+            | Self::Grid { .. }
+            | Self::SpaceToDepth { .. }
+            | Self::WindowPartition(_)
+            | Self::WindowReverse(_)
             | Self::Add
             | Self::TakeClassToken
             | Self::MeanTokens { .. } => Vec::new(),
         }
     }
-}
-
-fn last(shape: &[usize]) -> Result<(usize, &[usize]), String> {
-    match shape.split_last() {
-        Some((&dim, leading)) => Ok((dim, leading)),
-        None => Err("needs at least one dimension, got a scalar".to_owned()),
-    }
-}
-
-fn tokens(shape: &[usize]) -> Result<(usize, usize), String> {
-    match *shape {
-        [len, dim] => Ok((len, dim)),
-        _ => Err(format!("needs tokens [L, D], got {shape:?}")),
-    }
-}
-
-fn patch_embed_shape(input: &[usize], patch_size: usize, embed_dim: usize) -> Result<Vec<usize>, String> {
-    let &[_, height, width] = input else {
-        return Err(format!("needs a picture [C, H, W], got {input:?}"));
-    };
-    if patch_size == 0 || height % patch_size != 0 || width % patch_size != 0 {
-        return Err(format!("height {height} and width {width} must be multiples of patch_size {patch_size}"));
-    }
-    Ok(vec![(height / patch_size) * (width / patch_size), embed_dim])
-}
-
-fn attention_shape(input: &[usize], num_heads: usize) -> Result<Vec<usize>, String> {
-    let (len, width) = tokens(input)?;
-    if num_heads == 0 || width % (3 * num_heads) != 0 {
-        return Err(format!("width {width} must be 3 (q, k, v) times a multiple of num_heads {num_heads}"));
-    }
-    Ok(vec![len, width / 3])
 }

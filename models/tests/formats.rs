@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use edge_vit_models::Tensor;
+use edge_vit_models::backbone;
 use edge_vit_models::checkpoint::{self, CheckpointError, to_timm};
-use edge_vit_models::{Tensor, vit};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -41,9 +42,64 @@ fn pytorchs_older_format_is_read_and_bfloat16_too() {
 
 #[test]
 fn googles_names_and_layouts_become_timms_and_tell_the_heads() {
-    let jax = vit::load(fixture("timm_vit.npz"), None).unwrap();
-    let timm = vit::load(fixture("timm_vit.safetensors"), None).unwrap();
+    let jax = backbone::load(fixture("timm_vit.npz"), None).unwrap();
+    let timm = backbone::load(fixture("timm_vit.safetensors"), None).unwrap();
     assert_eq!((jax.config, jax.graph), (timm.config, timm.graph));
+}
+
+/// Microsoft's files end a stage with the downsampling that begins timm's next one, and hold buffers.
+#[test]
+fn microsofts_names_become_timms() {
+    for name in ["timm_swin", "timm_swinv2"] {
+        let renamed =
+            |name: &str| name.replace("layers.1.downsample.", "layers.0.downsample.").replace("head.fc.", "head.");
+        assert_same_backbone(name, renamed, &[("layers.1.blocks.1.attn_mask", &[1, 2])]);
+    }
+}
+
+#[test]
+fn metas_convnext_becomes_timms() {
+    for name in ["timm_convnext", "timm_convnextv2"] {
+        let renamed = |name: &str| {
+            let mut name = name.replace(".blocks.", ".").replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv");
+            for (timms, metas) in [
+                ("stem.", "downsample_layers.0."),
+                ("head.norm", "norm"),
+                ("head.fc", "head"),
+                ("mlp.grn.weight", "grn.gamma"),
+                ("mlp.grn.bias", "grn.beta"),
+            ] {
+                name = name.replace(timms, metas);
+            }
+            match name.strip_prefix("stages.").and_then(|rest| rest.split_once(".downsample.")) {
+                Some((stage, rest)) => format!("downsample_layers.{stage}.{rest}"),
+                None => name,
+            }
+        };
+        assert_same_backbone(name, renamed, &[]);
+    }
+}
+
+/// The fixture `name` under other names, with more tensors besides, makes the very same backbone.
+fn assert_same_backbone(name: &str, renamed: impl Fn(&str) -> String, more: &[(&str, &[usize])]) {
+    let expected = backbone::load(fixture(&format!("{name}.safetensors")), None).unwrap();
+    let whole = checkpoint::read(fixture(&format!("{name}.safetensors"))).unwrap();
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (name, tensor) in whole.tensors {
+        let name = renamed(&name);
+        // Meta keeps these with dimensions around them.
+        let shape = if name.contains("grn") { vec![1, 1, 1, tensor.len()] } else { tensor.shape().to_vec() };
+        tensors.insert(name, tensor.reshape(shape).unwrap());
+    }
+    for &(name, shape) in more {
+        tensors.insert(name.to_owned(), Tensor::full(shape, 0.0).unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renamed.safetensors");
+    checkpoint::write_safetensors(&path, &tensors, &whole.metadata).unwrap();
+    let got = backbone::load(&path, None).unwrap();
+    assert_eq!(got.config, expected.config);
+    assert!(got.graph == expected.graph, "{name}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a merged model costs on the device: the plain backbone, the merged, the simplified and the unmerged model through
-//! the runtime, interleaved, medians. `cargo bench -p edge-vit-tests --bench merged [-- SIDE [ROUNDS [FOLDER]]]`; with a
-//! FOLDER the files are left there for `tests/peers/interleaved.py`.
+//! the runtime, interleaved, medians. `cargo bench -p edge-vit-tests --bench merged [-- [NAME] SIDE [ROUNDS [FOLDER]]]`, NAME one
+//! of `edge-vit-tools models`; with a FOLDER the files are left there for `tests/peers/interleaved.py`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,26 +8,27 @@ use std::path::Path;
 use std::time::Instant;
 
 use edge_vit::Model;
+use edge_vit_models::backbone::Architecture;
 use edge_vit_models::onnx;
-use edge_vit_tests::{dinov2_small, median, variants};
+use edge_vit_tests::{median, variants};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
-    let side = numbers.next().unwrap_or(224);
-    let rounds = numbers.next().unwrap_or(31);
-
-    let folder = std::env::args().nth(3).filter(|arg| !arg.starts_with("--"));
+    let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let is_name = args.first().is_some_and(|arg| arg.parse::<usize>().is_err());
+    let name = if is_name { args.remove(0) } else { "vit_small_patch14_dinov2".to_owned() };
+    let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<usize>().ok());
+    let (side, rounds, folder) = (number(0).unwrap_or(224), number(1).unwrap_or(31), args.get(2));
 
     let mut models = Vec::new();
     let mut sizes = Vec::new();
-    for (name, graph) in variants(&dinov2_small(side)?, 3)? {
+    for (variant, graph) in variants(Architecture::named(&name)?.config([side, side]).graph(), 3)? {
         let bytes = onnx::to_bytes(&graph, onnx::Batch::One, &BTreeMap::new())?;
         let operators = onnx::to_text(&bytes)?.lines().filter(|line| line.contains(") -> (")).count();
         sizes.push((operators, bytes.len()));
-        if let Some(folder) = &folder {
-            std::fs::write(Path::new(folder).join(format!("{name}.onnx")), &bytes)?;
+        if let Some(folder) = folder {
+            std::fs::write(Path::new(folder).join(format!("{variant}.onnx")), &bytes)?;
         }
-        models.push((name, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
+        models.push((variant, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
     }
     let picture: Vec<f32> = (0..3 * side * side).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect();
     for round in 0..=rounds {
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let medians: Vec<(&str, f64)> = models.into_iter().map(|(name, _, seconds)| (name, median(seconds))).collect();
-    println!("DINOv2-S/14 at {side}x{side}, one picture, {rounds} interleaved rounds");
+    println!("{name} at {side}x{side}, one picture, {rounds} interleaved rounds");
     println!("| model | operators | bytes | median ms | ratio to plain |\n|---|---:|---:|---:|---:|");
     for ((name, seconds), (operators, bytes)) in medians.iter().zip(sizes) {
         println!("| {name} | {operators} | {bytes} | {:.1} | {:.3} |", seconds * 1e3, seconds / medians[0].1);

@@ -33,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let picture = RgbImage::from_fn(128, 96, |x, y| Rgb([(2 * x) as u8, (x * y / 48) as u8, (255 - 2 * y) as u8]));
     picture.save(folder.join("picture.png"))?;
     let input = preprocessing.apply(&picture);
-    let config = vit::Config { num_classes: Some(LABELS.len()), ..dinov2_small(SIDE)? };
-    for (name, graph) in variants(&config, seed)? {
+    let config = vit::Config { num_classes: Some(LABELS.len()), ..dinov2_small(SIDE) };
+    for (name, graph) in variants(vit::graph(&config), seed)? {
         let logits = CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?;
         let bundle = Bundle {
             labels: LABELS.map(str::to_owned).to_vec(),

@@ -8,11 +8,15 @@ use edge_vit_models::{Graph, GraphError, Tensor, adapter, fold, vit};
 use edge_vit_tools::engine::uniform;
 
 /// DINOv2's ViT-S/14 for square pictures of `side` pixels, without a head.
-///
-/// # Errors
-/// When there is no such architecture.
-pub fn dinov2_small(side: usize) -> Result<vit::Config, vit::VitError> {
-    Ok(vit::Architecture::named("vit_small_patch14_dinov2")?.config([side, side]))
+pub fn dinov2_small(side: usize) -> vit::Config {
+    vit::Config {
+        image_size: [side, side],
+        patch_size: 14,
+        embed_dim: 384,
+        num_heads: 6,
+        layer_scale: true,
+        ..vit::Config::default()
+    }
 }
 
 /// Fills every weight that is not there yet with seeded values around the ones that training would give: norms near 1,
@@ -34,13 +38,13 @@ pub fn fill_random(graph: &mut Graph, seed: u32) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// One backbone of random weights four times: `plain`, with adapters folded into it (`merged`), simplified besides as
+/// One backbone, whose `graph` has no weights yet, with random ones four times: `plain`, with adapters folded into it (`merged`), simplified besides as
 /// `fold` writes it (`simplified`), and with the adapters left in (`unmerged`). `seed` is of the adapters' weights alone.
 ///
 /// # Errors
 /// When the graph's structure is wrong.
-pub fn variants(config: &vit::Config, seed: u32) -> Result<[(&'static str, Graph); 4], Box<dyn Error>> {
-    let mut plain = vit::graph(config);
+pub fn variants(graph: Graph, seed: u32) -> Result<[(&'static str, Graph); 4], Box<dyn Error>> {
+    let mut plain = graph;
     fill_random(&mut plain, 1)?;
     let mut unmerged = adapter::insert(&plain, &adapter::Spec::default(), 2)?;
     unmerged.weights.retain(|name, _| !name.contains("adapter"));

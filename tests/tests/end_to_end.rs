@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edge_vit::{Classifier, Model, Preprocessing, open_picture};
-use edge_vit_models::{adapter, checkpoint, fold, onnx, vit};
+use edge_vit_models::{adapter, backbone, checkpoint, fold, onnx, vit};
 use edge_vit_tests::fill_random;
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine;
@@ -31,7 +31,7 @@ fn write_backbone(folder: &Path) -> PathBuf {
         embed_dim: 128,
         depth: 2,
         num_heads: 2,
-        ..edge_vit_tests::dinov2_small(SIDE).unwrap()
+        ..edge_vit_tests::dinov2_small(SIDE)
     };
     let mut graph = vit::graph(&config);
     fill_random(&mut graph, 5).unwrap();
@@ -128,7 +128,7 @@ fn what_was_trained_is_what_the_device_classifies() {
 fn everything_computes_the_same_logits() {
     let trained = train_tiny();
     let file = adapter::File::read(&trained.adapters()).unwrap();
-    let backbone = vit::load(&trained.backbone, Some(file.meta.image_size)).unwrap();
+    let backbone = backbone::load(&trained.backbone, Some(file.meta.image_size)).unwrap();
     let unfolded = file.apply(&backbone.graph, &backbone.sha256).unwrap();
     let folded = fold::fold(&unfolded, 1.0).unwrap();
     let preprocessing: Preprocessing = serde_json::from_value(file.meta.preprocessing.clone()).unwrap();

@@ -6,7 +6,8 @@
 use std::error::Error;
 use std::time::Instant;
 
-use edge_vit_models::{Graph, Op, Tensor, adapter, vit};
+use edge_vit_models::backbone::{self, Architecture};
+use edge_vit_models::{Graph, Op, Tensor, adapter};
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::{Engine, Hyper, Noise, Step, uniform};
 use edge_vit_tools::gpu::GpuEngine;
@@ -61,9 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The adapted backbone and a head at random weights small enough for float32.
 fn backbone(name: &str, side: usize) -> Result<Graph, Box<dyn Error>> {
-    let architecture = vit::Architecture::named(name)?;
-    let config = vit::Config { num_classes: Some(CLASSES), ..architecture.config([side, side]) };
-    let mut graph = vit::graph(&config);
+    let config = Architecture::named(name)?.config([side, side]);
+    let mut graph = backbone::with_head(&config.graph(), CLASSES)?;
     for (seed, param) in graph.params()?.into_iter().flatten().enumerate() {
         let len: usize = param.shape.iter().product();
         let values = (0..len).map(|index| (uniform(seed as u32, 1, index as u32) - 0.5) * 0.1).collect();

@@ -8,7 +8,7 @@ use edge_vit::Bundle;
 use edge_vit_models::checkpoint::{self, Checkpoint, CheckpointError, Publisher};
 use edge_vit_models::file::hex;
 use edge_vit_models::onnx::proto::{Dimension, DimensionValue, ModelProto, ValueInfoProto};
-use edge_vit_models::{adapter, vit};
+use edge_vit_models::{adapter, backbone, vit};
 use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -148,13 +148,13 @@ fn safetensors(path: &Path, bytes: &[u8]) -> Result<Description, String> {
     Ok(Description { what, facts })
 }
 
-/// Counts, the publisher's way of naming, and the vision transformer that the weights make.
+/// Counts, the publisher's way of naming, and the backbone that the weights make.
 fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
     let mut facts = vec![
         ("tensors", json!(checkpoint.tensors.len())),
         ("parameters", json!(checkpoint.tensors.values().map(|tensor| tensor.len()).sum::<usize>())),
     ];
-    match vit::describe(checkpoint) {
+    match backbone::describe(checkpoint) {
         Ok(config) => {
             let names = match Publisher::of(&checkpoint.tensors) {
                 Publisher::Timm => "timm",
@@ -165,16 +165,50 @@ fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
                 Publisher::HuggingFaceSiglip => "Hugging Face, SigLIP",
                 Publisher::OpenAiClip => "OpenAI, CLIP",
                 Publisher::Jax => "Google, ViT in JAX",
+                Publisher::MicrosoftSwin => "Microsoft, Swin",
+                Publisher::HuggingFaceSwin => "Hugging Face, Swin",
+                Publisher::HuggingFaceSwinV2 => "Hugging Face, Swin V2",
+                Publisher::MetaConvNext => "Meta, ConvNeXt",
+                Publisher::HuggingFaceConvNext => "Hugging Face, ConvNeXt",
             };
-            facts.extend([("names", json!(names)), ("vision_transformer", transformer(&config))]);
+            facts.extend([("names", json!(names)), ("backbone", sizes(&config))]);
         }
-        Err(reason) => facts.push(("vision_transformer", json!(format!("none that is known: {reason}")))),
+        Err(reason) => facts.push(("backbone", json!(format!("none that is known: {reason}")))),
     }
     facts
 }
 
+fn sizes(config: &backbone::Config) -> Value {
+    match config {
+        backbone::Config::Vit(config) => transformer(config),
+        backbone::Config::Swin(config) => json!({
+            "architecture": if config.v2.is_some() { "swin v2" } else { "swin" },
+            "image_size": config.image_size,
+            "patch_size": config.patch_size,
+            "embed_dim": config.embed_dim,
+            "depths": config.depths,
+            "num_heads": config.num_heads,
+            "window_sizes": config.window_sizes,
+            "mlp_ratio": as_json(&config.mlp_ratio),
+            "num_classes": config.num_classes,
+        }),
+        backbone::Config::ConvNext(config) => json!({
+            "architecture": if config.use_grn { "convnext v2" } else { "convnext" },
+            "image_size": config.image_size,
+            "patch_size": config.patch_size,
+            "depths": config.depths,
+            "dims": config.dims,
+            "kernel_size": config.kernel_size,
+            "mlp_ratio": as_json(&config.mlp_ratio),
+            "layer_scale": config.layer_scale,
+            "num_classes": config.num_classes,
+        }),
+    }
+}
+
 fn transformer(config: &vit::Config) -> Value {
     json!({
+        "architecture": "vit",
         "image_size": config.image_size,
         "patch_size": config.patch_size,
         "embed_dim": config.embed_dim,
@@ -279,9 +313,7 @@ fn onnx(bytes: &[u8]) -> Result<Description, String> {
     }
     let mut facts: Vec<(&'static str, Value)> = graph_facts.to_vec();
     if let Ok(checkpoint) = Checkpoint::from_bytes(bytes) {
-        facts.extend(
-            weights(&checkpoint).into_iter().filter(|(name, _)| matches!(*name, "names" | "vision_transformer")),
-        );
+        facts.extend(weights(&checkpoint).into_iter().filter(|(name, _)| matches!(*name, "names" | "backbone")));
     }
     if !metadata.is_empty() {
         facts.push(("metadata", json!(metadata)));
@@ -375,7 +407,7 @@ mod tests {
         checkpoint::write_safetensors(&path, &tensors("strange"), &BTreeMap::new()).unwrap();
         let strange = inspect(&path).unwrap().to_json();
         assert_eq!(strange["parameters"], 6);
-        assert!(strange["vision_transformer"].as_str().unwrap().starts_with("none that is known"), "{strange}");
+        assert!(strange["backbone"].as_str().unwrap().starts_with("none that is known"), "{strange}");
 
         let state = r#"{"steps":7,"epochs":2,"best_epoch":1,"device":"cpu","config":{"seed":0},"format_version":1}"#;
         let metadata = BTreeMap::from([(STATE_KEY.to_owned(), state.to_owned())]);

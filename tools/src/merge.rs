@@ -6,10 +6,11 @@ use std::{fs, io};
 
 use edge_vit::{Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, Rejection, open_picture};
 use edge_vit_models::adapter::{AdapterError, File, Meta};
+use edge_vit_models::backbone::{self, BackboneError};
 use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
 use edge_vit_models::onnx::{Batch, OnnxError};
-use edge_vit_models::{Graph, Op, fold, onnx, vit};
+use edge_vit_models::{Graph, Op, fold, onnx};
 use image::RgbImage;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -37,7 +38,7 @@ pub enum MergeError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: vit::VitError,
+        source: BackboneError,
     },
     /// The adapter file could not be read or is not of this backbone.
     #[error("adapters {path}: {source}")]
@@ -171,7 +172,7 @@ impl Merge<'_> {
     /// The first check that fails.
     pub fn run(&self) -> Result<Merged, MergeError> {
         let file = File::read(self.adapters).map_err(|source| self.adapters_error(source))?;
-        let backbone = vit::load(self.backbone, Some(file.meta.image_size))
+        let backbone = backbone::load(self.backbone, Some(file.meta.image_size))
             .map_err(|source| MergeError::Backbone { path: self.backbone.to_owned(), source })?;
         let preprocessing: Preprocessing = serde_json::from_value(file.meta.preprocessing.clone())
             .map_err(|error| MergeError::Preprocessing { path: self.adapters.to_owned(), reason: error.to_string() })?;

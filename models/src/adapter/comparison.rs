@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::AdapterError;
+use crate::block;
 use crate::graph::{Graph, NodeId};
 use crate::op::{Activation, Op};
 use crate::tensor::Tensor;
@@ -80,10 +81,17 @@ impl Comparison {
     /// `graph` with the method's operators in it, and with the weights of those that are not trained.
     ///
     /// # Errors
-    /// When the graph has no blocks with two residual sums, or a size is 0.
+    /// When the graph has no blocks with two residual sums (a ConvNeXt has one), or for VPT no sequence of tokens that all blocks
+    /// share (a Swin has none), or a size is 0.
     pub(super) fn place(&self, graph: &Graph) -> Result<Graph, AdapterError> {
         let shapes = graph.shapes()?;
-        let first = graph.find("blocks.0.norm1").ok_or(AdapterError::NoBlocks { method: self.name() })?;
+        let has_sums = graph.nodes.iter().any(|node| block::of(&node.name).is_some() && node.name.ends_with(".add2"));
+        let first = match (self, graph.find("blocks.0.norm1")) {
+            (Self::Vpt { .. }, Some(first)) => first,
+            (Self::Vpt { .. }, None) => return Err(AdapterError::NoBlocks { method: self.name() }),
+            _ if has_sums => 0,
+            _ => return Err(AdapterError::NoBlocks { method: self.name() }),
+        };
         let size = match *self {
             Self::Adapter { hidden } | Self::ParallelAdapter { hidden, .. } | Self::Adaptformer { hidden, .. } => {
                 hidden

@@ -2,12 +2,12 @@
 
 use thiserror::Error;
 
+use crate::backbone::BackboneError;
 use crate::checkpoint::CheckpointError;
 use crate::fold::FoldError;
 use crate::graph::GraphError;
 use crate::method::MethodError;
 use crate::tensor::TensorError;
-use crate::vit::VitError;
 
 use super::Placement;
 
@@ -21,11 +21,22 @@ pub enum AdapterError {
     #[error(transparent)]
     Tensor(#[from] TensorError),
     /// The graph lacks a linear layer that the placement puts an adapter before.
-    #[error("placement {placement} needs a Linear named `{host}`, which the graph does not have; is it a ViT?")]
+    #[error("placement {placement} needs a Linear named `{host}`, which the graph does not have; is it a backbone?")]
     NoHost {
         /// Where adapters were asked for.
         placement: Placement,
         /// The linear layer that is not there.
+        host: String,
+    },
+    /// The layer that mixes tokens is a depthwise convolution.
+    #[error(
+        "placement {placement} puts an adapter before `{host}`, a depthwise convolution: folded in, it would make the \
+         convolution dense, and its bias would not reach the zeros around the map; use --placement before-mlp"
+    )]
+    BeforeDepthwise {
+        /// Where adapters were asked for.
+        placement: Placement,
+        /// The convolution.
         host: String,
     },
     /// The blocks asked for are none, or not all there.
@@ -64,7 +75,9 @@ pub enum AdapterError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The graph has no transformer blocks.
-    #[error("{method} goes into a transformer's blocks, and the graph has none; is it a ViT?")]
+    #[error(
+        "{method} goes into the blocks of a transformer of its kind, and the graph has none; take another --method"
+    )]
     NoBlocks {
         /// The method.
         method: &'static str,
@@ -93,7 +106,7 @@ pub enum AdapterError {
     Fold(#[from] FoldError),
     /// The head could not be put on the graph.
     #[error(transparent)]
-    Head(#[from] VitError),
+    Head(#[from] BackboneError),
     /// A safetensors file without this project's metadata.
     #[error("not an adapter file: the metadata has no `{key}`; was a backbone given in place of the adapters?")]
     NotAnAdapterFile {

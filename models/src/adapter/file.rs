@@ -7,13 +7,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backbone;
 use crate::checkpoint;
 use crate::fold::{FoldError, fold};
 use crate::graph::{Graph, Node};
 use crate::method::{MethodSpec, hosts};
 use crate::op::{Op, Param};
 use crate::tensor::Tensor;
-use crate::vit;
 
 use super::adaptation::merge;
 use super::insert::place;
@@ -170,7 +170,7 @@ impl File {
             return Err(AdapterError::ImageSize { expected: meta.image_size, got: shape.clone() });
         }
         self.check_labels()?;
-        Ok(vit::with_head(backbone, meta.labels.len())?)
+        Ok(backbone::with_head(backbone, meta.labels.len())?)
     }
 
     fn check_labels(&self) -> Result<(), AdapterError> {

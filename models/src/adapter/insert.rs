@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::block;
 use crate::graph::{Graph, NodeId};
 use crate::init::xavier_uniform;
 use crate::op::{Op, Param};
 use crate::tensor::{Tensor, TensorError};
 
-use super::{AdapterError, Spec, is_adapter, params_where};
+use super::{AdapterError, Placement, Spec, is_adapter, params_where};
 
 /// The backbone with adapters before the linear layers that `spec` names, so initialised that it still computes what it
 /// did: `A` Xavier uniform (bound `sqrt(6 / (dim + hidden))`), everything else 0, as the authors' code has it.
@@ -75,27 +76,37 @@ pub(super) fn place(graph: &Graph, spec: &Spec) -> Result<Graph, AdapterError> {
     Ok(adapted)
 }
 
-/// The linear layers that get an adapter before them, and the adapters' names.
+/// The linear layers that get an adapter before them, and the adapters' names. A block whose tokens are mixed by a depthwise
+/// convolution has the MLP's alone: an adapter before the convolution could not be folded.
 fn sites(graph: &Graph, spec: &Spec) -> Result<BTreeMap<NodeId, String>, AdapterError> {
     let host = |name: &str| graph.find(name).filter(|&id| matches!(graph.nodes[id].op, Op::Linear { .. }));
-    let depth = (0..).take_while(|block| host(&format!("blocks.{block}.attn.qkv")).is_some()).count();
-    let blocks = match &spec.blocks {
+    let blocks = block::all(graph);
+    let depth = blocks.len();
+    let chosen = match &spec.blocks {
         // With no block at all the search below names the first layer that is not there.
-        _ if depth == 0 => 0..1,
-        None => 0..depth,
+        _ if depth == 0 => &["blocks.0"][..],
+        None => &blocks,
         Some(range) if range.is_empty() || range.end > depth => {
             return Err(AdapterError::BlockRange { start: range.start, end: range.end, depth });
         }
-        Some(range) => range.clone(),
+        Some(range) => &blocks[range.clone()],
     };
     let mut sites = BTreeMap::new();
-    for block in blocks {
+    for block in chosen {
+        let is_convolution = graph.find(&format!("{block}.conv_dw"));
         for (host_suffix, adapter_suffix) in spec.placement.sites() {
-            let name = format!("blocks.{block}.{host_suffix}");
-            let Some(id) = host(&name) else {
-                return Err(AdapterError::NoHost { placement: spec.placement, host: name });
-            };
-            sites.insert(id, format!("blocks.{block}.{adapter_suffix}"));
+            let name = format!("{block}.{host_suffix}");
+            match (host(&name), is_convolution) {
+                (Some(id), _) => {
+                    sites.insert(id, format!("{block}.{adapter_suffix}"));
+                }
+                (None, Some(_)) if spec.placement == Placement::RepBlock && *host_suffix == "attn.qkv" => {}
+                (None, Some(convolution)) if *host_suffix == "attn.qkv" => {
+                    let host = graph.nodes[convolution].name.clone();
+                    return Err(AdapterError::BeforeDepthwise { placement: spec.placement, host });
+                }
+                (None, _) => return Err(AdapterError::NoHost { placement: spec.placement, host: name }),
+            }
         }
     }
     Ok(sites)
@@ -111,7 +122,8 @@ fn initial(param: &Param, rng: &mut ChaCha8Rng) -> Result<Tensor, TensorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::{Placement, parameter_count, trainable};
+    use crate::adapter::{parameter_count, trainable};
+    use crate::convnext;
 
     /// The layers of a ViT that adapters look at, and a head; no weights.
     fn blocks(depth: usize, dim: usize) -> Graph {
@@ -195,6 +207,17 @@ mod tests {
         let expected = ["A.bias", "A.weight", "B.bias", "B.weight"].map(|part| format!("{adapter}{part}"));
         assert_eq!(names[..4], expected);
         assert_eq!(names[4..], ["head.bias", "head.weight"]);
+    }
+
+    #[test]
+    fn a_convnext_is_adapted_before_its_mlps_alone() {
+        let graph = convnext::graph(&convnext::Config::default());
+        let adapted = insert(&graph, &Spec::default(), 0).unwrap();
+        let names: Vec<&str> = adapted.nodes.iter().filter(|node| is_adapter(node)).map(|n| n.name.as_str()).collect();
+        assert_eq!((names.len(), names[0]), (18, "stages.0.blocks.0.mlp.adapter"));
+        let error = insert(&graph, &Spec { placement: Placement::RepAttn, ..Spec::default() }, 0).unwrap_err();
+        assert!(matches!(&error, AdapterError::BeforeDepthwise { host, .. } if host == "stages.0.blocks.0.conv_dw"));
+        assert!(error.to_string().contains("--placement before-mlp"), "{error}");
     }
 
     #[test]

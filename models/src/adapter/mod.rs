@@ -29,7 +29,8 @@ pub use insert::insert;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Placement {
-    /// Before attention and before the MLP: two adapters a block.
+    /// Before attention and before the MLP: two adapters a block. A ConvNeXt's block, which has no attention, has the one
+    /// before the MLP.
     RepBlock,
     /// Before attention alone: one adapter a block.
     RepAttn,

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The largest such file that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// `num_heads`, `layer_norm_eps`, `act_layer`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
+/// `num_heads`, `layer_norm_eps`, `act_layer`, `window_size`, `pretrained_window_sizes`, `image_size`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
 /// `path` says them. A file that is none of these says nothing.
 pub(super) fn beside(path: &Path) -> BTreeMap<String, String> {
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -56,6 +56,16 @@ fn of(config: &Value) -> BTreeMap<String, String> {
             _ => None,
         };
         say("act_layer", text(config.pointer("/model_args/act_layer")).or_else(of_name));
+        if let Some(windows) = windows(architecture) {
+            let [window, size] = windows.map(|(_, own)| own);
+            say("window_size", Some(window.to_string()));
+            say("image_size", Some(size.to_string()));
+            if let [(Some(window), _), (Some(size), _)] = windows {
+                // Maps that were smaller than the window were one window.
+                let sizes = [4, 8, 16, 32].map(|stride| window.min(size / stride));
+                say("pretrained_window_sizes", Some(format!("{sizes:?}")));
+            }
+        }
         return said;
     }
     // Hugging Face's: the tower's own where the model has two, whose defaults are those of its kind.
@@ -64,8 +74,25 @@ fn of(config: &Value) -> BTreeMap<String, String> {
     let default = (model_type == "clip" || model_type == "clip_vision_model").then(|| "quick_gelu".to_owned());
     say("act_layer", text(tower.get("hidden_act")).or(default));
     say("num_heads", text(tower.get("num_attention_heads")));
+    if model_type == "swin" || model_type == "swinv2" || model_type.is_empty() {
+        let pretrained = config.get("pretrained_window_sizes").filter(|sizes| sizes.is_array());
+        say("pretrained_window_sizes", pretrained.map(Value::to_string));
+        say("window_size", text(config.get("window_size")));
+        say("image_size", text(config.get("image_size")));
+    }
     say("layer_norm_eps", text(tower.get("layer_norm_eps")));
     said
+}
+
+/// Window and picture of `swinv2_base_window12to16_192to256`, each with what it was trained with before, if that differs.
+fn windows(architecture: &str) -> Option<[(Option<usize>, usize); 2]> {
+    let (_, rest) = architecture.strip_prefix("swin")?.split_once("window")?;
+    let (window, size) = rest.split_once('_')?;
+    let pair = |text: &str| match text.split_once("to") {
+        Some((before, now)) => Some((Some(before.parse().ok()?), now.parse().ok()?)),
+        None => Some((None, text.parse().ok()?)),
+    };
+    Some([pair(window)?, pair(size)?])
 }
 
 /// A string or a number as text.
@@ -102,6 +129,13 @@ mod tests {
         assert_eq!(said["layer_norm_eps"].parse::<f32>().unwrap(), 1e-5);
         let said = of(&json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 0.5] }));
         assert_eq!((said["mean"].as_str(), said["std"].as_str()), ("[0.5,0.5,0.5]", "[0.25,0.5,0.5]"));
+        let said = of(&json!({ "architecture": "swinv2_base_window12to16_192to256" }));
+        assert_eq!((said["window_size"].as_str(), said["image_size"].as_str()), ("16", "256"));
+        assert_eq!(said["pretrained_window_sizes"], "[12, 12, 12, 6]");
+        let said = of(&json!({ "architecture": "swinv2_tiny_window8_256" }));
+        assert_eq!((said["window_size"].as_str(), said.get("pretrained_window_sizes")), ("8", None));
+        let said = of(&json!({ "model_type": "swinv2", "window_size": 8, "image_size": 256 }));
+        assert_eq!((said["window_size"].as_str(), said["image_size"].as_str()), ("8", "256"));
         assert!(of(&json!({ "lr": 0.1, "vision_config": 3 })).is_empty() && of(&json!([1])).is_empty());
     }
 }

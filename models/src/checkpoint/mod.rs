@@ -2,6 +2,7 @@
 
 mod clip;
 mod config;
+mod convnext;
 mod dtype;
 mod jax;
 mod names;
@@ -10,6 +11,7 @@ mod npz;
 mod onnx;
 mod safetensors;
 mod shards;
+mod swin;
 mod torch;
 
 use std::collections::BTreeMap;
@@ -119,7 +121,7 @@ pub enum CheckpointError {
     Empty,
     /// Names of nobody's vision transformers.
     #[error(
-        "{count} tensors belong to no vision transformer by timm's, Hugging Face's, OpenAI's or Google's names: {shown}"
+        "{count} tensors belong to no backbone that is known, by timm's, Hugging Face's or the authors' names: {shown}"
     )]
     UnknownNames {
         /// How many.

@@ -1,14 +1,14 @@
-//! Names of weights: Hugging Face's, OpenAI's, Google's and timm's, to timm's.
+//! Names of weights: Hugging Face's, the authors' own and timm's, to timm's.
 
 use std::collections::BTreeMap;
 
-use super::{CheckpointError, clip, jax};
+use super::{CheckpointError, clip, convnext, jax, swin};
 use crate::Tensor;
 
 /// Whose names and conventions a checkpoint follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Publisher {
-    /// timm's `vision_transformer.py`, and Meta's own files, which bear the same names.
+    /// timm's, and Meta's own files of DeiT and DINOv2, which bear the same names.
     Timm,
     /// Hugging Face's `modeling_dinov2.py`.
     HuggingFaceDinov2,
@@ -24,6 +24,16 @@ pub enum Publisher {
     OpenAiClip,
     /// Google's `vision_transformer` and `big_vision`, in JAX.
     Jax,
+    /// Microsoft's `Swin-Transformer`, of both versions.
+    MicrosoftSwin,
+    /// Hugging Face's `modeling_swin.py`.
+    HuggingFaceSwin,
+    /// Hugging Face's `modeling_swinv2.py`.
+    HuggingFaceSwinV2,
+    /// Meta's `ConvNeXt` and `ConvNeXt-V2`.
+    MetaConvNext,
+    /// Hugging Face's `modeling_convnext.py` and `modeling_convnextv2.py`.
+    HuggingFaceConvNext,
 }
 
 impl Publisher {
@@ -32,7 +42,9 @@ impl Publisher {
         if jax::is_one(tensors.keys().map(String::as_str)) {
             return Self::Jax;
         }
-        if let Some(publisher) = clip::publisher(tensors.keys().map(String::as_str)) {
+        let all = || tensors.keys().map(String::as_str);
+        let others = clip::publisher(all()).or_else(|| swin::publisher(all())).or_else(|| convnext::publisher(all()));
+        if let Some(publisher) = others {
             return publisher;
         }
         let mut names = tensors.keys().map(|name| without_prefix(name));
@@ -48,8 +60,8 @@ impl Publisher {
         }
     }
 
-    /// `metadata` and, where it does not say them, what this publisher's models have where nothing is said: the number added
-    /// to the variance in LayerNorm (`layer_norm_eps`) and the activation (`act_layer`).
+    /// `metadata` and, where it does not say them, what this publisher's models have where nothing is said: the numbers added
+    /// to the variance in LayerNorm (`layer_norm_eps`, `head_norm_eps`) and the activation (`act_layer`).
     pub(crate) fn defaults(self, metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut metadata = metadata.clone();
         let mut default = |key: &str, value: &str| {
@@ -59,7 +71,12 @@ impl Publisher {
             Self::HuggingFaceVit => default("layer_norm_eps", "1e-12"),
             Self::HuggingFaceClip | Self::OpenAiClip => default("layer_norm_eps", "1e-5"),
             Self::HuggingFaceSiglip => default("act_layer", "gelu_tanh"),
-            Self::Timm | Self::HuggingFaceDinov2 | Self::HuggingFaceDinov2WithRegisters | Self::Jax => {}
+            // What its configuration calls the layers' is that of the last alone.
+            Self::HuggingFaceConvNext => {
+                let said = metadata.remove("layer_norm_eps").unwrap_or_else(|| "1e-12".to_owned());
+                metadata.entry("head_norm_eps".to_owned()).or_insert(said);
+            }
+            _ => {}
         }
         metadata
     }
@@ -71,6 +88,8 @@ pub(super) enum Target {
     Rename(String),
     /// It is timm's tensor of this name, with dimensions of 1 before its own up to this rank.
     Raised(String, usize),
+    /// It is timm's vector of this name, with dimensions of 1 around it.
+    Lowered(String),
     /// It is the transpose of timm's tensor of this name.
     Transposed(String),
     /// It is the part 0, 1 or 2 (q, k, v) of timm's tensor of this name.
@@ -85,8 +104,9 @@ pub(super) enum Target {
 
 /// Gives the tensors timm's names; q, k and v are joined into `blocks.{i}.attn.qkv`, `[3D, D]` and `[3D]`.
 ///
-/// Understood are timm's names, Hugging Face's of ViT, DINOv2, CLIP and SigLIP, OpenAI's of CLIP, and Google's of ViT, whose
-/// kernels are turned to PyTorch's layout. Mask token, pooler and text tower, which the features do not depend on, are left
+/// Understood are timm's names, Hugging Face's of ViT, DINOv2, CLIP, SigLIP, Swin and ConvNeXt, OpenAI's of CLIP, Microsoft's of
+/// Swin, Meta's of ConvNeXt, and Google's of ViT, whose kernels are turned to PyTorch's layout. timm's `head.fc` becomes
+/// `head`, its `head.norm` `norm`. Mask token, pooler, text tower and buffers, which the features do not depend on, are left
 /// out.
 ///
 /// # Errors
@@ -101,6 +121,11 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         }
         Publisher::HuggingFaceClip | Publisher::HuggingFaceSiglip => clip::hugging_face_target,
         Publisher::OpenAiClip => clip::openai_target,
+        Publisher::MicrosoftSwin => swin::microsoft_target,
+        Publisher::HuggingFaceSwin => swin::hugging_face_target,
+        Publisher::HuggingFaceSwinV2 => swin::hugging_face_v2_target,
+        Publisher::MetaConvNext => convnext::meta_target,
+        Publisher::HuggingFaceConvNext => convnext::hugging_face_target,
     };
     let mut renamed = BTreeMap::new();
     let mut joined: BTreeMap<String, [Option<(&str, &Tensor)>; 3]> = BTreeMap::new();
@@ -115,6 +140,10 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
                 let shape: Vec<usize> = shape.into_iter().chain(tensor.shape().iter().copied()).collect();
                 let raised = tensor.clone().reshape(shape).map_err(|error| CheckpointError::values(name, &error))?;
                 renamed.insert(new, raised);
+            }
+            Target::Lowered(new) => {
+                let lowered = tensor.clone().reshape([tensor.len()]);
+                renamed.insert(new, lowered.map_err(|error| CheckpointError::values(name, &error))?);
             }
             Target::Transposed(new) => {
                 let transposed = tensor.transposed().ok_or_else(|| CheckpointError::WrongShape {
@@ -191,8 +220,11 @@ pub(super) fn is_weight_or_bias(name: &str) -> bool {
 }
 
 /// Outside of the blocks.
-const TIMM_MODULES: [&str; 11] = [
+const TIMM_MODULES: [&str; 14] = [
     "patch_embed.proj",
+    "patch_embed.norm",
+    "stem.0",
+    "stem.1",
     "norm_pre",
     "norm",
     "fc_norm",
@@ -205,7 +237,13 @@ const TIMM_MODULES: [&str; 11] = [
     "attn_pool.mlp.fc2",
 ];
 
-fn timm_target(name: &str) -> Target {
+pub(super) fn timm_target(name: &str) -> Target {
+    if let Some((_, rest)) = block(name, "layers.") {
+        return swin::timm_layer(name, &rest);
+    }
+    if let Some((_, rest)) = block(name, "stages.") {
+        return convnext::timm_stage(name, &rest);
+    }
     if let Some((_, rest)) = block(name, "blocks.") {
         let known = match rest.rsplit_once('.') {
             Some(("norm1" | "norm2" | "attn.qkv" | "attn.proj" | "mlp.fc1" | "mlp.fc2", kind)) => {
@@ -227,6 +265,8 @@ fn timm_target(name: &str) -> Target {
         "mask_token" => Target::Unused,
         "dist_token" => Target::Unsupported("a distillation token"),
         _ => match name.rsplit_once('.') {
+            Some(("head.fc", kind)) if is_weight_or_bias(kind) => Target::Rename(format!("head.{kind}")),
+            Some(("head.norm", kind)) if is_weight_or_bias(kind) => Target::Rename(format!("norm.{kind}")),
             Some((module, kind)) if is_weight_or_bias(kind) && TIMM_MODULES.contains(&module) => {
                 Target::Rename(name.to_owned())
             }
@@ -337,7 +377,7 @@ mod tests {
     #[test]
     fn unknown_names_and_unsupported_parts_are_refused() {
         let error = to_timm(&tensors(&["layer1.0.conv1.weight", "fc.weight"])).unwrap_err();
-        assert!(error.to_string().contains("2 tensors belong to no vision transformer"), "{error}");
+        assert!(error.to_string().contains("2 tensors belong to no backbone that is known"), "{error}");
         assert!(error.to_string().contains("`fc.weight`, `layer1.0.conv1.weight`"), "{error}");
         for (name, part) in
             [("dist_token", "a distillation token"), ("encoder.layer.0.mlp.weights_in.bias", "a SwiGLU MLP")]

@@ -46,6 +46,17 @@ pub enum FoldError {
         /// That node's operator.
         op: &'static str,
     },
+    /// An adapter's output is read by a depthwise convolution.
+    #[error(
+        "`{adapter}` cannot be folded: `{reader}` reads it and is a depthwise convolution, which would become dense, and \
+         the adapter's bias would not reach the zeros around the map"
+    )]
+    Depthwise {
+        /// The adapter.
+        adapter: String,
+        /// The convolution.
+        reader: String,
+    },
     /// An adapter's output is what the graph gives.
     #[error("`{adapter}` cannot be folded: it is the graph's output, no Linear stands behind it")]
     Output {
@@ -93,6 +104,10 @@ pub fn fold(graph: &Graph, strength: f64) -> Result<Graph, FoldError> {
             (Some((_, maps)), &Op::Linear { out_features, bias }) => {
                 let bias = merge(&mut folded, node, maps, bias)?;
                 Op::Linear { out_features, bias }
+            }
+            (Some((adapter, _)), Op::DepthwiseConv { .. }) => {
+                let adapter = graph.nodes[adapter].name.clone();
+                return Err(FoldError::Depthwise { adapter, reader: node.name.clone() });
             }
             (Some((adapter, _)), op) => {
                 return Err(FoldError::Reader {

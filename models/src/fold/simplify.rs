@@ -41,6 +41,23 @@ fn readers(graph: &Graph, id: NodeId) -> Vec<NodeId> {
     (0..graph.nodes.len()).filter(|&reader| graph.nodes[reader].inputs.contains(&id)).collect()
 }
 
+/// The Linears that read `id`, through operators that only move tokens, each with how many tokens it reads side by side (times
+/// `places`); `None` where anything else reads it.
+fn linear_readers(graph: &Graph, id: NodeId, places: usize) -> Option<Vec<(NodeId, usize)>> {
+    let mut linears = Vec::new();
+    for reader in readers(graph, id) {
+        match graph.nodes[reader].op {
+            Op::Linear { .. } => linears.push((reader, places)),
+            Op::WindowPartition(_) | Op::WindowReverse(_) | Op::Grid { .. } => {
+                linears.extend(linear_readers(graph, reader, places)?);
+            }
+            Op::SpaceToDepth { block } => linears.extend(linear_readers(graph, reader, places * block * block)?),
+            _ => return None,
+        }
+    }
+    Some(linears)
+}
+
 /// The Linear that gives the first input of the node at `id`, if nobody else reads it.
 fn own_linear(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let &source = graph.nodes[id].inputs.first()?;
@@ -68,14 +85,16 @@ fn layer_scales(graph: &mut Graph) -> Result<usize, FoldError> {
 fn attention_scales(graph: &mut Graph) -> Result<usize, FoldError> {
     let mut merged = 0;
     for id in 0..graph.nodes.len() {
-        let Op::Attention { num_heads, scale } = graph.nodes[id].op else { continue };
+        let (Op::Attention { scale, .. } | Op::WindowAttention { scale, .. }) = graph.nodes[id].op else { continue };
         let (Some(host), true) = (own_linear(graph, id), scale != 1.0) else { continue };
         let Op::Linear { out_features, .. } = graph.nodes[host].op else { continue };
         // The queries are the first third.
         let factor = |row: usize| if row < out_features / 3 { f64::from(scale) } else { 1.0 };
         let factors: Vec<f64> = (0..out_features).map(factor).collect();
         scale_rows(graph, host, &factors)?;
-        graph.nodes[id].op = Op::Attention { num_heads, scale: 1.0 };
+        if let Op::Attention { scale, .. } | Op::WindowAttention { scale, .. } = &mut graph.nodes[id].op {
+            *scale = 1.0;
+        }
         merged += 1;
     }
     Ok(merged)
@@ -87,19 +106,15 @@ fn layer_norms(graph: &mut Graph) -> Result<usize, FoldError> {
         if !matches!(graph.nodes[id].op, Op::LayerNorm { .. }) {
             continue;
         }
-        let hosts = readers(graph, id);
-        let is_linear = |&host: &NodeId| matches!(graph.nodes[host].op, Op::Linear { .. });
-        if hosts.is_empty() || !hosts.iter().all(is_linear) {
-            continue;
-        }
+        let Some(hosts) = linear_readers(graph, id, 1).filter(|hosts| !hosts.is_empty()) else { continue };
         let name = graph.nodes[id].name.clone();
         let gamma = values(graph, &format!("{name}.weight"));
         let beta = values(graph, &format!("{name}.bias"));
         if gamma.iter().all(|&value| value == 1.0) && beta.iter().all(|&value| value == 0.0) {
             continue;
         }
-        for host in hosts {
-            take_affine(graph, host, &gamma, &beta)?;
+        for (host, places) in hosts {
+            take_affine(graph, host, &gamma.repeat(places), &beta.repeat(places))?;
         }
         graph.weights.insert(format!("{name}.weight"), Tensor::full([gamma.len()], 1.0)?);
         graph.weights.insert(format!("{name}.bias"), Tensor::full([beta.len()], 0.0)?);

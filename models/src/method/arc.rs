@@ -1,5 +1,7 @@
-//! ARC, arXiv 2310.06234: `x' = x + P diag(c) P^T x + b` before attention and before the MLP, where all blocks share one `P`
-//! for attention and one for the MLP.
+//! ARC, arXiv 2310.06234: `x' = x + P diag(c) P^T x + b` before attention and before the MLP, where all blocks of one
+//! width share one `P` for attention and one for the MLP.
+
+use std::collections::BTreeMap;
 
 use super::host::{Affine, Host, Role};
 use super::low_rank::LowRank;
@@ -18,14 +20,15 @@ pub(super) struct Arc {
 const COEFFICIENTS: &str = "arc_c";
 const SHIFT: &str = "arc_b";
 
-/// The name of the projection that hosts of this role share.
-fn projection(role: Role) -> &'static str {
-    if role == Role::Qkv { "arc.attn" } else { "arc.mlp" }
+/// The name of the projection that the host shares with others of its role and width.
+fn projection(host: &Host) -> String {
+    let part = if host.role == Role::Qkv { "attn" } else { "mlp" };
+    format!("arc.{}.{part}", host.embed_dim)
 }
 
 impl Arc {
     fn map(self, host: &Host, theta: &Theta) -> Result<LowRank, MethodError> {
-        let (p, c) = (theta.get(projection(host.role))?, theta.of(host, COEFFICIENTS)?.values());
+        let (p, c) = (theta.get(&projection(host))?, theta.of(host, COEFFICIENTS)?.values());
         let up = Matrix::from_fn(p.rows(), p.cols(), |i, j| p.row(i)[j] * c[j]);
         Ok(LowRank { up, down: p.clone(), shift: theta.of(host, SHIFT)?.values().to_vec() })
     }
@@ -46,9 +49,8 @@ impl Method for Arc {
     }
 
     fn shared(&self, hosts: &[Host]) -> Vec<Param> {
-        let width = hosts.first().map_or(0, |host| host.embed_dim);
-        let names = [Role::Qkv, Role::Fc1].map(projection);
-        names.map(|name| Param { name: name.to_owned(), shape: vec![width, self.rank] }).into()
+        let shared: BTreeMap<String, usize> = hosts.iter().map(|host| (projection(host), host.embed_dim)).collect();
+        shared.into_iter().map(|(name, width)| Param { name, shape: vec![width, self.rank] }).collect()
     }
 
     fn initial(&self, param: &Param, host: Option<(&Host, &Affine)>) -> Initial {
@@ -68,8 +70,8 @@ impl Method for Arc {
         gradient: &mut Theta,
     ) -> Result<(), MethodError> {
         let slopes = self.map(host, theta)?.before_gradients(frozen, merged);
-        let (p, c) = (theta.get(projection(host.role))?, theta.of(host, COEFFICIENTS)?.values());
-        let shared = gradient.get_mut(projection(host.role))?;
+        let (p, c) = (theta.get(&projection(host))?, theta.of(host, COEFFICIENTS)?.values());
+        let shared = gradient.get_mut(&projection(host))?;
         shared.add_scaled(1.0, &slopes.down);
         for i in 0..p.rows() {
             for (j, target) in shared.row_mut(i).iter_mut().enumerate() {
@@ -85,7 +87,7 @@ impl Method for Arc {
     }
 
     fn forward(&self, host: &Host, theta: &Theta, frozen: &Affine, x: &[f64]) -> Result<Vec<f64>, MethodError> {
-        let (p, c) = (theta.get(projection(host.role))?, theta.of(host, COEFFICIENTS)?.values());
+        let (p, c) = (theta.get(&projection(host))?, theta.of(host, COEFFICIENTS)?.values());
         let hidden = p.transposed_times(&Matrix::column(x.to_vec()));
         let scaled = hidden.values().iter().zip(c).map(|(h, c)| h * c).collect();
         let branch = p.times(&Matrix::column(scaled));

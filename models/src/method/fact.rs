@@ -1,5 +1,7 @@
 //! FacT in its tensor-train form, arXiv 2212.03145: every matrix of width `D x D` of every block changes by
-//! `scale V S U^T`, where `U` and `V` are shared by the whole model. A layer of `p D x q D` is `p q` such matrices.
+//! `scale V S U^T`, where `U` and `V` are shared by all blocks of one width. A layer of `p D x q D` is `p q` such matrices.
+
+use std::collections::BTreeSet;
 
 use super::host::{Affine, Host, Role};
 use super::matrix::{Matrix, axpy};
@@ -16,12 +18,21 @@ pub(super) struct Fact {
     pub(super) scale: f64,
 }
 
-const U: &str = "fact.U";
-const V: &str = "fact.V";
+/// The names of `U` and `V` of blocks of this width.
+fn shared_names(width: usize) -> [String; 2] {
+    ["U", "V"].map(|factor| format!("fact.{width}.{factor}"))
+}
+
 /// One below the other, row of matrices by row of matrices.
 const CORES: &str = "fact_S";
 
 impl Fact {
+    /// `U` and `V` of the host's width.
+    fn factors<'a>(self, host: &Host, theta: &'a Theta) -> Result<[&'a Matrix; 2], MethodError> {
+        let [u, v] = shared_names(host.embed_dim);
+        Ok([theta.get(&u)?, theta.get(&v)?])
+    }
+
     /// The matrices of a host: row and column of each, and its core.
     fn cores<'a>(self, host: &Host, cores: &'a Matrix) -> impl Iterator<Item = (usize, usize, Matrix)> + 'a {
         let across = host.in_features / host.embed_dim;
@@ -58,16 +69,17 @@ impl Method for Fact {
     }
 
     fn shared(&self, hosts: &[Host]) -> Vec<Param> {
-        let width = hosts.first().map_or(0, |host| host.embed_dim);
-        [U, V].map(|name| Param { name: name.to_owned(), shape: vec![width, self.rank] }).into()
+        let widths: BTreeSet<usize> = hosts.iter().map(|host| host.embed_dim).collect();
+        let of_width = |width| shared_names(width).map(|name| Param { name, shape: vec![width, self.rank] });
+        widths.into_iter().flat_map(of_width).collect()
     }
 
     fn initial(&self, param: &Param, _: Option<(&Host, &Affine)>) -> Initial {
-        if param.name == V { Initial::Constant(0.0) } else { Initial::Xavier }
+        if param.name.ends_with(".V") { Initial::Constant(0.0) } else { Initial::Xavier }
     }
 
     fn merge(&self, host: &Host, theta: &Theta, frozen: &Affine) -> Result<Affine, MethodError> {
-        let (u, v, width) = (theta.get(U)?, theta.get(V)?, host.embed_dim);
+        let ([u, v], width) = (self.factors(host, theta)?, host.embed_dim);
         let mut merged = frozen.clone();
         for (down, across, core) in self.cores(host, theta.of(host, CORES)?) {
             let change = v.times(&core).times_transposed(u);
@@ -87,13 +99,13 @@ impl Method for Fact {
         merged: &Affine,
         gradient: &mut Theta,
     ) -> Result<(), MethodError> {
-        let (u, v) = (theta.get(U)?, theta.get(V)?);
+        let ([u, v], [u_name, v_name]) = (self.factors(host, theta)?, shared_names(host.embed_dim));
         for (index, (down, across, core)) in self.cores(host, theta.of(host, CORES)?).enumerate() {
             let slopes = part(&merged.weight, host.embed_dim, down, across);
             // `slopes U` and `slopes^T V`, each `[D, rank]`.
             let (of_u, of_v) = (slopes.times(u), slopes.transposed_times(v));
-            gradient.get_mut(V)?.add_scaled(self.scale, &of_u.times_transposed(&core));
-            gradient.get_mut(U)?.add_scaled(self.scale, &of_v.times(&core));
+            gradient.get_mut(&v_name)?.add_scaled(self.scale, &of_u.times_transposed(&core));
+            gradient.get_mut(&u_name)?.add_scaled(self.scale, &of_v.times(&core));
             let of_core = v.transposed_times(&of_u);
             let cores = gradient.of_mut(host, CORES)?;
             for i in 0..self.rank {
@@ -104,7 +116,7 @@ impl Method for Fact {
     }
 
     fn forward(&self, host: &Host, theta: &Theta, frozen: &Affine, x: &[f64]) -> Result<Vec<f64>, MethodError> {
-        let (u, v, width) = (theta.get(U)?, theta.get(V)?, host.embed_dim);
+        let ([u, v], width) = (self.factors(host, theta)?, host.embed_dim);
         let mut y = frozen.apply(x);
         for (down, across, core) in self.cores(host, theta.of(host, CORES)?) {
             let hidden = u.transposed_times(&Matrix::column(x[across * width..][..width].to_vec()));

@@ -2,6 +2,7 @@
 
 use super::matrix::Matrix;
 use super::{MethodError, dot_rows};
+use crate::block;
 use crate::graph::Graph;
 use crate::op::Op;
 use crate::tensor::Tensor;
@@ -124,7 +125,7 @@ pub fn hosts(graph: &Graph, roles: &[Role], method: &'static str) -> Result<Vec<
         let input = node.inputs.first().map_or(&[][..], |&input| shapes[input].as_slice());
         let width = |shape: &[usize]| shape.last().copied().unwrap_or(0);
         let out_features = width(&shapes[id]);
-        let of_block = |role: &Role| node.name.starts_with("blocks.") && node.name.ends_with(role.name());
+        let of_block = |role: &Role| block::of(&node.name).is_some() && node.name.ends_with(role.name());
         let (role, in_features) = match &node.op {
             Op::Linear { .. } => match Role::LINEAR.iter().find(|role| of_block(role)) {
                 Some(&role) => (role, width(input)),

@@ -48,7 +48,7 @@ pub enum MethodError {
     #[error(transparent)]
     Tensor(#[from] TensorError),
     /// The backbone has none of the layers that the method changes.
-    #[error("{method} changes {wanted} of a transformer's blocks, and the backbone has none; is it a ViT?")]
+    #[error("{method} changes {wanted} of the backbone's blocks, and the backbone has none; take another --method")]
     NoHost {
         /// The method.
         method: &'static str,

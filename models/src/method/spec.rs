@@ -14,6 +14,7 @@ use super::rep_adapter::{RepAdapter, Site};
 use super::rlrr::Rlrr;
 use super::ssf::Ssf;
 use super::{Method, MethodError};
+use crate::block;
 use crate::graph::Graph;
 use crate::op::Op;
 
@@ -149,7 +150,8 @@ impl MethodSpec {
     /// When the graph is not valid, or has fewer blocks than are to be trained.
     pub fn tuned(&self, graph: &Graph) -> Result<BTreeSet<String>, MethodError> {
         let params = graph.params()?;
-        let depth = graph.nodes.iter().filter_map(|node| block_of(&node.name)).max().map_or(0, |last| last + 1);
+        let blocks = block::all(graph);
+        let depth = blocks.len();
         let first = match *self {
             Self::LastBlocks { count } if count == 0 || count > depth => {
                 return Err(MethodError::LastBlocks { got: count, depth });
@@ -157,11 +159,14 @@ impl MethodSpec {
             Self::LastBlocks { count } => depth - count,
             _ => 0,
         };
-        let first_node = graph.nodes.iter().position(|node| block_of(&node.name) == Some(first)).unwrap_or(0);
+        let first = blocks.get(first).copied();
+        let first_node = graph.nodes.iter().position(|node| block::of(&node.name) == first).unwrap_or(0);
         let mut names = BTreeSet::new();
         for (id, (node, params)) in graph.nodes.iter().zip(params).enumerate() {
-            // A learned query of a pooling is no weight of its own: it was computed from others.
-            if node.name == "head" || matches!(node.op, Op::AttentionPool { .. }) {
+            // What was computed from other weights is none of its own, and a bias by distance is read through a table.
+            let is_fixed =
+                matches!(node.op, Op::AttentionPool { .. } | Op::WindowAttention { .. } | Op::NormalizeHeads { .. });
+            if node.name == "head" || is_fixed {
                 continue;
             }
             let chosen = |name: &str| match self {
@@ -175,9 +180,4 @@ impl MethodSpec {
         }
         Ok(names)
     }
-}
-
-/// The number of the block that a node stands in.
-fn block_of(name: &str) -> Option<usize> {
-    name.strip_prefix("blocks.")?.split_once('.')?.0.parse().ok()
 }

@@ -8,7 +8,7 @@ use super::rep_adapter::Site;
 use super::*;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
-use crate::vit;
+use crate::{convnext, swin, vit};
 
 /// Relative error that sums of some hundreds of float64 products may have.
 const F64_TOLERANCE: f64 = 1e-10;
@@ -35,9 +35,9 @@ fn methods(rank: usize, scale: f64) -> Vec<MethodSpec> {
     specs
 }
 
-/// A ViT of two blocks, all weights between -0.5 and 0.5.
+/// A ViT, a Swin of either version or a ConvNeXt, of two blocks and one or two widths, all weights between -0.5 and 0.5.
 fn backbone(width: usize, seed: u32) -> Graph {
-    let config = vit::Config {
+    let vit = vit::Config {
         image_size: [8, 8],
         patch_size: 4,
         embed_dim: width,
@@ -46,7 +46,29 @@ fn backbone(width: usize, seed: u32) -> Graph {
         mlp_ratio: 2.0,
         ..vit::Config::default()
     };
-    let mut graph = vit::graph(&config);
+    let swin = swin::Config {
+        image_size: [16, 16],
+        embed_dim: width,
+        depths: vec![1, 1],
+        num_heads: vec![2, 4],
+        window_sizes: vec![2, 2],
+        mlp_ratio: 2.0,
+        v2: (seed % 8 == 3).then(|| swin::V2 { pretrained_window_sizes: vec![0, 0] }),
+        ..swin::Config::default()
+    };
+    let convnext = convnext::Config {
+        image_size: [8, 8],
+        depths: vec![1, 1],
+        dims: vec![width, 2 * width],
+        kernel_size: 3,
+        mlp_ratio: 2.0,
+        ..convnext::Config::default()
+    };
+    let mut graph = match seed % 4 {
+        0 | 1 => vit::graph(&vit),
+        2 => convnext::graph(&convnext),
+        _ => swin::graph(&swin),
+    };
     let mut state = seed;
     for param in graph.params().unwrap().into_iter().flatten() {
         let len = param.shape.iter().product();
@@ -74,6 +96,13 @@ fn trained(method: &dyn Method, graph: &Graph, hosts: &[Host], seed: u32) -> BTr
     tensors
 }
 
+/// The method's layers; `None` for a method of attention alone on a ConvNeXt.
+fn hosts_of(graph: &Graph, method: &dyn Method) -> Option<Vec<Host>> {
+    let of_attention = method.roles().iter().all(|role| matches!(role, Role::Qkv | Role::Proj));
+    let is_convnext = graph.find("stem.map").is_some();
+    (!(of_attention && is_convnext)).then(|| hosts(graph, method.roles(), method.name()).unwrap())
+}
+
 fn input(host: &Host, seed: f64) -> Vec<f64> {
     // A LayerNorm's map is a diagonal.
     let len = if host.role == Role::Norm { host.out_features } else { host.in_features };
@@ -98,7 +127,7 @@ proptest! {
         let graph = backbone(8 * eighths, seed);
         for spec in methods(rank, scale) {
             let method = spec.method().unwrap();
-            let hosts = hosts(&graph, method.roles(), method.name()).unwrap();
+            let Some(hosts) = hosts_of(&graph, method.as_ref()) else { continue };
             let tensors = trained(method.as_ref(), &graph, &hosts, seed);
             let theta = Theta::from_tensors(&tensors);
             let stored = merged(method.as_ref(), &graph, &hosts, &theta, 1.0).unwrap();
@@ -121,7 +150,7 @@ proptest! {
         let graph = backbone(8 * eighths, seed);
         for spec in methods(rank, 0.7) {
             let method = spec.method().unwrap();
-            let hosts = hosts(&graph, method.roles(), method.name()).unwrap();
+            let Some(hosts) = hosts_of(&graph, method.as_ref()) else { continue };
             let theta = Theta::from_tensors(&fresh(method.as_ref(), &graph, &hosts, 1).unwrap());
             for (name, weight) in merged(method.as_ref(), &graph, &hosts, &theta, 1.0).unwrap() {
                 let got = Matrix::from_tensor(&weight);
@@ -138,7 +167,7 @@ proptest! {
         let graph = backbone(8, seed);
         for spec in methods(2, 1.0) {
             let method = spec.method().unwrap();
-            let hosts = hosts(&graph, method.roles(), method.name()).unwrap();
+            let Some(hosts) = hosts_of(&graph, method.as_ref()) else { continue };
             let theta = Theta::from_tensors(&trained(method.as_ref(), &graph, &hosts, seed));
             let at = |strength| merged(method.as_ref(), &graph, &hosts, &theta, strength).unwrap();
             let (none, half, full) = (at(0.0), at(0.5), at(1.0));
@@ -156,11 +185,12 @@ proptest! {
 #[test]
 fn a_pull_back_is_the_gradient_of_the_merge() {
     const H: f64 = 1e-5;
-    let graph = backbone(8, 7);
-    for spec in methods(2, 0.7) {
+    // A ViT, a Swin, a ConvNeXt.
+    let graphs = [4, 7, 2].map(|seed| backbone(8, seed));
+    for (graph, spec) in graphs.iter().flat_map(|graph| methods(2, 0.7).into_iter().map(move |spec| (graph, spec))) {
         let method = spec.method().unwrap();
-        let hosts = hosts(&graph, method.roles(), method.name()).unwrap();
-        let tensors = trained(method.as_ref(), &graph, &hosts, 3);
+        let Some(hosts) = hosts_of(graph, method.as_ref()) else { continue };
+        let tensors = trained(method.as_ref(), graph, &hosts, 3);
         let theta = Theta::from_tensors(&tensors);
         let slopes = |host: &Host| Affine {
             weight: Matrix::from_fn(host.out_features, host.in_features, |i, j| {
@@ -170,7 +200,7 @@ fn a_pull_back_is_the_gradient_of_the_merge() {
         };
         let loss = |theta: &Theta| -> f64 {
             let of_host = |host: &Host| {
-                let merged = method.merge(host, theta, &Affine::of(&graph, host).unwrap()).unwrap();
+                let merged = method.merge(host, theta, &Affine::of(graph, host).unwrap()).unwrap();
                 let slopes = slopes(host);
                 matrix::dot(merged.weight.values(), slopes.weight.values()) + matrix::dot(&merged.bias, &slopes.bias)
             };
@@ -179,7 +209,7 @@ fn a_pull_back_is_the_gradient_of_the_merge() {
         let own = params(method.as_ref(), &hosts).unwrap();
         let mut gradient = Theta::zeros(&own);
         for host in &hosts {
-            let frozen = Affine::of(&graph, host).unwrap();
+            let frozen = Affine::of(graph, host).unwrap();
             method.pull_back(host, &theta, &frozen, &slopes(host), &mut gradient).unwrap();
         }
         for param in &own {

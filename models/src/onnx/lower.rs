@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod maps;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -69,6 +70,17 @@ impl<'a> Lowering<'a> {
             Op::Act(activation) => self.activation(name, x, *activation),
             Op::Attention { num_heads, scale } => self.attention(name, x, *num_heads, *scale, shape),
             Op::AttentionPool { num_heads, scale } => self.attention_pool(name, x, *num_heads, *scale, shape)?,
+            op @ (Op::Grid { .. } | Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_)) => {
+                self.moved(name, x, op, shape, &self.shapes[id])
+            }
+            Op::WindowAttention { num_heads, scale, windows } => {
+                self.window_attention(name, x, *num_heads, *scale, *windows, shape)?
+            }
+            Op::NormalizeHeads { num_heads } => self.normalize_heads(name, x, *num_heads, shape)?,
+            Op::DepthwiseConv { kernel_size } => {
+                self.depthwise_conv(name, x, *kernel_size, shape.last().copied().unwrap_or(0))?
+            }
+            Op::GlobalResponseNorm => self.global_response_norm(name, x)?,
             Op::LayerScale => {
                 let gamma = self.own_weight(name, "gamma")?;
                 self.push("Mul", name, &[x, &gamma], Vec::new())

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, GlobalPool, VitError};
-use crate::checkpoint::CheckpointError;
+use super::{Config, GlobalPool};
+use crate::backbone::{BackboneError, missing, number, shape, wrong};
 use crate::{Activation, Tensor};
 
 /// timm's models whose heads are not 64 wide, by the width of a token: so400m, huge, giant and gigantic, all of 16 heads.
@@ -19,12 +19,15 @@ impl Config {
     ///
     /// # Errors
     /// When a weight that tells one of these is missing or of another rank, or the rest cannot be told.
-    pub fn detect(weights: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<Self, VitError> {
+    pub fn detect(
+        weights: &BTreeMap<String, Tensor>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Self, BackboneError> {
         let mut config = Self::detect_but_image_size(weights, metadata)?;
         let (positions, no_embed_class) = config.positions(weights, None)?;
         let side = positions.isqrt();
         if side == 0 || side * side != positions {
-            return Err(VitError::UnknownGrid { positions, patch_size: config.patch_size });
+            return Err(BackboneError::UnknownGrid { positions, patch_size: config.patch_size });
         }
         config.no_embed_class = no_embed_class;
         config.image_size = [side * config.patch_size; 2];
@@ -35,7 +38,7 @@ impl Config {
     pub(super) fn detect_but_image_size(
         weights: &BTreeMap<String, Tensor>,
         metadata: &BTreeMap<String, String>,
-    ) -> Result<Self, VitError> {
+    ) -> Result<Self, BackboneError> {
         let proj = "patch_embed.proj.weight";
         let (embed_dim, in_chans, patch_size) = match *shape(weights, proj)? {
             [dim, channels, height, width] if height == width && dim * channels * height > 0 => (dim, channels, height),
@@ -93,7 +96,7 @@ impl Config {
         &self,
         weights: &BTreeMap<String, Tensor>,
         grid: Option<[usize; 2]>,
-    ) -> Result<(usize, bool), VitError> {
+    ) -> Result<(usize, bool), BackboneError> {
         let len = match *shape(weights, "pos_embed")? {
             [1, len, dim] if dim == self.embed_dim && len > 0 => len,
             ref got => return Err(wrong("pos_embed", &format!("[1, tokens, {}]", self.embed_dim), got)),
@@ -111,20 +114,20 @@ impl Config {
 }
 
 /// The activation that `metadata` tell; the weights of a CLIP, which has a LayerNorm before its blocks, leave it open.
-fn activation(metadata: &BTreeMap<String, String>, pre_norm: bool) -> Result<Activation, VitError> {
+fn activation(metadata: &BTreeMap<String, String>, pre_norm: bool) -> Result<Activation, BackboneError> {
     match metadata.get("act_layer") {
-        Some(name) => Activation::named(name).ok_or_else(|| VitError::Metadata {
+        Some(name) => Activation::named(name).ok_or_else(|| BackboneError::Metadata {
             key: "act_layer",
             value: name.clone(),
             expected: format!("one of {}", Activation::ALL.map(Activation::name).join(", ")),
         }),
-        None if pre_norm => Err(VitError::UnknownActivation),
+        None if pre_norm => Err(BackboneError::UnknownActivation),
         None => Ok(Activation::Gelu),
     }
 }
 
 /// The number of blocks, which must be numbered without a gap.
-fn depth(weights: &BTreeMap<String, Tensor>) -> Result<usize, VitError> {
+fn depth(weights: &BTreeMap<String, Tensor>) -> Result<usize, BackboneError> {
     let index = |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
     let indices: BTreeSet<usize> = weights.keys().filter_map(index).collect();
     match (0..=indices.len()).find(|index| !indices.contains(index)) {
@@ -133,40 +136,15 @@ fn depth(weights: &BTreeMap<String, Tensor>) -> Result<usize, VitError> {
     }
 }
 
-fn num_heads(embed_dim: usize, metadata: &BTreeMap<String, String>) -> Result<usize, VitError> {
+fn num_heads(embed_dim: usize, metadata: &BTreeMap<String, String>) -> Result<usize, BackboneError> {
     let expected = format!("a positive divisor of the width {embed_dim}");
     let divides = |&heads: &usize| heads > 0 && embed_dim.is_multiple_of(heads);
     match number(metadata, "num_heads", &expected, divides)? {
         Some(heads) => Ok(heads),
         None if SIXTEEN_HEADS.contains(&embed_dim) => Ok(16),
         None if embed_dim.is_multiple_of(64) => Ok(embed_dim / 64),
-        None => Err(VitError::UnknownHeads { embed_dim }),
+        None => Err(BackboneError::UnknownHeads { embed_dim }),
     }
-}
-
-fn number<T: std::str::FromStr>(
-    metadata: &BTreeMap<String, String>,
-    key: &'static str,
-    expected: &str,
-    fits: impl Fn(&T) -> bool,
-) -> Result<Option<T>, VitError> {
-    let Some(value) = metadata.get(key) else { return Ok(None) };
-    match value.parse::<T>() {
-        Ok(number) if fits(&number) => Ok(Some(number)),
-        _ => Err(VitError::Metadata { key, value: value.clone(), expected: expected.to_owned() }),
-    }
-}
-
-fn shape<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a [usize], VitError> {
-    weights.get(name).map_or_else(|| missing(name), |tensor| Ok(tensor.shape()))
-}
-
-fn missing<T>(name: &str) -> Result<T, VitError> {
-    Err(CheckpointError::Missing { name: name.to_owned() }.into())
-}
-
-fn wrong(name: &str, expected: &str, got: &[usize]) -> VitError {
-    CheckpointError::WrongShape { name: name.to_owned(), expected: expected.to_owned(), got: got.to_vec() }.into()
 }
 
 #[cfg(test)]
@@ -213,14 +191,14 @@ mod tests {
         let config = Config { image_size: [12, 12], pre_norm: true, head_bias: false, ln_eps: 1e-5, ..tiny() };
         let weights = filled(&config).weights;
         let mut metadata = two_heads();
-        assert!(matches!(Config::detect(&weights, &metadata), Err(VitError::UnknownActivation)));
+        assert!(matches!(Config::detect(&weights, &metadata), Err(BackboneError::UnknownActivation)));
         for act_layer in Activation::ALL {
             metadata.insert("act_layer".into(), act_layer.name().into());
             let expected = Config { act_layer, ..config.clone() };
             assert_eq!(Config::detect(&weights, &metadata).unwrap(), expected);
         }
         metadata.insert("act_layer".into(), "swish".into());
-        assert!(matches!(Config::detect(&weights, &metadata), Err(VitError::Metadata { key: "act_layer", .. })));
+        assert!(matches!(Config::detect(&weights, &metadata), Err(BackboneError::Metadata { key: "act_layer", .. })));
     }
 
     #[test]
@@ -231,9 +209,9 @@ mod tests {
         {
             assert_eq!(num_heads(width, &none).unwrap(), heads, "{width}");
         }
-        assert!(matches!(num_heads(100, &none), Err(VitError::UnknownHeads { embed_dim: 100 })));
+        assert!(matches!(num_heads(100, &none), Err(BackboneError::UnknownHeads { embed_dim: 100 })));
         assert_eq!(num_heads(100, &two_heads()).unwrap(), 2);
-        assert!(matches!(num_heads(101, &two_heads()), Err(VitError::Metadata { key: "num_heads", .. })));
+        assert!(matches!(num_heads(101, &two_heads()), Err(BackboneError::Metadata { key: "num_heads", .. })));
     }
 
     #[test]

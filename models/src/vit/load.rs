@@ -1,69 +1,41 @@
-//! From a file of weights to a graph with its weights in.
+//! From weights under timm's names to a configuration and a graph with its weights in.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use super::pos_embed::{Resampling, resample};
 use super::weights::complete;
-use super::{Config, Normalization, VitError, graph};
-use crate::Graph;
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, to_timm};
+use super::{Config, graph};
+use crate::backbone::BackboneError;
+use crate::checkpoint::Publisher;
+use crate::{Graph, Tensor};
 
-/// A vision transformer that a file holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Backbone {
-    /// `name` of the file's metadata, or the file's name without its ending.
-    pub name: String,
-    /// SHA-256 of the file in hexadecimal.
-    pub sha256: String,
-    /// Its sizes, with the image size that was asked for.
-    pub config: Config,
-    /// How its pictures are normalised.
-    pub normalization: Normalization,
-    /// The operators and their weights, ending at `pool`, or at `head` where the file has one.
-    pub graph: Graph,
-}
-
-/// Reads a vision transformer from any file that [`checkpoint::read`] takes, with timm's, Hugging Face's, OpenAI's or
-/// Google's names, for pictures of `image_size` (height and width; `None` for the size that the model was made for).
-///
-/// Position embeddings of another grid are interpolated as the publisher of the file does it, see [`Resampling::of`].
-/// The file's metadata may say `name`, `num_heads`, `layer_norm_eps` and `act_layer`, see [`Config::detect`], `mean` and
-/// `std`; so may the publisher's configuration beside it.
+/// The sizes of the model that has these weights, for pictures of the size that it was made for; see [`Config::detect`].
 ///
 /// # Errors
-/// When the file cannot be read, is no whole vision transformer, leaves something open, or the picture cannot be cut into whole patches.
-pub fn load(path: impl AsRef<Path>, image_size: Option<[usize; 2]>) -> Result<Backbone, VitError> {
-    let path = path.as_ref();
-    let checkpoint = checkpoint::read(path)?;
-    let in_file = |error| match error {
-        VitError::Checkpoint(cause) => CheckpointError::File { path: path.to_owned(), cause: Box::new(cause) }.into(),
-        other => other,
-    };
-    let (config, graph) = from_checkpoint(&checkpoint, image_size).map_err(in_file)?;
-    let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let name = checkpoint.metadata.get("name").cloned().unwrap_or_else(stem);
-    let normalization = Normalization::of(Publisher::of(&checkpoint.tensors), &config, &checkpoint.metadata);
-    Ok(Backbone { name, sha256: checkpoint.sha256, config, normalization, graph })
+/// When a weight is missing or of another rank, or something is left open.
+pub(crate) fn configuration(
+    mut weights: BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Config, BackboneError> {
+    complete(&mut weights)?;
+    Config::detect(&weights, metadata)
 }
 
-/// The sizes of the model that a checkpoint holds, for pictures of the size that it was made for; see [`Config::detect`].
+/// The sizes and the graph of the model that has these weights, for pictures of `image_size`, its position embeddings
+/// interpolated where they are of another grid.
 ///
 /// # Errors
-/// As [`load`].
-pub fn describe(checkpoint: &Checkpoint) -> Result<Config, VitError> {
-    let mut weights = to_timm(&checkpoint.tensors)?;
+/// As [`configuration`], and when the picture cannot be cut into whole patches.
+pub(crate) fn from_weights(
+    mut weights: BTreeMap<String, Tensor>,
+    publisher: Publisher,
+    metadata: &BTreeMap<String, String>,
+    image_size: Option<[usize; 2]>,
+) -> Result<(Config, Graph), BackboneError> {
     complete(&mut weights)?;
-    Config::detect(&weights, &Publisher::of(&checkpoint.tensors).defaults(&checkpoint.metadata))
-}
-
-fn from_checkpoint(checkpoint: &Checkpoint, image_size: Option<[usize; 2]>) -> Result<(Config, Graph), VitError> {
-    let publisher = Publisher::of(&checkpoint.tensors);
-    let mut weights = to_timm(&checkpoint.tensors)?;
-    complete(&mut weights)?;
-    let metadata = publisher.defaults(&checkpoint.metadata);
     let mut config = match image_size {
-        None => Config::detect(&weights, &metadata)?,
-        Some(size) => Config { image_size: size, ..Config::detect_but_image_size(&weights, &metadata)? },
+        None => Config::detect(&weights, metadata)?,
+        Some(size) => Config { image_size: size, ..Config::detect_but_image_size(&weights, metadata)? },
     };
     let grid = config.grid()?;
     // Reports a misshapen tensor before it is resampled.
@@ -75,13 +47,11 @@ fn from_checkpoint(checkpoint: &Checkpoint, image_size: Option<[usize; 2]>) -> R
             let prefix = usize::from(config.class_token && !no_embed_class);
             *pos_embed = resample(pos_embed, prefix, [side; 2], grid, Resampling::of(publisher))?;
         } else if grid[0].checked_mul(grid[1]) != Some(positions) {
-            return Err(VitError::UnknownGrid { positions, patch_size: config.patch_size });
+            return Err(BackboneError::UnknownGrid { positions, patch_size: config.patch_size });
         }
     }
     let mut graph = graph(&config);
     graph.weights = weights;
-    graph.validate()?;
-    graph.retain_used_weights()?;
     Ok((config, graph))
 }
 
@@ -91,8 +61,8 @@ mod tests {
 
     use super::super::tests::{filled, tiny};
     use super::*;
-    use crate::Tensor;
-    use crate::checkpoint::write_safetensors;
+    use crate::backbone::{self, load};
+    use crate::checkpoint::{self, write_safetensors};
 
     fn saved(weights: &BTreeMap<String, Tensor>) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -107,7 +77,10 @@ mod tests {
         let expected = filled(&config);
         let (_folder, path) = saved(&expected.weights);
         let backbone = load(&path, None).unwrap();
-        assert_eq!((backbone.name.as_str(), &backbone.config, &backbone.graph), ("tiny", &config, &expected));
+        assert_eq!(
+            (backbone.name.as_str(), &backbone.config, &backbone.graph),
+            ("tiny", &backbone::Config::Vit(config), &expected)
+        );
         assert_eq!(backbone.sha256, checkpoint::read(&path).unwrap().sha256);
     }
 
@@ -116,7 +89,7 @@ mod tests {
         let (_folder, path) = saved(&filled(&Config { image_size: [12, 12], ..tiny() }).weights);
         let backbone = load(&path, Some([8, 20])).unwrap();
         assert_eq!(backbone.graph.weights["pos_embed"].shape(), [1, 1 + 2 * 5, 16]);
-        assert!(matches!(load(&path, Some([8, 21])), Err(VitError::ImageSize { width: 21, .. })));
+        assert!(matches!(load(&path, Some([8, 21])), Err(BackboneError::ImageSize { width: 21, .. })));
     }
 
     #[test]
@@ -124,8 +97,8 @@ mod tests {
         let oblong = filled(&tiny());
         let (_folder, path) = saved(&oblong.weights);
         assert_eq!(load(&path, Some([8, 12])).unwrap().graph, oblong);
-        assert!(matches!(load(&path, Some([8, 8])), Err(VitError::UnknownGrid { positions: 6, .. })));
-        assert!(matches!(load(&path, None), Err(VitError::UnknownGrid { positions: 6, .. })));
+        assert!(matches!(load(&path, Some([8, 8])), Err(BackboneError::UnknownGrid { positions: 6, .. })));
+        assert!(matches!(load(&path, None), Err(BackboneError::UnknownGrid { positions: 6, .. })));
     }
 
     #[test]

@@ -2,21 +2,15 @@
 //! (2012.12877, 2204.07118), DINOv2 with and without registers (2304.07193, 2309.16588), and the image towers of CLIP
 //! (2103.00020) and SigLIP (2303.15343).
 
-mod arch;
 mod detect;
 mod load;
-mod normalization;
 mod pos_embed;
 mod weights;
 
-use thiserror::Error;
+use crate::backbone::BackboneError;
+use crate::{Activation, Graph, NodeId, Op};
 
-use crate::checkpoint::CheckpointError;
-use crate::{Activation, Graph, GraphError, NodeId, Op, Tensor, TensorError};
-
-pub use arch::{ARCHITECTURES, Architecture, Family};
-pub use load::{Backbone, describe, load};
-pub use normalization::Normalization;
+pub(crate) use load::{configuration, from_weights};
 pub use pos_embed::{Resampling, resample};
 
 /// The sizes that make one vision transformer of the family.
@@ -108,103 +102,19 @@ impl GlobalPool {
     }
 }
 
-/// Why a vision transformer could not be made from weights.
-#[derive(Debug, Error)]
-pub enum VitError {
-    /// The weights could not be read or named.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The weights do not fill the graph.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// A size cannot be held in memory.
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
-    /// The number of heads cannot be told from the weights.
-    #[error(
-        "width {embed_dim} is not a multiple of 64, so the number of heads cannot be guessed; \
-         give it in the file's metadata as `num_heads`"
-    )]
-    UnknownHeads {
-        /// Width of a token.
-        embed_dim: usize,
-    },
-    /// The activation cannot be told from the weights.
-    #[error(
-        "the weights do not say whether this CLIP's activation is quick_gelu (OpenAI's, MetaCLIP's, DFN's) or gelu \
-         (LAION's, DataComp's); lay the publisher's config.json beside the file, or one with \
-         {{\"hidden_act\": \"quick_gelu\"}}"
-    )]
-    UnknownActivation,
-    /// An entry of the file's metadata is not a number that fits.
-    #[error("the file's metadata say `{key}` is `{value}`; expected {expected}")]
-    Metadata {
-        /// The key.
-        key: &'static str,
-        /// What stands there.
-        value: String,
-        /// What should stand there.
-        expected: String,
-    },
-    /// The position embeddings are not those of a square picture, so that no other grid can be interpolated from them.
-    #[error(
-        "{positions} position embeddings are no square grid; give the picture size they were made for \
-         (it has {positions} patches of {patch_size} pixels)"
-    )]
-    UnknownGrid {
-        /// Number of position embeddings of patches.
-        positions: usize,
-        /// Side of a patch.
-        patch_size: usize,
-    },
-    /// There is no architecture of this name.
-    #[error("no architecture is called `{name}`; the names are {known}")]
-    UnknownArchitecture {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// A checkpoint is of another architecture than was asked for.
-    #[error("the checkpoint is no {name}: {size} should be {expected}, it is {got}")]
-    OtherArchitecture {
-        /// The architecture asked for.
-        name: &'static str,
-        /// The first size that differs.
-        size: &'static str,
-        /// Its value in the architecture.
-        expected: usize,
-        /// Its value in the checkpoint.
-        got: usize,
-    },
-    /// A picture cannot be cut into whole patches.
-    #[error(
-        "a picture of {height}x{width} cannot be cut into patches of {patch_size}; \
-         both sides must be positive multiples of {patch_size}"
-    )]
-    ImageSize {
-        /// Height asked for.
-        height: usize,
-        /// Width asked for.
-        width: usize,
-        /// Side of a patch.
-        patch_size: usize,
-    },
-}
-
 impl Config {
     /// Rows and columns of patches.
     ///
     /// # Errors
     /// When a side of the picture is not a positive multiple of the patch.
-    pub fn grid(&self) -> Result<[usize; 2], VitError> {
+    pub fn grid(&self) -> Result<[usize; 2], BackboneError> {
         let [height, width] = self.image_size;
         let patch_size = self.patch_size;
         let fits = |side: usize| patch_size > 0 && side > 0 && side.is_multiple_of(patch_size);
         if fits(height) && fits(width) {
             Ok([height / patch_size, width / patch_size])
         } else {
-            Err(VitError::ImageSize { height, width, patch_size })
+            Err(BackboneError::ImageSize { height, width, patch_size })
         }
     }
 
@@ -317,28 +227,10 @@ fn block(graph: &mut Graph, config: &Config, index: usize, input: NodeId) -> Nod
     graph.push(name("add2"), Op::Add, &[trunk, x])
 }
 
-/// The graph with a new head `[D]` to `[num_classes]` in place of any it had, weights `head.weight` `[C, D]` and
-/// `head.bias` `[C]` zero: every class is as likely until it is trained.
-///
-/// # Errors
-/// When the graph is not whole or the head is too large to address.
-pub fn with_head(backbone: &Graph, num_classes: usize) -> Result<Graph, VitError> {
-    let mut graph = backbone.clone();
-    if graph.nodes.last().is_some_and(|node| node.name == "head") {
-        graph.nodes.pop();
-    }
-    let features = graph.shapes()?.pop().unwrap_or_default();
-    let width = features.last().copied().unwrap_or(0);
-    let input = graph.nodes.len() - 1;
-    graph.push("head", Op::Linear { out_features: num_classes, bias: true }, &[input]);
-    graph.weights.insert("head.weight".to_owned(), Tensor::full([num_classes, width], 0.0)?);
-    graph.weights.insert("head.bias".to_owned(), Tensor::full([num_classes], 0.0)?);
-    Ok(graph)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tensor;
 
     pub(super) fn tiny() -> Config {
         Config {
@@ -406,17 +298,6 @@ mod tests {
             let pos_embed = params.iter().flatten().find(|param| param.name == "pos_embed").unwrap();
             assert_eq!(pos_embed.shape, [1, positions, 16]);
         }
-    }
-
-    #[test]
-    fn a_head_replaces_the_one_that_was_there() {
-        let backbone = filled(&Config { num_classes: Some(5), ..tiny() });
-        let graph = with_head(&backbone, 3).unwrap();
-        assert_eq!(graph.nodes.len(), backbone.nodes.len());
-        assert_eq!(graph.validate().unwrap().last().unwrap(), &[3]);
-        assert!(graph.weights["head.weight"].values().iter().all(|&value| value == 0.0));
-        let features = filled(&tiny());
-        assert_eq!(with_head(&features, 3).unwrap().validate().unwrap().last().unwrap(), &[3]);
     }
 
     #[test]

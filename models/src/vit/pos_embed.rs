@@ -18,13 +18,11 @@ impl Resampling {
     /// `interpolate_pos_encoding` without, but for DINOv2 with registers. Google's and OpenAI's files are taken as timm and OpenCLIP take them.
     pub fn of(publisher: Publisher) -> Self {
         match publisher {
-            Publisher::Timm | Publisher::Jax | Publisher::OpenAiClip | Publisher::HuggingFaceDinov2WithRegisters => {
-                Self::BicubicAntialias
-            }
             Publisher::HuggingFaceDinov2
             | Publisher::HuggingFaceVit
             | Publisher::HuggingFaceClip
             | Publisher::HuggingFaceSiglip => Self::Bicubic,
+            _ => Self::BicubicAntialias,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a model is likely to cost on a board.
 
-use edge_vit_models::vit::{Architecture, VitError};
+use edge_vit_models::Op;
+use edge_vit_models::backbone::{Architecture, BackboneError};
+use edge_vit_models::cost::Cost;
 
 use super::{Cpu, Model};
 
@@ -14,7 +16,7 @@ const COPIES: f64 = 3.5;
 
 /// What a model is likely to cost on a board. Nothing of it is measured.
 ///
-/// Operations are two for each multiplication with an addition in the linear layers and in attention. The time is theirs
+/// Operations are two for each multiplication with an addition in linear layers, convolutions and attention. The time is theirs
 /// at half of one core's peak, for the engine uses one core. Memory is what the program needs at its most, while it loads
 /// the model: 14 bytes a parameter, the widest layer's activations or attention's scores twice, and 24 MiB for the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,24 +33,26 @@ impl Estimate {
     /// The estimate of a model on a board's processor.
     ///
     /// # Errors
-    /// When the architecture has no such name; the message lists the names.
-    pub fn new(model: &Model, cpu: &Cpu) -> Result<Self, VitError> {
-        let Architecture { patch_size, embed_dim, depth, num_heads, .. } = Architecture::named(&model.architecture)?;
-        let [patch, width, depth, heads] = [patch_size, embed_dim, depth, num_heads].map(|size| size as f64);
-        let patches = (f64::from(model.size) / patch).powi(2);
-        let tokens = patches + 1.0;
-        // qkv, projection and the two layers of the MLP are 12 squares of the width; attention multiplies twice.
-        let embedding = 3.0 * patch * patch * width;
-        let linear = depth * 12.0 * width * width;
-        let attention = depth * 2.0 * tokens * tokens * width;
-        let gflop = 2.0 * (patches * embedding + tokens * linear + attention) / 1e9;
+    /// When the architecture has no such name, which the message then lists, or does not take pictures of that size.
+    pub fn new(model: &Model, cpu: &Cpu) -> Result<Self, BackboneError> {
+        let graph = Architecture::named(&model.architecture)?.config([model.size as usize; 2]).graph();
+        let cost = Cost::of(&graph)?;
+        let shapes = graph.shapes()?;
+        let len = |shape: &[usize]| shape.iter().map(|&dim| dim as f64).product::<f64>();
+        let widest = graph.nodes.iter().zip(&shapes).map(|(node, shape)| match (&node.op, shape.as_slice()) {
+            // Scores, a head and two tokens each.
+            (&Op::Attention { num_heads, .. } | &Op::WindowAttention { num_heads, .. }, &[.., tokens, width]) => {
+                len(shape).max(len(shape) / width as f64 * (tokens * num_heads) as f64)
+            }
+            _ => len(shape),
+        });
+        let activations = 2.0 * widest.fold(0.0, f64::max);
+        let gflop = cost.gflop();
         let peak = f64::from(cpu.mhz) * 1e6 * f64::from(cpu.flops_per_cycle);
-        let parameters = embedding + linear + tokens * width;
-        let activations = 2.0 * tokens * (4.0 * width).max(heads * tokens);
         Ok(Self {
             gflop,
             milliseconds: gflop * 1e9 / (peak * SHARE_OF_PEAK) * 1e3,
-            memory_mib: PROGRAM_MIB + 4.0 * (COPIES * parameters + activations) / f64::from(1 << 20),
+            memory_mib: PROGRAM_MIB + 4.0 * (COPIES * cost.parameters as f64 + activations) / f64::from(1 << 20),
         })
     }
 }

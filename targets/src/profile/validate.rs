@@ -1,6 +1,6 @@
 //! What a profile has to hold to, field by field.
 
-use edge_vit_models::vit::Architecture;
+use edge_vit_models::backbone::Architecture;
 
 use super::{Cpu, Estimate, Instructions, Model, Profile, ProfileError, Recipe, Version};
 
@@ -94,11 +94,11 @@ fn models(models: &[Model], cpu: &Cpu, memory_mib: u32) -> Checked {
     }
     for model in models {
         let architecture = Architecture::named(&model.architecture).map_err(|error| (FIELD, error.to_string()))?;
-        if model.size == 0 || !(model.size as usize).is_multiple_of(architecture.patch_size) {
-            let (size, patch) = (model.size, architecture.patch_size);
+        let (size, step) = (model.size as usize, architecture.config([model.size as usize; 2]).image_step());
+        if size == 0 || !size.is_multiple_of(step) {
             return Err((
                 FIELD,
-                format!("has pictures of {size} pixels; {} takes multiples of {patch}", architecture.name),
+                format!("has pictures of {size} pixels; {} takes multiples of {step}", architecture.name),
             ));
         }
         let estimate = Estimate::new(model, cpu).map_err(|error| (FIELD, error.to_string()))?;

@@ -5,9 +5,9 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use edge_vit_models::backbone::{self, Architecture};
 use edge_vit_models::file::write_atomic;
 use edge_vit_models::onnx::{self, Batch};
-use edge_vit_models::vit;
 
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
     /// Where to write the model
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Side of the square pictures it takes, a multiple of the patch [default: the checkpoint's own]
+    /// Side of the square pictures it takes, a multiple of the patch, for Swin and ConvNeXt of what their maps need [default: the checkpoint's own]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
     /// Leave the batch free instead of fixing it at one picture
@@ -29,21 +29,21 @@ pub struct Args {
     free_batch: bool,
 }
 
-/// Writes the backbone with its own head, if it has one; without one the output is the class token's features.
+/// Writes the backbone with its own head, if it has one; without one the output is the features.
 ///
 /// # Errors
 /// When the checkpoint cannot be read or the file not be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let backbone = vit::load(&args.backbone, args.image_size.map(|side| [side, side]))
+    let backbone = backbone::load(&args.backbone, args.image_size.map(|side| [side, side]))
         .with_context(|| format!("backbone {}", args.backbone.display()))?;
     if let Some(name) = &args.arch {
-        vit::Architecture::named(name)?.check(&backbone.config)?;
+        Architecture::named(name)?.check(&backbone.config)?;
     }
     let batch = if args.free_batch { Batch::Free } else { Batch::One };
     let bytes = onnx::to_bytes(&backbone.graph, batch, &BTreeMap::new())?;
     write_atomic(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
-    let [height, width] = backbone.config.image_size;
-    let output = if backbone.config.num_classes.is_some() { "logits" } else { "features" };
+    let [height, width] = backbone.config.image_size();
+    let output = if backbone.config.num_classes().is_some() { "logits" } else { "features" };
     writeln!(
         stdout(),
         "{} ({:.1} MB): {height}x{width} pictures to {output}",

@@ -3,8 +3,8 @@
 use std::io::{Write as _, stdout};
 
 use anyhow::Context as _;
+use edge_vit_models::backbone::{ARCHITECTURES, Architecture, Config, Normalization};
 use edge_vit_models::cost::Cost;
-use edge_vit_models::vit::{self, ARCHITECTURES, Architecture};
 use serde_json::{Value, json};
 
 /// Arguments of `models`.
@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     for architecture in ARCHITECTURES {
         let side = architecture.image_size;
-        let cost = Cost::of(&vit::graph(&architecture.config([side, side])))
+        let cost = Cost::of(&architecture.config([side, side]).graph())
             .with_context(|| format!("the architecture {}", architecture.name))?;
         if args.json {
             writeln!(out, "{}", as_json(&architecture, &cost))?;
@@ -52,8 +52,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.json {
         writeln!(
             out,
-            "Any checkpoint of these families works as --backbone, at any picture size of whole patches; GFLOP (two operations a \
-             multiplication) are those of the size given. A family's other sizes are told from the weights."
+            "Any checkpoint of these families works as --backbone; a family's other sizes are told from the weights. Pictures \
+             may be of any size of whole patches, for a ConvNeXt of multiples of 32, for a Swin of those of its own size. GFLOP \
+             (two operations a multiplication) are those of the size given."
         )?;
     }
     Ok(())
@@ -61,13 +62,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn as_json(architecture: &Architecture, cost: &Cost) -> Value {
     let normalization = architecture.normalization();
+    let config = architecture.config([architecture.image_size; 2]);
     json!({
         "name": architecture.name,
+        "architecture": match config {
+            Config::Vit(_) => "vit",
+            Config::Swin(_) => "swin",
+            Config::ConvNext(_) => "convnext",
+        },
         "image_size": architecture.image_size,
-        "patch_size": architecture.patch_size,
-        "embed_dim": architecture.embed_dim,
-        "depth": architecture.depth,
-        "num_heads": architecture.num_heads,
+        "image_step": config.image_step(),
         "parameters": cost.parameters,
         "gflop": cost.gflop(),
         "mean": normalization.mean,
@@ -79,8 +83,8 @@ fn as_json(architecture: &Architecture, cost: &Cost) -> Value {
 
 fn normalization(architecture: &Architecture) -> &'static str {
     match architecture.normalization() {
-        vit::Normalization::IMAGENET => "ImageNet",
-        vit::Normalization::CLIP => "CLIP",
+        Normalization::IMAGENET => "ImageNet",
+        Normalization::CLIP => "CLIP",
         _ => "-1 to 1",
     }
 }
@@ -92,7 +96,7 @@ mod tests {
     #[test]
     fn a_model_says_what_it_takes_and_costs() {
         let architecture = Architecture::named("vit_small_patch14_dinov2").unwrap();
-        let cost = Cost::of(&vit::graph(&architecture.config([224, 224]))).unwrap();
+        let cost = Cost::of(&architecture.config([224, 224]).graph()).unwrap();
         let value = as_json(&architecture, &cost);
         assert_eq!(value["source"], "timm/vit_small_patch14_dinov2.lvd142m");
         assert!((value["gflop"].as_f64().unwrap() - 12.2).abs() < 0.1, "{value}");

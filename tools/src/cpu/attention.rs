@@ -1,13 +1,13 @@
 //! Multi-head self-attention: `softmax(scale q k^T) v` a head. The probabilities are computed again for the backward,
-//! one head at a time, so that no `[heads, L, L]` is kept.
+//! one head at a time, so that no `[heads, L, L]` is kept. Windows of a picture count as pictures, with a bias on their scores.
 
 use super::Real;
 use super::product::{Layout, product};
-use super::vector::{max, sum, sum_of, vectorized};
+use super::vector::{add_assign, max, sum, sum_of, vectorized};
 
 /// The shape of one picture's attention.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attention {
+pub(super) struct Attention<'a, T> {
     /// Number of tokens, `L`.
     pub(super) len: usize,
     /// Width of the output, `D`.
@@ -16,13 +16,15 @@ pub(super) struct Attention {
     pub(super) num_heads: usize,
     /// Factor on the products of queries and keys.
     pub(super) scale: f32,
+    /// What is added to them, `[kinds, heads, L, L]` for as many kinds of pictures, which take turns; empty for nothing.
+    pub(super) bias: &'a [T],
 }
 
-impl Attention {
+impl<T: Real> Attention<'_, T> {
     /// The first columns of each head's query, key and value in `[L, 3D]`; the query's is the output's in `[L, D]` too.
     fn heads(self) -> impl Iterator<Item = [usize; 3]> {
-        let head_dim = self.dim / self.num_heads;
-        (0..self.num_heads).map(move |head| [0, 1, 2].map(|part| part * self.dim + head * head_dim))
+        let (dim, head_dim) = (self.dim, self.dim / self.num_heads);
+        (0..self.num_heads).map(move |head| [0, 1, 2].map(|part| part * dim + head * head_dim))
     }
 
     /// A head's columns of `[L, 3D]`.
@@ -39,19 +41,25 @@ impl Attention {
         Layout::dense(self.len, self.len)
     }
 
-    fn probabilities<T: Real>(self, qkv: &[T], [q, k, _]: [usize; 3], probabilities: &mut [T]) {
-        let (part, scale) = (self.part(), T::from_f32(self.scale));
+    /// The probabilities of head `head` of the picture at `picture`.
+    fn probabilities(self, qkv: &[T], picture: usize, head: usize, probabilities: &mut [T]) {
+        let (part, scale, head_dim) = (self.part(), T::from_f32(self.scale), self.dim / self.num_heads);
+        let (q, k) = (head * head_dim, self.dim + head * head_dim);
         product(self.square().of_mut(probabilities), part.of(&qkv[q..]), part.of(&qkv[k..]).transpose(), scale);
+        let size = self.len * self.len;
+        if let Some(kinds) = (self.bias.len() / (self.num_heads * size)).checked_sub(1) {
+            let at = (picture % (kinds + 1) * self.num_heads + head) * size;
+            add_assign(probabilities, &self.bias[at..at + size]);
+        }
         softmax_rows(probabilities, self.len);
     }
 
     /// `qkv` `[pictures, L, 3D]` to `y` `[pictures, L, D]`. `scratch` `[L, L]`.
-    pub(super) fn forward<T: Real>(self, qkv: &[T], y: &mut [T], scratch: &mut [T]) {
+    pub(super) fn forward(self, qkv: &[T], y: &mut [T], scratch: &mut [T]) {
         let size = self.len * self.dim;
-        for (qkv, y) in qkv.chunks_exact(3 * size).zip(y.chunks_exact_mut(size)) {
-            for head in self.heads() {
-                let [q, _, v] = head;
-                self.probabilities(qkv, head, scratch);
+        for (picture, (qkv, y)) in qkv.chunks_exact(3 * size).zip(y.chunks_exact_mut(size)).enumerate() {
+            for (head, [q, _, v]) in self.heads().enumerate() {
+                self.probabilities(qkv, picture, head, scratch);
                 let target = self.output().of_mut(&mut y[q..]);
                 product(target, self.square().of(scratch), self.part().of(&qkv[v..]), T::ONE);
             }
@@ -59,15 +67,14 @@ impl Attention {
     }
 
     /// `dy` `[pictures, L, D]` to `dqkv` `[pictures, L, 3D]`. `scratch` two of `[L, L]`.
-    pub(super) fn backward<T: Real>(self, qkv: &[T], dy: &[T], dqkv: &mut [T], scratch: [&mut [T]; 2]) {
+    pub(super) fn backward(self, qkv: &[T], dy: &[T], dqkv: &mut [T], scratch: [&mut [T]; 2]) {
         let [probabilities, dscores] = scratch;
         let (part, output, square) = (self.part(), self.output(), self.square());
         let (size, scale) = (self.len * self.dim, T::from_f32(self.scale));
         let pictures = qkv.chunks_exact(3 * size).zip(dy.chunks_exact(size)).zip(dqkv.chunks_exact_mut(3 * size));
-        for ((qkv, dy), dqkv) in pictures {
-            for head in self.heads() {
-                let [q, k, v] = head;
-                self.probabilities(qkv, head, probabilities);
+        for (picture, ((qkv, dy), dqkv)) in pictures.enumerate() {
+            for (head, [q, k, v]) in self.heads().enumerate() {
+                self.probabilities(qkv, picture, head, probabilities);
                 let dy = output.of(&dy[q..]);
                 product(part.of_mut(&mut dqkv[v..]), square.of(probabilities).transpose(), dy, T::ONE);
                 product(square.of_mut(dscores), dy, part.of(&qkv[v..]).transpose(), T::ONE);
@@ -120,13 +127,25 @@ mod tests {
 
     #[test]
     fn two_tokens_two_heads_by_hand() {
-        let attention = Attention { len: 2, dim: 2, num_heads: 2, scale: 1.0 };
+        let attention = Attention { len: 2, dim: 2, num_heads: 2, scale: 1.0, bias: &[] };
         let third = 3f64.ln();
         // Head 0: scores [ln 3, 0] for both tokens, values 1 and 5. Head 1: equal scores, values 2 and 4.
         let qkv = [1.0, 0.0, third, 7.0, 1.0, 2.0, 1.0, 0.0, 0.0, 7.0, 5.0, 4.0];
         let (mut y, mut scratch) = ([0.0; 4], [0.0; 4]);
         attention.forward(&qkv, &mut y, &mut scratch);
         let expected = [0.75 + 1.25, 3.0, 0.75 + 1.25, 3.0];
+        assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-14), "{y:?}");
+    }
+
+    #[test]
+    fn each_kind_of_picture_has_its_own_bias() {
+        let third = 3f64.ln();
+        let bias = [0.0, 0.0, 0.0, 0.0, third, 0.0, third, 0.0];
+        let attention = Attention { len: 2, dim: 1, num_heads: 1, scale: 1.0, bias: &bias };
+        let qkv = [0.0, 0.0, 1.0, 0.0, 0.0, 5.0].repeat(3);
+        let (mut y, mut scratch) = ([0.0; 6], [0.0; 4]);
+        attention.forward(&qkv, &mut y, &mut scratch);
+        let expected = [3.0, 3.0, 2.0, 2.0, 3.0, 3.0];
         assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-14), "{y:?}");
     }
 }

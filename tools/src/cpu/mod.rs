@@ -9,7 +9,9 @@ mod adamw;
 mod attention;
 mod attention_pool;
 mod cross_entropy;
+mod depthwise;
 mod engine;
+mod heads;
 mod layer_norm;
 mod linear;
 mod model;
@@ -20,6 +22,8 @@ mod product;
 mod real;
 mod rep_adapter;
 mod residual;
+mod response_norm;
+mod rows;
 mod tokens;
 mod vector;
 

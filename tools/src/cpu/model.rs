@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use edge_vit_models::{Graph, Node};
+use edge_vit_models::op::{inverse, relative_bias, rows};
+use edge_vit_models::{Graph, Node, Op};
 
 use super::Real;
 use crate::engine::{EngineError, Plan};
@@ -16,6 +17,19 @@ pub(super) struct Model<T> {
     pub(super) plan: Plan,
     /// The weights of every node, in the order of [`Plan::params`].
     pub(super) weights: Vec<Vec<Vec<T>>>,
+    /// What every node computes from its shape and its frozen weights alone.
+    pub(super) fixed: Vec<Fixed<T>>,
+}
+
+/// What a node computes once.
+#[derive(Debug)]
+pub(super) enum Fixed<T> {
+    /// Nothing.
+    Nothing,
+    /// Which row of the input each row of the output is, and the other way round.
+    Rows { forward: Vec<u32>, backward: Vec<u32> },
+    /// What attention adds to its scores, see [`relative_bias`].
+    Bias(Vec<T>),
 }
 
 impl<T: Real> Model<T> {
@@ -31,7 +45,20 @@ impl<T: Real> Model<T> {
         let weight = |name: &str| graph.weights.get(name).map_or(&[][..], |tensor| tensor.values());
         let load = |name: &str| weight(name).iter().copied().map(T::from_f32).collect();
         let weights = plan.params.iter().map(|params| params.iter().map(|param| load(&param.name)).collect()).collect();
-        Ok(Self { nodes: graph.nodes.clone(), plan, weights })
+        let fixed = graph.nodes.iter().map(|node| {
+            let input = node.inputs.first().map_or(&[][..], |&input| plan.shapes[input].as_slice());
+            let table = || graph.weights.get(&format!("{}.relative_position_bias_table", node.name));
+            match (&node.op, rows(&node.op, input)) {
+                (_, Some(forward)) => Fixed::Rows { backward: inverse(&forward), forward },
+                (&Op::WindowAttention { windows, .. }, _) => {
+                    let bias = table().map(|table| relative_bias(table, windows)).unwrap_or_default();
+                    Fixed::Bias(bias.into_iter().map(T::from_f32).collect())
+                }
+                _ => Fixed::Nothing,
+            }
+        });
+        let fixed = fixed.collect();
+        Ok(Self { nodes: graph.nodes.clone(), plan, weights, fixed })
     }
 
     /// The shape of what node `id` reads first.

@@ -4,11 +4,14 @@ use edge_vit_models::Op;
 
 use super::attention::Attention;
 use super::attention_pool::AttentionPool;
-use super::model::Model;
+use super::depthwise::Depthwise;
+use super::model::{Fixed, Model};
 use super::patch_embed::Patches;
 use super::pool::Pool;
 use super::rep_adapter::{Gradients, RepAdapter};
-use super::{Real, activation, cross_entropy, layer_norm, linear, residual, tokens, vector};
+use super::{
+    Real, activation, cross_entropy, heads, layer_norm, linear, residual, response_norm, rows, tokens, vector,
+};
 use crate::engine::Noise;
 
 /// The buffers of a walk. A buffer that is not held is empty.
@@ -127,19 +130,30 @@ impl<'a, T: Real> Pass<'a, T> {
             }
             Op::Linear { .. } => linear::forward(x, &weights[0], weights.get(1).map(Vec::as_slice), dim, &mut y),
             Op::Act(function) => activation::forward(*function, x, &mut y),
-            Op::Attention { .. } => {
+            Op::Attention { .. } | Op::WindowAttention { .. } => {
                 let mut scratch = self.pool.take(len * len);
                 self.attention(id).forward(x, &mut y, &mut scratch);
                 self.pool.give(scratch);
             }
             Op::AttentionPool { .. } => self.attention_pool(id).forward(x, &mut y),
+            Op::Grid { .. } | Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
+                match &model.fixed[id] {
+                    Fixed::Rows { forward, .. } => rows::gather(x, forward, dim, &mut y),
+                    _ => y.copy_from_slice(x),
+                }
+            }
+            Op::NormalizeHeads { .. } => heads::forward(x, &weights[0], dim, &mut y),
+            Op::DepthwiseConv { .. } => self.depthwise(id).forward(x, &weights[0], &weights[1], &mut y),
+            Op::GlobalResponseNorm => {
+                response_norm::forward(x, &weights[0], &weights[1], self.places(id), &mut y);
+            }
             Op::LayerScale => {
                 y.copy_from_slice(x);
                 residual::scale_channels(&mut y, &weights[0]);
             }
             Op::Add => residual::add(x, &self.values[node.inputs[1]], &self.branch_factors(id), &mut y),
             Op::TakeClassToken => tokens::take_class_token(x, len, dim, &mut y),
-            Op::MeanTokens { skip } => tokens::mean_tokens(x, len, dim, *skip, &mut y),
+            Op::MeanTokens { skip } => tokens::mean_tokens(x, self.places(id), dim, *skip, &mut y),
             Op::RepAdapter { hidden: width, .. } => {
                 let mut hidden = self.pool.take(x.len() / dim * width);
                 let drop = self.dropout(id);
@@ -174,7 +188,11 @@ impl<'a, T: Real> Pass<'a, T> {
         let input_len = model.plan.len(source) * self.pictures;
         match &node.op {
             // In place: the input's gradient is as large as the output's.
-            Op::Input { .. } | Op::PosEmbed => {}
+            Op::Input { .. } | Op::PosEmbed | Op::Grid { .. } => {}
+            Op::NormalizeHeads { .. } => heads::backward(&self.values[source], &weights[0], dim, &mut gradient),
+            Op::GlobalResponseNorm => {
+                response_norm::backward(&self.values[source], &weights[0], self.places(id), &mut gradient);
+            }
             Op::LayerNorm { .. } => {
                 layer_norm::backward(&self.values[source], &weights[0], &self.extras[id], &mut gradient);
             }
@@ -204,7 +222,13 @@ impl<'a, T: Real> Pass<'a, T> {
                         patches.scatter(&rows, &mut dx);
                         self.pool.give(rows);
                     }
-                    Op::Attention { .. } => {
+                    Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
+                        if let Fixed::Rows { backward, .. } = &model.fixed[id] {
+                            rows::gather(&gradient, backward, dim, &mut dx);
+                        }
+                    }
+                    Op::DepthwiseConv { .. } => self.depthwise(id).backward_input(&gradient, &weights[0], &mut dx),
+                    Op::Attention { .. } | Op::WindowAttention { .. } => {
                         let mut scratch = [self.pool.take(len * len), self.pool.take(len * len)];
                         let qkv = &self.values[source];
                         let both = scratch.each_mut().map(Vec::as_mut_slice);
@@ -218,7 +242,9 @@ impl<'a, T: Real> Pass<'a, T> {
                         tokens::insert_backward(&gradient, *count, *at, len, dim, &mut dx);
                     }
                     Op::TakeClassToken => tokens::take_class_token_backward(&gradient, len, dim, &mut dx),
-                    Op::MeanTokens { skip } => tokens::mean_tokens_backward(&gradient, len, dim, *skip, &mut dx),
+                    Op::MeanTokens { skip } => {
+                        tokens::mean_tokens_backward(&gradient, self.places(id), dim, *skip, &mut dx);
+                    }
                     _ => linear::backward_input(&gradient, &weights[0], dim, &mut dx),
                 }
                 self.give(std::mem::replace(&mut gradient, dx));
@@ -269,6 +295,16 @@ impl<'a, T: Real> Pass<'a, T> {
                 true => layer_norm::backward_weights(x, &self.extras[id], dy, weight, bias),
                 false => vector::sum_rows(dy, T::ONE, bias),
             },
+            (Op::DepthwiseConv { .. }, [weight, bias]) => {
+                if wants(0) {
+                    self.depthwise(id).backward_weight(x, dy, weight);
+                }
+                vector::sum_rows(dy, T::ONE, bias);
+            }
+            (Op::GlobalResponseNorm, [weight, bias]) => match wants(0) {
+                true => response_norm::backward_weights(x, dy, self.places(id), weight, bias),
+                false => vector::sum_rows(dy, T::ONE, bias),
+            },
             (Op::LayerScale, [gamma]) => residual::scale_channels_weights(x, dy, gamma),
             (Op::PosEmbed, [embedding]) => vector::sum_rows(dy, T::ONE, embedding),
             (Op::InsertTokens { at, .. }, [inserted]) => tokens::insert_weights(dy, *at, len, dim, inserted),
@@ -317,12 +353,33 @@ impl<'a, T: Real> Pass<'a, T> {
         }
     }
 
-    fn attention(&self, id: usize) -> Attention {
+    fn attention(&self, id: usize) -> Attention<'a, T> {
         let (len, width) = self.model.tokens(id);
+        let bias = match &self.model.fixed[id] {
+            Fixed::Bias(bias) => bias.as_slice(),
+            _ => &[],
+        };
         match self.model.nodes[id].op {
-            Op::Attention { num_heads, scale } => Attention { len, dim: width / 3, num_heads, scale },
+            Op::Attention { num_heads, scale } | Op::WindowAttention { num_heads, scale, .. } => {
+                Attention { len, dim: width / 3, num_heads, scale, bias }
+            }
             _ => unreachable!("called for attentions"),
         }
+    }
+
+    fn depthwise(&self, id: usize) -> Depthwise {
+        match (&self.model.nodes[id].op, self.model.input_shape(id)) {
+            (&Op::DepthwiseConv { kernel_size: kernel }, &[height, width, dim]) => {
+                Depthwise { size: [height, width], dim, kernel }
+            }
+            _ => unreachable!("called for depthwise convolutions, whose input has three dimensions"),
+        }
+    }
+
+    /// The number of tokens or places of a picture that node `id` reads.
+    fn places(&self, id: usize) -> usize {
+        let shape = self.model.input_shape(id);
+        shape[..shape.len().saturating_sub(1)].iter().product()
     }
 
     fn attention_pool(&self, id: usize) -> AttentionPool<'a, T> {

@@ -105,7 +105,9 @@ fn trained_params(
     for (node, params) in graph.nodes.iter().zip(params) {
         let chosen: Vec<bool> = params.iter().map(|param| trainable.contains(&param.name)).collect();
         let first = params.iter().zip(&chosen).find(|(_, chosen)| **chosen);
-        if let (Some((param, _)), Op::AttentionPool { .. }) = (first, &node.op) {
+        if let (Some((param, _)), Op::AttentionPool { .. } | Op::WindowAttention { .. } | Op::NormalizeHeads { .. }) =
+            (first, &node.op)
+        {
             return Err(EngineError::NotTrainable { name: param.name.clone(), op: node.op.name() });
         }
         let frozen = params.iter().zip(&chosen).find(|(_, chosen)| !**chosen);
@@ -123,13 +125,21 @@ fn trained_params(
 fn reads_input(op: &Op, trained: &[bool], input_carries: bool) -> bool {
     match op {
         // The bias's gradient, the second weight's, is a sum of the output's alone.
-        Op::Linear { .. } | Op::PatchEmbed { .. } => trained.first() == Some(&true),
+        Op::Linear { .. } | Op::PatchEmbed { .. } | Op::DepthwiseConv { .. } => trained.first() == Some(&true),
         Op::RepAdapter { .. } | Op::LayerScale => trained.contains(&true),
-        Op::LayerNorm { .. } => input_carries || trained.first() == Some(&true),
-        Op::Act(_) | Op::Attention { .. } | Op::AttentionPool { .. } => input_carries,
+        Op::LayerNorm { .. } | Op::GlobalResponseNorm => input_carries || trained.first() == Some(&true),
+        Op::Act(_)
+        | Op::Attention { .. }
+        | Op::AttentionPool { .. }
+        | Op::WindowAttention { .. }
+        | Op::NormalizeHeads { .. } => input_carries,
         Op::Input { .. }
         | Op::InsertTokens { .. }
         | Op::PosEmbed
+        | Op::Grid { .. }
+        | Op::SpaceToDepth { .. }
+        | Op::WindowPartition(_)
+        | Op::WindowReverse(_)
         | Op::Add
         | Op::TakeClassToken
         | Op::MeanTokens { .. } => false,

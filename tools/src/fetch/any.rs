@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use edge_vit_models::backbone;
 use edge_vit_models::checkpoint::{self, Publisher};
-use edge_vit_models::vit;
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::hub::{self, Settings};
@@ -60,7 +60,7 @@ impl Id {
 /// Brings the backbone to `out`, unless a whole file from that repository and revision is there already.
 ///
 /// # Errors
-/// When the hub cannot be reached or refuses, the repository holds no weights of a known vision transformer, or `out`
+/// When the hub cannot be reached or refuses, the repository holds no weights of a known backbone, or `out`
 /// cannot be written. What stood at `out` is then untouched.
 pub fn fetch(id: &Id, out: &Path, settings: &Settings) -> Result<Outcome, FetchError> {
     if out.exists() {
@@ -78,8 +78,8 @@ pub fn fetch(id: &Id, out: &Path, settings: &Settings) -> Result<Outcome, FetchE
     let weights = weights(id, settings)?;
     let checkpoint = checkpoint::read(&weights)?;
     // What cannot become a backbone is refused here, and not by the command that reads it next.
-    vit::describe(&checkpoint)
-        .map_err(|error| FetchError::NotAViT { repository: id.repository.clone(), reason: error.to_string() })?;
+    backbone::describe(&checkpoint)
+        .map_err(|error| FetchError::Unknown { repository: id.repository.clone(), reason: error.to_string() })?;
     let mut metadata = checkpoint.metadata.clone();
     metadata.entry("name".to_owned()).or_insert_with(|| id.repository.clone());
     metadata.insert("source".to_owned(), id.source());

@@ -53,10 +53,8 @@ pub enum FetchError {
         tried: String,
     },
     /// The weights are of no model that is known.
-    #[error(
-        "{repository} is no vision transformer that is known: {reason}; `edge-vit-tools models` lists those that are"
-    )]
-    NotAViT {
+    #[error("{repository} is no backbone that is known: {reason}; `edge-vit-tools models` lists those that are")]
+    Unknown {
         /// The repository.
         repository: String,
         /// What was found.

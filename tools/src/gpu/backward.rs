@@ -4,6 +4,7 @@ use edge_vit_models::{NodeId, Op};
 
 use super::forward::{Walk, value_of, width_of};
 use super::kernels::elementwise::{Branch, Broadcast, activation, broadcast, residual};
+use super::kernels::maps::normalize_heads;
 use super::kernels::matmul::Product;
 use super::kernels::tokens::{Shift, Tokens, mean_backward, shift};
 use super::pool::{Buf, PoolError};
@@ -54,7 +55,23 @@ impl Walk<'_> {
                 let how = Shift { result_tokens: source.tokens - count, at: *at, shift: *count as i32 };
                 Some(shift(&mut self.rec, &source, how, None)?)
             }
-            Op::PosEmbed => Some(grad),
+            Op::PosEmbed | Op::Grid { .. } => Some(grad),
+            Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
+                Some(self.moved(id, &grad, true)?)
+            }
+            Op::NormalizeHeads { num_heads } => {
+                let x = value_of(values, input, node)?;
+                let (sizes, scale) = (self.heads_of(id, *num_heads), self.model.weights.of(&node.name, "scale")?);
+                Some(normalize_heads(&mut self.rec, x, scale, Some(&grad), sizes)?)
+            }
+            Op::DepthwiseConv { .. } => {
+                let weight = self.model.weights.of(&node.name, "weight")?;
+                Some(self.depthwise(id)?.backward(&mut self.rec, &grad, weight)?)
+            }
+            Op::GlobalResponseNorm => {
+                let x = value_of(values, input, node)?;
+                Some(self.response_norm(id, x)?.backward(&mut self.rec, &grad)?)
+            }
             Op::LayerNorm { eps } => {
                 let x = value_of(values, input, node)?;
                 Some(self.norm(id, x, *eps)?.backward(&mut self.rec, &grad)?)
@@ -67,9 +84,9 @@ impl Walk<'_> {
                 let kv = value_of(values, input, node)?;
                 Some(self.attention_pool(id, kv, *num_heads, *scale)?.backward(&mut self.rec, &grad)?)
             }
-            Op::Attention { num_heads, scale } => {
+            Op::Attention { num_heads, scale } | Op::WindowAttention { num_heads, scale, .. } => {
                 let qkv = value_of(values, input, node)?;
-                Some(self.attention(qkv, shape, *num_heads, *scale).backward(&mut self.rec, &grad)?)
+                Some(self.attention(id, qkv, *num_heads, *scale).backward(&mut self.rec, &grad)?)
             }
             Op::LayerScale => {
                 let gamma = self.model.weights.of(&node.name, "gamma")?;

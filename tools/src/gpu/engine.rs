@@ -6,6 +6,7 @@ use std::sync::Arc;
 use edge_vit_models::{Graph, Tensor};
 
 use super::device::Gpu;
+use super::fixed::Fixed;
 use super::forward::{Model, Walk};
 use super::kernels::adamw;
 use super::kernels::loss::Loss;
@@ -49,7 +50,8 @@ impl GpuEngine {
         // A micro-batch's largest tensor has to fit a binding.
         let largest = (0..plan.shapes.len()).map(|id| plan.len(id)).max().unwrap_or(1).max(1);
         let most = usize::try_from(gpu.largest_binding() / 4 / largest as u64).unwrap_or(usize::MAX).max(1);
-        let model = Model { nodes: graph.nodes.clone(), plan, weights };
+        let fixed = Fixed::of(&gpu, graph, &plan)?;
+        let model = Model { nodes: graph.nodes.clone(), plan, weights, fixed };
         Ok(Self { gpu, pool, model, steps: 0, fitting: Fitting { training: most, forward: most } })
     }
 

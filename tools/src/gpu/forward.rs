@@ -1,15 +1,20 @@
 //! The forward of a micro-batch.
 
+use std::collections::BTreeMap;
+
 use edge_vit_models::graph::Node;
 use edge_vit_models::{NodeId, Op};
 
+use super::fixed::Fixed;
 use super::kernels::Drop;
 use super::kernels::adapter::Adapter;
 use super::kernels::attention::Attention;
 use super::kernels::attention_pool::AttentionPool;
 use super::kernels::elementwise::{Branch, Broadcast, activation, broadcast, residual};
 use super::kernels::layer_norm::Norm;
+use super::kernels::maps::{Depthwise, gather_rows, normalize_heads};
 use super::kernels::matmul::Product;
+use super::kernels::response_norm::ResponseNorm;
 use super::kernels::tokens::{Shift, Tokens, mean, shift, unfold};
 use super::pool::{Buf, PoolError};
 use super::recorder::Recorder;
@@ -21,6 +26,7 @@ pub(crate) struct Model {
     pub(crate) nodes: Vec<Node>,
     pub(crate) plan: Plan,
     pub(crate) weights: Weights,
+    pub(crate) fixed: BTreeMap<NodeId, Fixed>,
 }
 
 /// Some pictures of a batch on their way through the graph.
@@ -96,7 +102,23 @@ impl<'a> Walk<'a> {
                 self.linear(x, weights.of(&node.name, "weight")?, bias, count / k, *out_features, k)
             }
             Op::Act(function) => activation(&mut self.rec, *function, x, None, count),
-            Op::Attention { num_heads, scale } => self.attention(x, shape, *num_heads, *scale).forward(&mut self.rec),
+            Op::Attention { num_heads, scale } | Op::WindowAttention { num_heads, scale, .. } => {
+                self.attention(id, x, *num_heads, *scale).forward(&mut self.rec)
+            }
+            Op::Grid { .. } => Ok(x.clone()),
+            Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => self.moved(id, x, false),
+            Op::NormalizeHeads { num_heads } => {
+                let sizes = self.heads_of(id, *num_heads);
+                normalize_heads(&mut self.rec, x, weights.of(&node.name, "scale")?, None, sizes)
+            }
+            Op::DepthwiseConv { .. } => {
+                let bias = weights.of(&node.name, "bias")?;
+                self.depthwise(id)?.forward(&mut self.rec, x, weights.of(&node.name, "weight")?, bias)
+            }
+            Op::GlobalResponseNorm => {
+                let bias = weights.of(&node.name, "bias")?;
+                self.response_norm(id, x)?.forward(&mut self.rec, bias)
+            }
             Op::AttentionPool { num_heads, scale } => {
                 self.attention_pool(id, x, *num_heads, *scale)?.forward(&mut self.rec)
             }
@@ -161,17 +183,59 @@ impl<'a> Walk<'a> {
         Ok(Norm { x, weight, rows, width, eps })
     }
 
-    /// Attention over `qkv` of `shape` a picture.
-    pub(crate) fn attention<'b>(
-        &self,
-        qkv: &'b wgpu::Buffer,
-        shape: &[usize],
-        heads: usize,
-        scale: f32,
-    ) -> Attention<'b> {
+    /// The attention at `id` over `qkv`; windows of a picture count as pictures.
+    pub(crate) fn attention<'b>(&self, id: NodeId, qkv: &'b wgpu::Buffer, heads: usize, scale: f32) -> Attention<'b>
+    where
+        'a: 'b,
+    {
+        let model = self.model;
+        let input = model.nodes[id].inputs[0];
+        let shape = &model.plan.shapes[input];
         let width = width_of(shape);
-        let tokens = shape.iter().product::<usize>() / width;
-        Attention { qkv, pictures: self.pictures, tokens, heads, head_dim: width / (3 * heads), scale }
+        let tokens = shape.len().checked_sub(2).map_or(1, |at| shape[at]);
+        let pictures = self.pictures * model.plan.len(input) / (tokens * width);
+        let bias = match model.fixed.get(&id) {
+            Some(Fixed::Bias { buffer, kinds }) => Some((buffer, *kinds)),
+            _ => None,
+        };
+        Attention { qkv, pictures, tokens, heads, head_dim: width / (3 * heads), scale, bias }
+    }
+
+    /// `x` with the rows of each picture where the node at `id` moves them, or from there back.
+    pub(crate) fn moved(&mut self, id: NodeId, x: &Buf, back: bool) -> Result<Buf, PoolError> {
+        let input = self.model.nodes[id].inputs[0];
+        let width = width_of(&self.model.plan.shapes[input]);
+        let Some(Fixed::Rows { forward, backward }) = self.model.fixed.get(&id) else { return Ok(x.clone()) };
+        let sizes = [self.pictures, self.model.plan.len(input) / width, width];
+        gather_rows(&mut self.rec, x, if back { backward } else { forward }, sizes)
+    }
+
+    /// Rows, heads and width of a head of the queries at `id`.
+    pub(crate) fn heads_of(&self, id: NodeId, heads: usize) -> [usize; 3] {
+        let width = width_of(&self.model.plan.shapes[id]);
+        [self.pictures * self.model.plan.len(id) / width, heads, width / (3 * heads)]
+    }
+
+    /// The depthwise convolution at `id`.
+    pub(crate) fn depthwise(&self, id: NodeId) -> Result<Depthwise, EngineError> {
+        let node = &self.model.nodes[id];
+        match (&node.op, self.model.plan.shapes[id].as_slice()) {
+            (&Op::DepthwiseConv { kernel_size: kernel }, &[height, width, dim]) => {
+                Ok(Depthwise { pictures: self.pictures, height, width, dim, kernel })
+            }
+            _ => Err(misshapen(node)),
+        }
+    }
+
+    /// The response normalisation at `id` over its input `x`.
+    pub(crate) fn response_norm<'b>(&self, id: NodeId, x: &'b wgpu::Buffer) -> Result<ResponseNorm<'b>, EngineError>
+    where
+        'a: 'b,
+    {
+        let dim = width_of(&self.model.plan.shapes[id]);
+        let places = self.model.plan.len(id) / dim;
+        let weight = self.model.weights.of(&self.model.nodes[id].name, "weight")?;
+        Ok(ResponseNorm { x, weight, pictures: self.pictures, places, dim })
     }
 
     /// Pooling of `kv`, the input of the node at `id`, by attention.

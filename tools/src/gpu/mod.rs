@@ -11,6 +11,7 @@
 mod backward;
 mod device;
 mod engine;
+mod fixed;
 mod forward;
 mod kernels;
 mod pool;

@@ -58,6 +58,28 @@ impl Walk<'_> {
                     self.sum_into(&format!("{}.bias", node.name), grad, count / width, width)?;
                 }
             }
+            Op::DepthwiseConv { kernel_size } => {
+                if wants(0) {
+                    let x = value_of(values, input, node)?;
+                    let (parts, chunks) = self.depthwise(id)?.weight_parts(&mut self.rec, x, grad)?;
+                    let columns = width * kernel_size * kernel_size;
+                    let parts = Parts { values: &parts, chunks, rows: 1, columns, groups: 1 };
+                    accumulate(&mut self.rec, &parts, 1.0, model.weights.grad(&node.name, "weight")?)?;
+                }
+                if wants(1) {
+                    self.sum_into(&format!("{}.bias", node.name), grad, count / width, width)?;
+                }
+            }
+            Op::GlobalResponseNorm => {
+                if wants(0) {
+                    let x = value_of(values, input, node)?;
+                    let products = self.response_norm(id, x)?.weight_products(&mut self.rec, grad)?;
+                    self.sum_into(&format!("{}.weight", node.name), &products, count / width, width)?;
+                }
+                if wants(1) {
+                    self.sum_into(&format!("{}.bias", node.name), grad, count / width, width)?;
+                }
+            }
             Op::LayerScale => {
                 let x = value_of(values, input, node)?;
                 let products = broadcast(&mut self.rec, Broadcast::Multiply, x, grad, count, count)?;

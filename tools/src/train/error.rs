@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use edge_vit_models::GraphError;
 use edge_vit_models::adapter::AdapterError;
+use edge_vit_models::backbone::BackboneError;
 use edge_vit_models::checkpoint::CheckpointError;
-use edge_vit_models::vit::VitError;
 use thiserror::Error;
 
 use crate::data::DataError;
@@ -20,7 +20,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// The backbone.
     #[error(transparent)]
-    Backbone(#[from] VitError),
+    Backbone(#[from] BackboneError),
     /// The adapters.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
@@ -44,10 +44,10 @@ pub enum TrainError {
         got: String,
     },
     /// The picture size is not one that the backbone can cut into patches.
-    #[error("--image-size must be a positive multiple of the backbone's patch size {patch_size}, got {got}")]
+    #[error("--image-size must be a positive multiple of {step} for this backbone, got {got}")]
     ImageSize {
-        /// Side of a patch.
-        patch_size: usize,
+        /// What the backbone takes multiples of.
+        step: usize,
         /// The size asked for.
         got: usize,
     },

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use edge_vit::Preprocessing;
 use edge_vit_models::adapter::{Adapted, Attached};
+use edge_vit_models::backbone::{self, Normalization};
 use edge_vit_models::file::hex;
-use edge_vit_models::vit::{self, Normalization};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -43,19 +43,19 @@ pub(super) struct Prepared {
 pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, TrainError> {
     let recipe = &options.recipe;
     let mut data = Dataset::read(&options.data)?;
-    let native = vit::load(&options.backbone, None)?;
-    let patch_size = native.config.patch_size;
+    let native = backbone::load(&options.backbone, None)?;
+    let step = native.config.image_step();
     let side = match recipe.image_size {
-        None => automatic_size(&data.train.pictures, patch_size),
-        Some(got) if got == 0 || got % patch_size != 0 => return Err(TrainError::ImageSize { patch_size, got }),
+        None => automatic_size(&data.train.pictures, step),
+        Some(got) if got == 0 || got % step != 0 => return Err(TrainError::ImageSize { step, got }),
         Some(side) => side,
     };
     let size = [side, side];
-    let backbone = match native.config.image_size == size {
+    let backbone = match native.config.image_size() == size {
         true => native,
-        false => vit::load(&options.backbone, Some(size))?,
+        false => backbone::load(&options.backbone, Some(size))?,
     };
-    let graph = vit::with_head(&backbone.graph, data.train.labels.len())?;
+    let graph = backbone::with_head(&backbone.graph, data.train.labels.len())?;
     let adapted = recipe.adapters.begin(&graph, recipe.seed)?;
     let trained_parameters = adapted.trained_parameters();
     let Adapted { graph, trainable, attached } = adapted;
@@ -117,22 +117,22 @@ fn count(data: &Dataset) -> usize {
     data.train.pictures.len() + data.val.as_ref().map_or(0, |val| val.pictures.len())
 }
 
-/// The smallest multiple of the patch that covers the median shorter side of the pictures, within
+/// The smallest multiple of the backbone's step that covers the median shorter side of the pictures, within
 /// [`AUTOMATIC_SIZE`]. Files that hold no picture are passed over.
-fn automatic_size(pictures: &[Picture], patch_size: usize) -> usize {
+fn automatic_size(pictures: &[Picture], step: usize) -> usize {
     let shorter =
         |picture: &Picture| image::image_dimensions(&picture.path).ok().map(|(width, height)| width.min(height));
     let mut sides: Vec<u32> = pictures.par_iter().filter_map(shorter).collect();
     sides.sort_unstable();
     let median = sides.get(sides.len() / 2).map_or(0, |side| *side as usize);
-    covering(median, patch_size)
+    covering(median, step)
 }
 
-fn covering(side: usize, patch_size: usize) -> usize {
+fn covering(side: usize, step: usize) -> usize {
     let [low, high] = AUTOMATIC_SIZE;
-    let low = low.next_multiple_of(patch_size);
-    let high = (high / patch_size * patch_size).max(low);
-    side.next_multiple_of(patch_size).clamp(low, high)
+    let low = low.next_multiple_of(step);
+    let high = (high / step * step).max(low);
+    side.next_multiple_of(step).clamp(low, high)
 }
 
 /// Over folder, file name and class of all pictures, so that a run is not resumed on others.
@@ -162,5 +162,6 @@ mod tests {
         assert_eq!(covering(1080, 14), 224);
         assert_eq!(covering(32, 32), 128);
         assert_eq!(covering(0, 500), 500);
+        assert_eq!((covering(32, 224), covering(32, 256)), (224, 256));
     }
 }

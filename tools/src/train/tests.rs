@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use edge_vit_models::adapter::{self, Adaptation, Comparison, Spec};
 use edge_vit_models::method::{MethodSpec, Site};
-use edge_vit_models::{Tensor, checkpoint, vit};
+use edge_vit_models::{Tensor, backbone, checkpoint, vit};
 use image::{Rgb, RgbImage};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -148,7 +148,7 @@ fn coloured_shapes_are_learned_and_a_broken_picture_is_named() {
     assert_eq!(file.meta.image_size, [SIDE, SIDE]);
     let rejection: edge_vit::Rejection = serde_json::from_value(file.meta.training["rejection"].clone()).unwrap();
     rejection.check().unwrap();
-    let backbone = vit::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
+    let backbone = backbone::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
     let adapted = file.apply(&backbone.graph, &backbone.sha256).unwrap();
     assert!(adapted.validate().is_ok());
 }
@@ -222,42 +222,87 @@ fn every_method_is_trained_and_folded() {
         let (outcome, records) = trained(&options);
         let losses = losses(&records);
         assert!(losses[losses.len() - 1] < losses[0], "{method:?}: {losses:?}");
-        let merge = Merge {
-            backbone: &options.backbone,
-            adapters: &outcome.adapters,
-            pictures: None,
-            strength: 1.0,
-            free_batch: false,
-        };
-        let merged = merge.run().unwrap();
-        let departure = merged.difference.relative.max(merged.departure);
-        assert!(departure < 1e-5, "{method:?}: {departure:e}");
-
-        let file = adapter::File::read(&outcome.adapters).unwrap();
-        assert_eq!((file.meta.method.as_str(), &file.meta.spec), (method.name(), &options.recipe.adapters));
-        let backbone = vit::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
-        let plain = vit::with_head(&backbone.graph, CLASSES.len()).unwrap();
-        let folded = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap().graph;
-        assert_eq!(folded.to_text().unwrap(), plain.to_text().unwrap(), "{method:?} leaves operators behind");
-        let unchanged = file.merged(&backbone.graph, &backbone.sha256, 0.0).unwrap().graph;
-        let of_backbone = |name: &&String| !name.starts_with("head.");
-        for name in plain.weights.keys().filter(of_backbone) {
-            assert_eq!(unchanged.weights[name], plain.weights[name], "{method:?}, {name}");
-        }
-
-        let model = edge_vit::Classifier::from_bytes(&merged.bytes).unwrap();
-        let mut right = 0;
-        for (class, label) in CLASSES.iter().enumerate() {
-            for n in 0..6 {
-                let path = bench.path("shapes").join("val").join(label).join(format!("{n:02}.png"));
-                let logits = model.logits(&edge_vit::open_picture(&path).unwrap()).unwrap();
-                let best = (0..CLASSES.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-                right += usize::from(best == class);
-            }
-        }
-        let top1 = outcome.best.unwrap().val_top1;
-        assert!((right as f32 / 18.0 - top1).abs() < 1e-6, "{method:?}: {right} of 18, trained to {top1}");
+        assert_folded(&bench, &options, &outcome);
     }
+}
+
+/// Backbones of other architectures with RepAdapter, with a method, and with all of their weights.
+#[test]
+fn pyramids_are_trained_and_folded() {
+    let method = |method| Adaptation::Method(method);
+    let attention = [
+        Adaptation::Adapters(Spec::default()),
+        method(MethodSpec::Lora { rank: 2, alpha: 2.0 }),
+        method(MethodSpec::Fact { rank: 2, scale: 1.0 }),
+        method(MethodSpec::Full),
+    ];
+    let convolutions = [
+        Adaptation::Adapters(Spec::default()),
+        method(MethodSpec::Ssf),
+        method(MethodSpec::Arc { rank: 2 }),
+        method(MethodSpec::BitFit),
+    ];
+    for (name, adaptations) in [
+        ("timm_swin", &attention),
+        ("timm_swinv2", &attention),
+        ("timm_convnext", &convolutions),
+        ("timm_convnextv2", &convolutions),
+    ] {
+        let bench = Bench::new();
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures");
+        fs::copy(fixtures.join(format!("{name}.safetensors")), bench.path("backbone.safetensors")).unwrap();
+        for (run, adaptation) in adaptations.iter().enumerate() {
+            let mut options = bench.options(&run.to_string());
+            options.recipe.drop_path = 0.0;
+            options.recipe.epochs = 10;
+            options.recipe.adapters = adaptation.clone();
+            let (outcome, records) = trained(&options);
+            let losses = losses(&records);
+            assert!(losses[losses.len() - 1] < losses[0], "{name}, {adaptation:?}: {losses:?}");
+            assert_folded(&bench, &options, &outcome);
+        }
+    }
+}
+
+/// What was trained is folded, leaves nothing behind, and the device's code says of the validation pictures what the trainer
+/// said.
+fn assert_folded(bench: &Bench, options: &Options, outcome: &Outcome) {
+    let method = &options.recipe.adapters;
+    let merge = Merge {
+        backbone: &options.backbone,
+        adapters: &outcome.adapters,
+        pictures: None,
+        strength: 1.0,
+        free_batch: false,
+    };
+    let merged = merge.run().unwrap();
+    let departure = merged.difference.relative.max(merged.departure);
+    assert!(departure < 1e-5, "{method:?}: {departure:e}");
+
+    let file = adapter::File::read(&outcome.adapters).unwrap();
+    assert_eq!((file.meta.method.as_str(), &file.meta.spec), (method.method(), method));
+    let backbone = backbone::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
+    let plain = backbone::with_head(&backbone.graph, CLASSES.len()).unwrap();
+    let folded = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap().graph;
+    assert_eq!(folded.to_text().unwrap(), plain.to_text().unwrap(), "{method:?} leaves operators behind");
+    let unchanged = file.merged(&backbone.graph, &backbone.sha256, 0.0).unwrap().graph;
+    let of_backbone = |name: &&String| !name.starts_with("head.");
+    for name in plain.weights.keys().filter(of_backbone) {
+        assert_eq!(unchanged.weights[name], plain.weights[name], "{method:?}, {name}");
+    }
+
+    let model = edge_vit::Classifier::from_bytes(&merged.bytes).unwrap();
+    let mut right = 0;
+    for (class, label) in CLASSES.iter().enumerate() {
+        for n in 0..6 {
+            let path = bench.path("shapes").join("val").join(label).join(format!("{n:02}.png"));
+            let logits = model.logits(&edge_vit::open_picture(&path).unwrap()).unwrap();
+            let best = (0..CLASSES.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+            right += usize::from(best == class);
+        }
+    }
+    let top1 = outcome.best.unwrap().val_top1;
+    assert!((right as f32 / 18.0 - top1).abs() < 1e-6, "{method:?}: {right} of 18, trained to {top1}");
 }
 
 /// What stays in the graph learns and is read back, and `fold` says why it takes none of it.
@@ -278,7 +323,7 @@ fn methods_that_cannot_be_folded_are_trained_and_refused() {
         assert!(losses[losses.len() - 1] < losses[0], "{comparison:?}: {losses:?}");
         let file = adapter::File::read(&outcome.adapters).unwrap();
         assert_eq!(file.meta.spec, options.recipe.adapters);
-        let backbone = vit::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
+        let backbone = backbone::load(&options.backbone, Some([SIDE, SIDE])).unwrap();
         file.apply(&backbone.graph, &backbone.sha256).unwrap().validate().unwrap();
         let error = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap_err().to_string();
         assert!(error.contains("cannot be folded") && error.contains(reason), "{error}");
@@ -311,8 +356,8 @@ fn the_cut_is_below_the_first_adapter() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backbone.safetensors");
         backbone(&path);
-        let adapted = adapter::insert(&vit::load(&path, None).unwrap().graph, &spec, 0).unwrap();
-        vit::with_head(&adapted, 3).unwrap()
+        let adapted = adapter::insert(&backbone::load(&path, None).unwrap().graph, &spec, 0).unwrap();
+        backbone::with_head(&adapted, 3).unwrap()
     };
     for (blocks, last, residuals) in [(None, "pos_embed", 0), (Some(1..2), "blocks.0.add2", 2)] {
         let graph = graph(blocks);
@@ -363,7 +408,7 @@ fn what_cannot_begin_says_why() {
 
     let mut size = bench.options("size");
     size.recipe.image_size = Some(30);
-    assert!(matches!(refused(&size), TrainError::ImageSize { patch_size: 8, got: 30 }));
+    assert!(matches!(refused(&size), TrainError::ImageSize { step: 8, got: 30 }));
 
     let broken = bench.path("shapes/train/ring");
     for file in fs::read_dir(&broken).unwrap() {

@@ -63,7 +63,7 @@ impl Lowering<'_> {
     }
 
     /// The last dimension of `x` in parts of `width`, called `name/part`.
-    fn split(&mut self, name: &str, x: &str, parts: &[&str], width: usize) {
+    pub(super) fn split(&mut self, name: &str, x: &str, parts: &[&str], width: usize) {
         let widths = self.ints(&format!("{name}/widths"), &[parts.len()], &vec![width as i64; parts.len()]);
         self.nodes.push(NodeProto {
             input: vec![x.to_owned(), widths],

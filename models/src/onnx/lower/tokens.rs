@@ -44,7 +44,8 @@ impl Lowering<'_> {
             0 => x.to_owned(),
             _ => self.slice(&format!("{name}/kept"), x, skip, shape.first().copied().unwrap_or(0)),
         };
-        self.push("ReduceMean", name, &[&kept], vec![ints("axes", &[1]), int("keepdims", 0)])
+        let axes: Vec<i64> = (1..shape.len() as i64).collect();
+        self.push("ReduceMean", name, &[&kept], vec![ints("axes", &axes), int("keepdims", 0)])
     }
 
     /// The tokens `start..end` of `x`.

@@ -1,5 +1,6 @@
 //! Gradients against central differences in float64, and the laws of the engine.
 
+use edge_vit_models::op::Windows;
 use edge_vit_models::{Activation, Op};
 
 use super::*;
@@ -368,6 +369,34 @@ fn a_batch_that_does_not_fit_is_refused() {
     empty.push("head", linear(0), &[input]);
     let error = CpuEngine::<f32>::new(&with_weights(empty), &BTreeSet::new()).unwrap_err();
     assert!(error.to_string().contains("`head`"), "{error}");
+}
+
+/// A map `[4, 6, 4]` through `ops`, from an adapter to a head over the mean.
+fn map(ops: &[(&str, Op)]) -> Graph {
+    let ops: Vec<(&str, Op)> = ops.iter().cloned().chain([("pool", Op::MeanTokens { skip: 0 })]).collect();
+    chain(&[4, 6, 4], &ops)
+}
+
+#[test]
+fn maps_have_their_gradients() {
+    let windows = Windows { grid: [4, 6], window: [2, 3], shift: [1, 2] };
+    let attention = Op::WindowAttention { num_heads: 2, scale: 0.7, windows };
+    for ops in [
+        vec![("down", Op::SpaceToDepth { block: 2 }), ("fc", linear(4))],
+        vec![("cut", Op::WindowPartition(windows)), ("qkv", linear(12)), ("attn", attention.clone())],
+        vec![("conv", Op::DepthwiseConv { kernel_size: 3 })],
+        vec![("conv", Op::DepthwiseConv { kernel_size: 5 }), ("grn", Op::GlobalResponseNorm)],
+    ] {
+        let mut ops = ops;
+        if ops.last().is_some_and(|(name, _)| *name == "attn") {
+            ops.insert(2, ("cosine", Op::NormalizeHeads { num_heads: 2 }));
+            ops.push(("map", Op::WindowReverse(windows)));
+        }
+        let graph = map(&ops);
+        check_gradients(&graph, &adapters_and_head(&graph), &Batch::new(&graph, 2));
+        let weights = weights_of(&graph, &["adapter", "head", "conv.", "grn.", "fc."]);
+        check_gradients(&graph, &weights, &Batch::new(&graph, 2));
+    }
 }
 
 #[test]

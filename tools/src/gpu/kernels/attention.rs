@@ -12,6 +12,8 @@ pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) scale: f32,
+    /// What is added to the scores, `[kinds, heads, tokens, tokens]`, and the number of kinds of pictures, which take turns.
+    pub(crate) bias: Option<(&'a wgpu::Buffer, usize)>,
 }
 
 const SHARED: &str = include_str!("attention.wgsl");
@@ -52,9 +54,14 @@ impl Attention<'_> {
             ("ROWS", tuning.attention_rows),
             ("LINES", word(self.head_dim.div_ceil(4))),
             ("VEC", u32::from(self.head_dim.is_multiple_of(4))),
+            ("BIAS", u32::from(self.bias.is_some())),
         ];
         let kernel = Kernel { name, parts, constants, vector: false };
-        let params = [word(units), word(self.tokens), word(self.heads), word(self.head_dim), self.scale.to_bits()];
-        rec.dispatch(&kernel, &params, buffers, units.div_ceil(tuning.lanes as usize))
+        let kinds = self.bias.map_or(1, |(_, kinds)| kinds);
+        let sizes = [units, self.tokens, self.heads, self.head_dim, kinds].map(word);
+        let params = [&sizes[..], &[self.scale.to_bits()]].concat();
+        let bias = self.bias.map(|(bias, _)| (5, bias));
+        let buffers: Vec<(u32, &wgpu::Buffer)> = buffers.iter().copied().chain(bias).collect();
+        rec.dispatch(&kernel, &params, &buffers, units.div_ceil(tuning.lanes as usize))
     }
 }

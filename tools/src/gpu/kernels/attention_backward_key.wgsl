@@ -13,6 +13,9 @@ fn main(place: Place) {
     let base = picture * shape.tokens;
     let row_base = (picture * shape.heads + head) * shape.tokens;
     let last = shape.tokens - 1u;
+//: if BIAS
+    let bias_start = bias_base(picture, head);
+//: end
 //: for r in ROWS
     let key{r} = base + min(first + {r}u, last);
 //: for c in LINES
@@ -48,7 +51,11 @@ fn main(place: Place) {
         let share = vec4<f32>(row0.share, row1.share, row2.share, row3.share) * inside;
         let delta = vec4<f32>(row0.delta, row1.delta, row2.delta, row3.delta);
 //: for r in ROWS
-        let weight{r} = exp(score{r} * shape.scale - largest) * share;
+        score{r} *= shape.scale;
+//: if BIAS
+        score{r} += bias_of_queries(bias_start, query, min(first + {r}u, last));
+//: end
+        let weight{r} = exp(score{r} - largest) * share;
         let slope{r} = weight{r} * shape.scale * (grad{r} - delta);
 //: end
 //: for c in LINES

@@ -12,6 +12,9 @@ fn main(place: Place) {
     let picture = unit / (blocks * shape.heads);
     let base = picture * shape.tokens;
     let last = shape.tokens - 1u;
+//: if BIAS
+    let bias_start = bias_base(picture, head);
+//: end
 //: for r in ROWS
     let query{r} = base + min(first + {r}u, last);
     var largest{r} = NOWHERE;
@@ -43,7 +46,11 @@ fn main(place: Place) {
         let inside = four_from(key) < vec4<u32>(shape.tokens);
 //: for r in ROWS
         {
-            let scores = select(vec4<f32>(NOWHERE), score{r} * shape.scale, inside);
+            score{r} *= shape.scale;
+//: if BIAS
+            score{r} += bias_of_keys(bias_start, min(first + {r}u, last), key);
+//: end
+            let scores = select(vec4<f32>(NOWHERE), score{r}, inside);
             let previous = largest{r};
             largest{r} = max(max(largest{r}, max(scores.x, scores.y)), max(scores.z, scores.w));
             let shrink = exp(previous - largest{r});
@@ -84,7 +91,11 @@ fn main(place: Place) {
         }
         let inside = four_from(key) < vec4<u32>(shape.tokens);
 //: for r in ROWS
-        let scores{r} = select(vec4<f32>(NOWHERE), score{r} * shape.scale, inside);
+        score{r} *= shape.scale;
+//: if BIAS
+        score{r} += bias_of_keys(bias_start, min(first + {r}u, last), key);
+//: end
+        let scores{r} = select(vec4<f32>(NOWHERE), score{r}, inside);
         let slope{r} = exp(scores{r} - largest{r}) * (share{r} * shape.scale) * (grad{r} - delta{r});
 //: end
 //: for c in LINES

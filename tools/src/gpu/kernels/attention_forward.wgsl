@@ -15,6 +15,9 @@ fn main(place: Place) {
     let head = (unit / blocks) % shape.heads;
     let base = unit / (blocks * shape.heads) * shape.tokens;
     let last = shape.tokens - 1u;
+//: if BIAS
+    let bias_start = bias_base(unit / (blocks * shape.heads), head);
+//: end
 //: for r in ROWS
     let query{r} = base + min(first + {r}u, last);
     var largest{r} = NOWHERE;
@@ -43,7 +46,11 @@ fn main(place: Place) {
         }
         let inside = four_from(key) < vec4<u32>(shape.tokens);
 //: for r in ROWS
-        score{r} = select(vec4<f32>(NOWHERE), score{r} * shape.scale, inside);
+        score{r} *= shape.scale;
+//: if BIAS
+        score{r} += bias_of_keys(bias_start, min(first + {r}u, last), key);
+//: end
+        score{r} = select(vec4<f32>(NOWHERE), score{r}, inside);
         let previous{r} = largest{r};
         largest{r} = max(max(largest{r}, max(score{r}.x, score{r}.y)), max(score{r}.z, score{r}.w));
         let shrink{r} = exp(previous{r} - largest{r});

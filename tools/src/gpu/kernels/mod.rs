@@ -7,8 +7,10 @@ pub(crate) mod attention_pool;
 pub(crate) mod elementwise;
 pub(crate) mod layer_norm;
 pub(crate) mod loss;
+pub(crate) mod maps;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
+pub(crate) mod response_norm;
 pub(crate) mod tokens;
 
 use super::device::AdapterInfo;

@@ -1,5 +1,6 @@
 //! Batches that do not fit, and devices that allow little.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edge_vit_models::{Graph, Op};
@@ -96,7 +97,7 @@ fn only_what_the_backward_reads_outlives_the_forward() {
     let pool = Pool::new(Arc::clone(&gpu), u64::MAX);
     let rec = Recorder::new(&gpu, &pool);
     let input = rec.upload(&Batch::new(&graph, 2).input).unwrap();
-    let model = Model { nodes: graph.nodes.clone(), plan, weights };
+    let model = Model { nodes: graph.nodes.clone(), plan, weights, fixed: BTreeMap::new() };
     let noise = Noise::default();
     let mut walk = Walk { model: &model, rec, pictures: 2, first_picture: 0, noise: Some(&noise) };
     let kept = walk.forward(input).unwrap();

@@ -1,5 +1,6 @@
 //! Each operator between a trained layer and a head, so that its forward and its input's gradient show.
 
+use edge_vit_models::op::Windows;
 use edge_vit_models::{Activation, Graph, Op};
 
 use super::{assert_agrees, fill, gpu, trainable};
@@ -87,6 +88,53 @@ fn every_weight_of_a_backbone() {
 #[test]
 fn attention_with_whole_and_broken_lines() {
     check(&[Op::Attention { num_heads: 2, scale: 0.6 }], &[24, 30]);
+}
+
+/// tokens [24, 10] -> trained Linear -> map [4, 6, width] -> `ops`, trained where they can be -> mean -> head.
+fn check_map(ops: &[Op], widths: &[usize]) {
+    let Some(gpu) = gpu() else { return };
+    for &width in widths {
+        let mut graph = Graph::default();
+        let input = graph.push("tokens", Op::Input { shape: vec![24, 10] }, &[]);
+        let first = graph.push("first", Op::Linear { out_features: width, bias: true }, &[input]);
+        let mut last = graph.push("grid", Op::Grid { size: [4, 6] }, &[first]);
+        for (i, op) in ops.iter().enumerate() {
+            last = graph.push(format!("op{i}"), op.clone(), &[last]);
+        }
+        let pool = graph.push("pool", Op::MeanTokens { skip: 0 }, &[last]);
+        graph.push("head", Op::Linear { out_features: 3, bias: true }, &[pool]);
+        fill(&mut graph);
+        assert_agrees(&gpu, &graph, &trainable(&graph, &["first", "head"]), 3, &Noise::default());
+        let mut all = trainable(&graph, &["first", "op0", "op1", "op2", "op3", "head"]);
+        all.retain(|name| !name.ends_with("_table") && !name.ends_with(".scale"));
+        assert_agrees(&gpu, &graph, &all, 3, &Noise::default());
+    }
+}
+
+#[test]
+fn windows() {
+    for shift in [[0, 0], [1, 2], [0, 1]] {
+        let windows = Windows { grid: [4, 6], window: [2, 3], shift };
+        let (cut, back) = (Op::WindowPartition(windows), Op::WindowReverse(windows));
+        let attention = Op::WindowAttention { num_heads: 2, scale: 0.6, windows };
+        check_map(&[cut.clone(), attention.clone(), back.clone()], &[24, 30]);
+        check_map(&[cut, Op::NormalizeHeads { num_heads: 2 }, attention, back], &[24, 30]);
+    }
+}
+
+#[test]
+fn space_to_depth() {
+    check_map(&[Op::SpaceToDepth { block: 2 }, Op::LayerNorm { eps: 1e-5 }], &[4, 5]);
+}
+
+#[test]
+fn depthwise_convolutions() {
+    check_map(&[Op::DepthwiseConv { kernel_size: 3 }, Op::DepthwiseConv { kernel_size: 7 }], &[4, 5]);
+}
+
+#[test]
+fn global_response_norm() {
+    check_map(&[Op::Act(Activation::Gelu), Op::GlobalResponseNorm], &[8, 5]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, GlobalPool};
+use super::Config;
 use crate::checkpoint::Publisher;
+use crate::vit::GlobalPool;
 
 /// Mean and standard deviation of the channels of a picture with values from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,14 +36,13 @@ impl Normalization {
         {
             return Self { mean, std };
         }
+        let Config::Vit(vit) = config else { return Self::IMAGENET };
         match publisher {
             Publisher::HuggingFaceClip | Publisher::OpenAiClip => Self::CLIP,
             Publisher::HuggingFaceSiglip | Publisher::HuggingFaceVit | Publisher::Jax => Self::HALF,
-            Publisher::Timm if config.pre_norm => Self::CLIP,
-            Publisher::Timm if config.global_pool == GlobalPool::Map => Self::HALF,
-            Publisher::Timm | Publisher::HuggingFaceDinov2 | Publisher::HuggingFaceDinov2WithRegisters => {
-                Self::IMAGENET
-            }
+            Publisher::Timm if vit.pre_norm => Self::CLIP,
+            Publisher::Timm if vit.global_pool == GlobalPool::Map => Self::HALF,
+            _ => Self::IMAGENET,
         }
     }
 }
@@ -50,11 +50,13 @@ impl Normalization {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vit;
 
     #[test]
     fn the_file_is_believed_before_the_publisher() {
         let mut metadata = BTreeMap::new();
-        let of = |metadata: &BTreeMap<String, String>| Normalization::of(Publisher::Timm, &Config::default(), metadata);
+        let vit = |pre_norm| Config::Vit(vit::Config { pre_norm, ..vit::Config::default() });
+        let of = |metadata: &BTreeMap<String, String>| Normalization::of(Publisher::Timm, &vit(false), metadata);
         assert_eq!(of(&metadata), Normalization::IMAGENET);
         metadata.insert("mean".into(), "[0.5, 0.5, 0.25]".into());
         assert_eq!(of(&metadata), Normalization::IMAGENET, "one alone says nothing");
@@ -62,7 +64,6 @@ mod tests {
         assert_eq!(of(&metadata), Normalization { mean: [0.5, 0.5, 0.25], std: [0.5; 3] });
         metadata.insert("std".into(), "[0.5,0,0.5]".into());
         assert_eq!(of(&metadata), Normalization::IMAGENET);
-        let clip = Config { pre_norm: true, ..Config::default() };
-        assert_eq!(Normalization::of(Publisher::Timm, &clip, &BTreeMap::new()), Normalization::CLIP);
+        assert_eq!(Normalization::of(Publisher::Timm, &vit(true), &BTreeMap::new()), Normalization::CLIP);
     }
 }

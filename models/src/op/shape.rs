@@ -1,0 +1,52 @@
+//! What operators ask of their inputs' shapes.
+
+pub(super) fn last(shape: &[usize]) -> Result<(usize, &[usize]), String> {
+    match shape.split_last() {
+        Some((&dim, leading)) => Ok((dim, leading)),
+        None => Err("needs at least one dimension, got a scalar".to_owned()),
+    }
+}
+
+pub(super) fn tokens(shape: &[usize]) -> Result<(usize, usize), String> {
+    match *shape {
+        [len, dim] => Ok((len, dim)),
+        _ => Err(format!("needs tokens [L, D], got {shape:?}")),
+    }
+}
+
+pub(super) fn patch_embed_shape(input: &[usize], patch_size: usize, embed_dim: usize) -> Result<Vec<usize>, String> {
+    let &[_, height, width] = input else {
+        return Err(format!("needs a picture [C, H, W], got {input:?}"));
+    };
+    if patch_size == 0 || height % patch_size != 0 || width % patch_size != 0 {
+        return Err(format!("height {height} and width {width} must be multiples of patch_size {patch_size}"));
+    }
+    Ok(vec![(height / patch_size) * (width / patch_size), embed_dim])
+}
+
+pub(super) fn attention_shape(input: &[usize], num_heads: usize) -> Result<Vec<usize>, String> {
+    let (len, width) = tokens(input)?;
+    if num_heads == 0 || width % (3 * num_heads) != 0 {
+        return Err(format!("width {width} must be 3 (q, k, v) times a multiple of num_heads {num_heads}"));
+    }
+    Ok(vec![len, width / 3])
+}
+
+pub(super) fn grid_shape(input: &[usize], size: [usize; 2]) -> Result<Vec<usize>, String> {
+    let (len, dim) = tokens(input)?;
+    match size[0].checked_mul(size[1]) {
+        Some(places) if places == len => Ok(vec![size[0], size[1], dim]),
+        _ => Err(format!("cannot lay {len} tokens out as {}x{}", size[0], size[1])),
+    }
+}
+
+/// Height and width of a map, which must be whole blocks, and its width.
+pub(super) fn whole_blocks(input: &[usize], block: [usize; 2]) -> Result<([usize; 2], usize), String> {
+    let &[height, width, dim] = input else {
+        return Err(format!("needs a map [H, W, D], got {input:?}"));
+    };
+    if block.contains(&0) || height % block[0] != 0 || width % block[1] != 0 {
+        return Err(format!("cannot cut a map of {height}x{width} into whole pieces of {}x{}", block[0], block[1]));
+    }
+    Ok(([height, width], dim))
+}
