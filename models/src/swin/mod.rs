@@ -82,7 +82,7 @@ impl Config {
         let grid = self.grid(stage);
         let wanted = self.window_sizes.get(stage).copied().unwrap_or(1);
         let window = grid.map(|side| side.min(wanted));
-        let shift = [0, 1].map(|axis| if block % 2 == 0 || grid[axis] <= wanted { 0 } else { wanted / 2 });
+        let shift = [0, 1].map(|axis| if block.is_multiple_of(2) || grid[axis] <= wanted { 0 } else { wanted / 2 });
         Windows { grid, window, shift }
     }
 
