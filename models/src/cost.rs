@@ -31,9 +31,10 @@ impl Cost {
                     let width = shapes[id].last().copied().unwrap_or(1).max(1) as u64;
                     len(&shapes[id]) / width * weight
                 }
-                Op::Attention { .. } | Op::WindowAttention { .. } | Op::AttentionPool { .. } => {
-                    2 * tokens * len(&shapes[id])
-                }
+                Op::Attention { .. }
+                | Op::CausalAttention { .. }
+                | Op::WindowAttention { .. }
+                | Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
                 Op::DepthwiseConv { kernel_size } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
                 Op::RepAdapter { hidden, groups, .. } => {
                     len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)

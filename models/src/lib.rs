@@ -18,6 +18,7 @@ pub mod onnx;
 pub mod op;
 pub mod swin;
 pub mod tensor;
+pub mod text;
 pub mod vit;
 
 pub use graph::{Graph, GraphError, Node, NodeId};

@@ -3,14 +3,16 @@
 //! Shapes are those of one picture: the batch dimension stands before them and is never written. Tokens are `[L, D]`, maps
 //! `[H, W, D]`, windows of a map `[windows, n, D]`: the width is always last.
 
+mod bias;
 mod rows;
 mod shape;
 mod window;
 
 use shape::{attention_shape, grid_shape, last, patch_embed_shape, tokens, whole_blocks};
 
+pub use bias::score_bias;
 pub use rows::{inverse, rows};
-pub use window::{Windows, relative_bias};
+pub use window::Windows;
 
 use crate::tensor::checked_len;
 
@@ -77,6 +79,13 @@ pub enum Op {
         /// The number of tokens that stay before them.
         at: usize,
     },
+    /// Takes out the `count` tokens behind the first `at`: `[L, D]` to `[L - count, D]`.
+    DropTokens {
+        /// Number of tokens.
+        count: usize,
+        /// The number of tokens that stay before them.
+        at: usize,
+    },
     /// Adds the learned position embedding: `[L, D]` to `[L, D]`. Weight: the node's own name, `[1, L, D]`.
     PosEmbed,
     /// Normalises the last dimension: `(x - mean) / sqrt(var + eps) * weight + bias`. Weights: `weight` and `bias` `[D]`.
@@ -99,6 +108,13 @@ pub enum Op {
         /// Number of heads.
         num_heads: usize,
         /// Factor on the products, `head_dim^-0.5` in a ViT.
+        scale: f32,
+    },
+    /// [`Op::Attention`] in which a token sees itself and those before it alone: CLIP's text tower.
+    CausalAttention {
+        /// Number of heads.
+        num_heads: usize,
+        /// Factor on the products, `head_dim^-0.5`.
         scale: f32,
     },
     /// Attention of one learned query over `[L, 2D]`, laid out as k and v, to `[D]`: `softmax(scale q k^T) v` a head. The
@@ -127,7 +143,7 @@ pub enum Op {
     WindowReverse(Windows),
     /// Multi-head self-attention within windows, `[windows, n, 3D]` laid out as for [`Op::Attention`] to `[windows, n, D]`:
     /// `softmax(scale q k^T + bias) v`, the bias by how far two places are apart, and -100 between places that a roll has
-    /// brought together. Weight: `relative_position_bias_table` `[(2h - 1)(2w - 1), num_heads]`, see [`relative_bias`].
+    /// brought together. Weight: `relative_position_bias_table` `[(2h - 1)(2w - 1), num_heads]`, see [`score_bias`].
     WindowAttention {
         /// Number of heads.
         num_heads: usize,
@@ -191,6 +207,7 @@ impl Op {
             Self::Input { .. } => "Input",
             Self::PatchEmbed { .. } => "PatchEmbed",
             Self::InsertTokens { .. } => "InsertTokens",
+            Self::DropTokens { .. } => "DropTokens",
             Self::PosEmbed => "PosEmbed",
             Self::LayerNorm { .. } => "LayerNorm",
             Self::Linear { .. } => "Linear",
@@ -199,6 +216,7 @@ impl Op {
             Self::Act(Activation::QuickGelu) => "QuickGelu",
             Self::Act(Activation::Relu) => "Relu",
             Self::Attention { .. } => "Attention",
+            Self::CausalAttention { .. } => "CausalAttention",
             Self::AttentionPool { .. } => "AttentionPool",
             Self::Grid { .. } => "Grid",
             Self::SpaceToDepth { .. } => "SpaceToDepth",
@@ -243,11 +261,19 @@ impl Op {
                 (len, dim) if *at <= len && *count > 0 => Ok(vec![len.saturating_add(*count), dim]),
                 (len, _) => Err(format!("cannot put {count} tokens behind {at} of {len}")),
             },
+            Self::DropTokens { count, at } => match tokens(inputs[0])? {
+                (len, dim) if count.checked_add(*at).is_some_and(|end| end <= len && *count < len) => {
+                    Ok(vec![len - count, dim])
+                }
+                (len, _) => Err(format!("cannot take {count} tokens behind {at} out of {len}")),
+            },
             Self::AttentionPool { num_heads, .. } => match tokens(inputs[0])? {
                 (_, width) if *num_heads > 0 && width % (2 * num_heads) == 0 => Ok(vec![width / 2]),
                 (_, width) => Err(format!("width {width} must be 2 (k, v) times a multiple of num_heads {num_heads}")),
             },
-            Self::Attention { num_heads, .. } => attention_shape(inputs[0], *num_heads),
+            Self::Attention { num_heads, .. } | Self::CausalAttention { num_heads, .. } => {
+                attention_shape(inputs[0], *num_heads)
+            }
             Self::Linear { out_features, .. } => {
                 let (_, leading) = last(inputs[0])?;
                 Ok(leading.iter().copied().chain([*out_features]).collect())
@@ -344,8 +370,10 @@ impl Op {
                 param("adapter_B.bias", vec![dim]),
             ],
             Self::Input { .. }
+            | Self::DropTokens { .. }
             | Self::Act(_)
             | Self::Attention { .. }
+            | Self::CausalAttention { .. }
             | Self::Grid { .. }
             | Self::SpaceToDepth { .. }
             | Self::WindowPartition(_)

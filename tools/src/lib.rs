@@ -13,3 +13,4 @@ pub mod merge;
 pub mod report;
 pub mod sign;
 pub mod train;
+pub mod zero_shot;

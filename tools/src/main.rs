@@ -23,6 +23,10 @@ enum Command {
     Fetch(commands::fetch::Args),
     /// Adapt a frozen backbone to a folder of pictures
     Train(commands::train::Args),
+    /// Make a head out of the names of classes, by a CLIP's text tower
+    ZeroShot(commands::zero_shot::Args),
+    /// Take over a LoRA that Hugging Face's peft trained
+    Import(commands::import::Args),
     /// Fold trained adapters into the backbone and write one ONNX file
     Fold(commands::fold::Args),
     /// Measure a model file on a folder of pictures, through the device's own code
@@ -58,6 +62,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         _ if cli.list_gpus => gpu::list(),
         Some(Command::Fetch(args)) => commands::fetch::run(args),
         Some(Command::Train(args)) => commands::train::run(args),
+        Some(Command::ZeroShot(args)) => commands::zero_shot::run(args),
+        Some(Command::Import(args)) => commands::import::run(args),
         Some(Command::Fold(args)) => commands::fold::run(args),
         Some(Command::Eval(args)) => commands::eval::run(args),
         Some(Command::Export(args)) => commands::export::run(args),

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use edge_vit::Model;
+use edge_vit_models::adapter::{self, Adaptation};
+use edge_vit_models::method::MethodSpec;
 use edge_vit_models::onnx::{self, Batch};
 use edge_vit_models::{Graph, Op, Tensor, backbone, checkpoint};
 use edge_vit_tools::cpu::CpuEngine;
@@ -107,6 +109,35 @@ fn hugging_faces_vit_gives_its_features_and_logits() {
     check("hf_vit", &["features", "logits"]);
 }
 
+/// The LoRA that peft trained on the model of `hf_vit`, taken over and folded.
+#[test]
+fn a_lora_of_pefts_gives_its_logits() {
+    let peft = adapter::read_peft(&fixture("hf_vit_lora")).unwrap();
+    assert_eq!(peft.spec, MethodSpec::Lora { rank: 3, alpha: 5.0 * 3f64.sqrt() });
+    let backbone = backbone::load(fixture("hf_vit.safetensors"), None).unwrap();
+    let spec = Adaptation::Method(peft.spec);
+    let meta = adapter::Meta {
+        format_version: adapter::FORMAT_VERSION,
+        method: spec.method().to_owned(),
+        spec,
+        backbone_name: backbone.name,
+        backbone_sha256: backbone.sha256.clone(),
+        image_size: backbone.config.image_size(),
+        labels: (0..5).map(|label| label.to_string()).collect(),
+        preprocessing: serde_json::Value::Null,
+        training: serde_json::Value::Null,
+    };
+    let file = adapter::File { meta, tensors: peft.tensors };
+    let folded = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap().graph;
+    let pixels = checkpoint::read(fixture("hf_vit.reference.safetensors")).unwrap().tensors.remove("pixels").unwrap();
+    let expected =
+        checkpoint::read(fixture("hf_vit_lora/logits.safetensors")).unwrap().tensors.remove("logits").unwrap();
+    let mut engine = CpuEngine::<f64>::new(&folded, &BTreeSet::new()).unwrap();
+    let got = engine.forward(pixels.values(), pixels.shape()[0]).unwrap();
+    let difference = relative_difference(&got, expected.values());
+    assert!(difference < RELATIVE_TOLERANCE, "{difference:.1e}");
+}
+
 #[test]
 fn timms_registers_stand_behind_the_class_token() {
     check("timm_vit_registers", &["tokens", "features", "logits"]);
@@ -128,6 +159,7 @@ fn clip_under_timms_openais_and_hugging_faces_names() {
     check("timm_clip", &["tokens", "features", "logits"]);
     check("openai_clip", &["features", "logits"]);
     check("hf_clip", &["features", "logits"]);
+    check("hf_clip_whole", &["features", "logits"]);
 }
 
 #[test]

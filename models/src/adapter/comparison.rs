@@ -36,16 +36,23 @@ pub enum Comparison {
         /// Number of learned tokens.
         tokens: usize,
     },
+    /// Deep VPT, arXiv 2203.12119: tokens of its own before every block, in place of those that the block before left.
+    VptDeep {
+        /// Number of learned tokens before each block.
+        tokens: usize,
+    },
 }
 
 /// The names of what a method puts in end so, behind the block's: `blocks.3.adaptformer.down`.
 const PARTS: [&str; 2] = ["down", "up"];
 /// The learned tokens of VPT.
 const PROMPTS: &str = "prompt_embeddings";
+/// Those before the second block and later ones.
+const DEEP_PROMPTS: &str = "deep_prompt_embeddings.";
 
 impl Comparison {
     /// The names of all.
-    pub const NAMES: [&str; 4] = ["adapter", "parallel-adapter", "adaptformer", "vpt"];
+    pub const NAMES: [&str; 5] = ["adapter", "parallel-adapter", "adaptformer", "vpt", "vpt-deep"];
 
     /// Its name, as `--method` takes it.
     pub fn name(&self) -> &'static str {
@@ -54,6 +61,7 @@ impl Comparison {
             Self::ParallelAdapter { .. } => "parallel-adapter",
             Self::Adaptformer { .. } => "adaptformer",
             Self::Vpt { .. } => "vpt",
+            Self::VptDeep { .. } => "vpt-deep",
         }
     }
 
@@ -66,7 +74,9 @@ impl Comparison {
             Self::ParallelAdapter { .. } | Self::Adaptformer { .. } => {
                 "the ReLU between its two projections is not linear, so that no weight stands for it"
             }
-            Self::Vpt { .. } => "its tokens take part in every attention, so that no weight stands for them",
+            Self::Vpt { .. } | Self::VptDeep { .. } => {
+                "its tokens take part in every attention, so that no weight stands for them"
+            }
         }
     }
 
@@ -74,6 +84,7 @@ impl Comparison {
     pub(super) fn is_own(&self, node: &str) -> bool {
         match self {
             Self::Vpt { .. } => node == PROMPTS,
+            Self::VptDeep { .. } => node == PROMPTS || node.starts_with(DEEP_PROMPTS),
             _ => PARTS.iter().any(|part| node.ends_with(&format!(".{}.{part}", self.name()))),
         }
     }
@@ -87,8 +98,10 @@ impl Comparison {
         let shapes = graph.shapes()?;
         let has_sums = graph.nodes.iter().any(|node| block::of(&node.name).is_some() && node.name.ends_with(".add2"));
         let first = match (self, graph.find("blocks.0.norm1")) {
-            (Self::Vpt { .. }, Some(first)) => first,
-            (Self::Vpt { .. }, None) => return Err(AdapterError::NoBlocks { method: self.name() }),
+            (Self::Vpt { .. } | Self::VptDeep { .. }, Some(first)) => first,
+            (Self::Vpt { .. } | Self::VptDeep { .. }, None) => {
+                return Err(AdapterError::NoBlocks { method: self.name() });
+            }
             _ if has_sums => 0,
             _ => return Err(AdapterError::NoBlocks { method: self.name() }),
         };
@@ -96,7 +109,7 @@ impl Comparison {
             Self::Adapter { hidden } | Self::ParallelAdapter { hidden, .. } | Self::Adaptformer { hidden, .. } => {
                 hidden
             }
-            Self::Vpt { tokens } => tokens,
+            Self::Vpt { tokens } | Self::VptDeep { tokens } => tokens,
         };
         if size == 0 {
             return Err(AdapterError::NoSize { method: self.name() });
@@ -126,7 +139,7 @@ impl Comparison {
                     placed.weights.insert(format!("{name}.scale.gamma"), Tensor::full([width], *scale)?);
                     inputs[1] = placed.push(format!("{name}.sum"), Op::Add, &[branch, scaled]);
                 }
-                (Self::Vpt { tokens }, ..) if id == first => {
+                (Self::Vpt { tokens } | Self::VptDeep { tokens }, ..) if id == first => {
                     let at = usize::from(graph.find("cls_token").is_some());
                     let prompts = Op::InsertTokens { count: *tokens, at };
                     let source = inputs.first().copied().unwrap_or(0);
@@ -137,7 +150,18 @@ impl Comparison {
                     }
                     inputs = vec![prompted];
                 }
-                (Self::Vpt { tokens }, ..) => {
+                (Self::VptDeep { tokens }, Some((block, "norm1")), &[source]) => {
+                    let (count, at) = (*tokens, usize::from(graph.find("cls_token").is_some()));
+                    let number = block.trim_start_matches("blocks.");
+                    let dropped = placed.push(format!("{block}.prompts"), Op::DropTokens { count, at }, &[source]);
+                    let prompts = Op::InsertTokens { count, at };
+                    let prompted = placed.push(format!("{DEEP_PROMPTS}{number}"), prompts, &[dropped]);
+                    if let Some(place) = node.inputs.first() {
+                        moved[*place] = prompted;
+                    }
+                    inputs = vec![prompted];
+                }
+                (Self::Vpt { tokens } | Self::VptDeep { tokens }, ..) => {
                     if let Op::MeanTokens { skip } = &mut op {
                         *skip += tokens;
                     }
@@ -169,12 +193,13 @@ mod tests {
         vit::graph(&vit::Config::default())
     }
 
-    fn all(hidden: usize) -> [Comparison; 4] {
+    fn all(hidden: usize) -> [Comparison; 5] {
         [
             Comparison::Adapter { hidden },
             Comparison::ParallelAdapter { hidden, scale: 0.1 },
             Comparison::Adaptformer { hidden, scale: 0.1 },
             Comparison::Vpt { tokens: hidden },
+            Comparison::VptDeep { tokens: hidden },
         ]
     }
 
@@ -183,13 +208,16 @@ mod tests {
         let plain = Cost::of(&vit_b()).unwrap().parameters;
         let pair = 2 * 64 * 768 + 64 + 768;
         // The scale is a weight that is not trained.
-        for (method, expected) in all(64).iter().zip([24 * pair, 12 * (pair + 768), 12 * (pair + 768), 64 * 768]) {
+        for (method, expected) in
+            all(64).iter().zip([24 * pair, 12 * (pair + 768), 12 * (pair + 768), 64 * 768, 12 * 64 * 768])
+        {
             let placed = method.place(&vit_b()).unwrap();
             assert_eq!(Cost::of(&placed).unwrap().parameters - plain, expected, "{method:?}");
             let own = placed.nodes.iter().filter(|node| method.is_own(&node.name)).count();
             let expected = match method {
                 Comparison::Adapter { .. } => 48,
                 Comparison::Vpt { .. } => 1,
+                Comparison::VptDeep { .. } => 12,
                 _ => 24,
             };
             assert_eq!(own, expected, "{method:?}");
@@ -211,6 +239,12 @@ mod tests {
         let vpt = text(&all(8)[3]);
         assert!(vpt.contains("prompt_embeddings = InsertTokens { count: 8, at: 1 }(pos_embed) -> [205, 768]"), "{vpt}");
         assert!(vpt.contains("blocks.0.add1 = Add(prompt_embeddings, blocks.0.attn.proj)"), "{vpt}");
+        let deep = text(&all(8)[4]);
+        assert!(
+            deep.contains("blocks.1.prompts = DropTokens { count: 8, at: 1 }(blocks.0.add2) -> [197, 768]"),
+            "{deep}"
+        );
+        assert!(deep.contains("blocks.1.add1 = Add(deep_prompt_embeddings.1, blocks.1.attn.proj)"), "{deep}");
     }
 
     #[test]

@@ -67,6 +67,55 @@ fn is_openai_text(name: &str) -> bool {
     name.starts_with("transformer.") || name.starts_with("text.") || TEXT.contains(&name)
 }
 
+/// The text tower, which OpenCLIP's newer files keep under `text.`; the image tower is not used.
+pub(super) fn openai_text_target(name: &str) -> Target {
+    if name.starts_with(OPENAI_TOWER) || name == "logit_bias" {
+        return Target::Unused;
+    }
+    let tower = name.strip_prefix("text.").unwrap_or(name);
+    let renamed = |new: &str| Target::Rename(new.to_owned());
+    if let Some((index, rest)) = block(tower, "transformer.resblocks.") {
+        return match openai_block_module(&rest) {
+            Some(new) => Target::Rename(format!("blocks.{index}.{new}")),
+            None => Target::Unknown,
+        };
+    }
+    match tower {
+        "token_embedding.weight" => renamed("token_embed.weight"),
+        "positional_embedding" => Target::Raised("pos_embed".to_owned(), 3),
+        "ln_final.weight" => renamed("norm.weight"),
+        "ln_final.bias" => renamed("norm.bias"),
+        "text_projection" => Target::Transposed("head.weight".to_owned()),
+        "text_projection.weight" => renamed("head.weight"),
+        "logit_scale" => renamed("logit_scale"),
+        // A buffer that follows from the length.
+        "attn_mask" => Target::Unused,
+        _ => Target::Unknown,
+    }
+}
+
+/// `text_model.*` and the projection; the image tower is not used.
+pub(super) fn hugging_face_text_target(name: &str) -> Target {
+    let renamed = |new: &str| Target::Rename(new.to_owned());
+    match name {
+        "text_projection.weight" => return renamed("head.weight"),
+        "logit_scale" => return renamed("logit_scale"),
+        _ => {}
+    }
+    let Some(tower) = name.strip_prefix("text_model.") else { return Target::Unused };
+    if let Some((index, rest)) = block(tower, "encoder.layers.") {
+        return hugging_face_block_target(index, &rest);
+    }
+    match tower {
+        "embeddings.token_embedding.weight" => renamed("token_embed.weight"),
+        "embeddings.position_embedding.weight" => Target::Raised("pos_embed".to_owned(), 3),
+        "embeddings.position_ids" => Target::Unused,
+        "final_layer_norm.weight" => renamed("norm.weight"),
+        "final_layer_norm.bias" => renamed("norm.bias"),
+        _ => Target::Unknown,
+    }
+}
+
 fn openai_block_module(rest: &str) -> Option<String> {
     match rest {
         "attn.in_proj_weight" => return Some("attn.qkv.weight".to_owned()),

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The largest such file that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// `num_heads`, `layer_norm_eps`, `act_layer`, `window_size`, `pretrained_window_sizes`, `image_size`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
+/// `num_heads`, `text_num_heads`, `layer_norm_eps`, `act_layer`, `window_size`, `pretrained_window_sizes`, `image_size`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
 /// `path` says them. A file that is none of these says nothing.
 pub(super) fn beside(path: &Path) -> BTreeMap<String, String> {
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -46,6 +46,7 @@ fn of(config: &Value) -> BTreeMap<String, String> {
     if let Some(model) = config.get("model_cfg") {
         let quick = model.get("quick_gelu").and_then(Value::as_bool).unwrap_or(false);
         say("act_layer", Some(if quick { "quick_gelu" } else { "gelu" }.to_owned()));
+        say("text_num_heads", text(model.pointer("/text_cfg/heads")));
         return said;
     }
     // timm's.
@@ -81,6 +82,7 @@ fn of(config: &Value) -> BTreeMap<String, String> {
         say("image_size", text(config.get("image_size")));
     }
     say("layer_norm_eps", text(tower.get("layer_norm_eps")));
+    say("text_num_heads", text(config.pointer("/text_config/num_attention_heads")));
     said
 }
 

@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::file::hex;
 use crate::{Tensor, TensorError};
 
-pub use names::{Publisher, to_timm};
+pub use names::{Publisher, text_to_timm, to_timm};
 pub use safetensors::write_safetensors;
 pub use shards::shard_files;
 
@@ -73,6 +73,12 @@ pub enum CheckpointError {
         /// What it seems to be, and what to do with it.
         got: &'static str,
     },
+    /// There is no text tower among the tensors.
+    #[error(
+        "the file holds no text tower of a CLIP; take a whole CLIP by OpenAI's, OpenCLIP's or Hugging Face's names, timm's \
+         files are of the image tower alone"
+    )]
+    NoText,
     /// The header of a safetensors file is broken, or bytes are missing or left over.
     #[error("not a whole safetensors file ({0}); was the download cut off?")]
     Safetensors(#[from] ::safetensors::SafeTensorError),

@@ -127,6 +127,26 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         Publisher::MetaConvNext => convnext::meta_target,
         Publisher::HuggingFaceConvNext => convnext::hugging_face_target,
     };
+    renamed(tensors, target)
+}
+
+/// Gives the tensors of a CLIP's text tower names after timm's: `token_embed.weight` `[V, D]`, `pos_embed` `[1, L, D]`,
+/// `blocks.{i}.*`, `norm`, `head.weight` `[E, D]` (the projection) and `logit_scale`, from OpenAI's, OpenCLIP's or Hugging Face's.
+///
+/// # Errors
+/// When they are of no CLIP, a name is not known, one of q, k and v is missing, or shapes do not fit.
+pub fn text_to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    match Publisher::of(tensors) {
+        Publisher::OpenAiClip => renamed(tensors, clip::openai_text_target),
+        Publisher::HuggingFaceClip => renamed(tensors, clip::hugging_face_text_target),
+        _ => Err(CheckpointError::NoText),
+    }
+}
+
+fn renamed(
+    tensors: &BTreeMap<String, Tensor>,
+    target: impl Fn(&str) -> Target,
+) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     let mut renamed = BTreeMap::new();
     let mut joined: BTreeMap<String, [Option<(&str, &Tensor)>; 3]> = BTreeMap::new();
     let mut unknown = Vec::new();

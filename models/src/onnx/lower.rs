@@ -8,7 +8,7 @@ mod tokens;
 use std::collections::BTreeSet;
 
 use crate::graph::{Graph, GraphError, Node};
-use crate::op::Op;
+use crate::op::{Op, score_bias};
 use crate::tensor::Tensor;
 
 use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
@@ -61,6 +61,7 @@ impl<'a> Lowering<'a> {
             Op::Input { .. } => INPUT.to_owned(),
             Op::PatchEmbed { patch_size, .. } => self.patch_embed(name, x, *patch_size, &self.shapes[id])?,
             Op::InsertTokens { count, at } => self.insert_tokens(name, x, *count, *at, shape)?,
+            Op::DropTokens { count, at } => self.drop_tokens(name, x, *count, *at, shape),
             Op::PosEmbed => {
                 let embedding = self.weight(name, &format!("{name}/weight"))?;
                 self.push("Add", name, &[x, &embedding], Vec::new())
@@ -68,13 +69,18 @@ impl<'a> Lowering<'a> {
             Op::LayerNorm { eps } => self.layer_norm(name, x, *eps)?,
             Op::Linear { bias, .. } => self.linear(name, x, *bias)?,
             Op::Act(activation) => self.activation(name, x, *activation),
-            Op::Attention { num_heads, scale } => self.attention(name, x, *num_heads, *scale, shape),
+            op @ (Op::Attention { num_heads, scale } | Op::CausalAttention { num_heads, scale }) => {
+                let bias = score_bias(op, shape, None);
+                self.attention(name, x, *num_heads, *scale, bias.as_deref(), shape)
+            }
             Op::AttentionPool { num_heads, scale } => self.attention_pool(name, x, *num_heads, *scale, shape)?,
             op @ (Op::Grid { .. } | Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_)) => {
                 self.moved(name, x, op, shape, &self.shapes[id])
             }
-            Op::WindowAttention { num_heads, scale, windows } => {
-                self.window_attention(name, x, *num_heads, *scale, *windows, shape)?
+            op @ Op::WindowAttention { num_heads, scale, .. } => {
+                let table = self.tensor(&format!("{name}.relative_position_bias_table"))?;
+                let bias = score_bias(op, shape, Some(table)).unwrap_or_default();
+                self.window_attention(name, x, *num_heads, *scale, &bias, shape)
             }
             Op::NormalizeHeads { num_heads } => self.normalize_heads(name, x, *num_heads, shape)?,
             Op::DepthwiseConv { kernel_size } => {

@@ -92,7 +92,7 @@ impl Windows {
 /// What is added to the scores, `[1 or windows, num_heads, n, n]` (queries, then keys): as many as there are windows where the
 /// map is rolled, one for all otherwise. Row `(y_q - y_k + h - 1)(2w - 1) + x_q - x_k + w - 1` of `table` `[distances,
 /// num_heads]` holds what is added for a query and a key.
-pub fn relative_bias(table: &Tensor, windows: Windows) -> Vec<f32> {
+pub(super) fn relative_bias(table: &Tensor, windows: Windows) -> Vec<f32> {
     let n = windows.len();
     let heads = table.len() / windows.distances().max(1);
     let [h, w] = windows.window;

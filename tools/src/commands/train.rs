@@ -63,7 +63,7 @@ pub struct Args {
     /// Side of oft's rotations
     #[arg(long, default_value_t = 16, help_heading = "Adapters")]
     block_size: usize,
-    /// Learned tokens of vpt
+    /// Learned tokens of vpt, or of vpt-deep before each block
     #[arg(long, default_value_t = 10, help_heading = "Adapters")]
     tokens: usize,
     /// How many blocks lastblocks trains
@@ -77,6 +77,9 @@ pub struct Args {
     blocks: Option<Range<usize>>,
 
     /// Side of the square that pictures are resized to [default: the multiple of the patch that covers the median
+    /// Begin with the head of this file of adapters, such as `zero-shot` writes, instead of zeros
+    #[arg(long, value_name = "FILE", help_heading = "Adapters")]
+    head: Option<PathBuf>,
     /// picture's shorter side, within 112 to 224]
     #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
     image_size: Option<usize>,
@@ -173,6 +176,7 @@ enum MethodName {
     ParallelAdapter,
     Adaptformer,
     Vpt,
+    VptDeep,
 }
 
 fn parse_range(text: &str) -> Result<Range<usize>, String> {
@@ -209,6 +213,7 @@ impl Args {
                 return Adaptation::Comparison(Comparison::Adaptformer { hidden: self.hidden, scale: self.scale });
             }
             MethodName::Vpt => return Adaptation::Comparison(Comparison::Vpt { tokens: self.tokens }),
+            MethodName::VptDeep => return Adaptation::Comparison(Comparison::VptDeep { tokens: self.tokens }),
         };
         Adaptation::Method(method)
     }
@@ -244,6 +249,7 @@ impl Args {
             out: self.out.clone(),
             recipe: Recipe {
                 adapters: self.adaptation(),
+                head: self.head.clone(),
                 image_size: self.image_size,
                 val_fraction: self.val_fraction,
                 group,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use edge_vit_models::op::{inverse, relative_bias, rows};
-use edge_vit_models::{Graph, Node, Op};
+use edge_vit_models::op::{inverse, rows, score_bias};
+use edge_vit_models::{Graph, Node};
 
 use super::Real;
 use crate::engine::{EngineError, Plan};
@@ -28,7 +28,7 @@ pub(super) enum Fixed<T> {
     Nothing,
     /// Which row of the input each row of the output is, and the other way round.
     Rows { forward: Vec<u32>, backward: Vec<u32> },
-    /// What attention adds to its scores, see [`relative_bias`].
+    /// What attention adds to its scores, see [`score_bias`].
     Bias(Vec<T>),
 }
 
@@ -47,13 +47,10 @@ impl<T: Real> Model<T> {
         let weights = plan.params.iter().map(|params| params.iter().map(|param| load(&param.name)).collect()).collect();
         let fixed = graph.nodes.iter().map(|node| {
             let input = node.inputs.first().map_or(&[][..], |&input| plan.shapes[input].as_slice());
-            let table = || graph.weights.get(&format!("{}.relative_position_bias_table", node.name));
-            match (&node.op, rows(&node.op, input)) {
-                (_, Some(forward)) => Fixed::Rows { backward: inverse(&forward), forward },
-                (&Op::WindowAttention { windows, .. }, _) => {
-                    let bias = table().map(|table| relative_bias(table, windows)).unwrap_or_default();
-                    Fixed::Bias(bias.into_iter().map(T::from_f32).collect())
-                }
+            let table = graph.weights.get(&format!("{}.relative_position_bias_table", node.name));
+            match (rows(&node.op, input), score_bias(&node.op, input, table)) {
+                (Some(forward), _) => Fixed::Rows { backward: inverse(&forward), forward },
+                (_, Some(bias)) => Fixed::Bias(bias.into_iter().map(T::from_f32).collect()),
                 _ => Fixed::Nothing,
             }
         });

@@ -122,6 +122,7 @@ impl<'a, T: Real> Pass<'a, T> {
                 self.pool.give(rows);
             }
             Op::InsertTokens { at, .. } => tokens::insert(x, &weights[0], *at, len, dim, &mut y),
+            Op::DropTokens { count, at } => tokens::insert_backward(x, *count, *at, len - count, dim, &mut y),
             Op::PosEmbed => tokens::pos_embed(x, &weights[0], &mut y),
             Op::LayerNorm { eps } => {
                 let mut moments = self.pool.take(x.len() / dim * 2);
@@ -130,7 +131,7 @@ impl<'a, T: Real> Pass<'a, T> {
             }
             Op::Linear { .. } => linear::forward(x, &weights[0], weights.get(1).map(Vec::as_slice), dim, &mut y),
             Op::Act(function) => activation::forward(*function, x, &mut y),
-            Op::Attention { .. } | Op::WindowAttention { .. } => {
+            Op::Attention { .. } | Op::CausalAttention { .. } | Op::WindowAttention { .. } => {
                 let mut scratch = self.pool.take(len * len);
                 self.attention(id).forward(x, &mut y, &mut scratch);
                 self.pool.give(scratch);
@@ -228,7 +229,7 @@ impl<'a, T: Real> Pass<'a, T> {
                         }
                     }
                     Op::DepthwiseConv { .. } => self.depthwise(id).backward_input(&gradient, &weights[0], &mut dx),
-                    Op::Attention { .. } | Op::WindowAttention { .. } => {
+                    Op::Attention { .. } | Op::CausalAttention { .. } | Op::WindowAttention { .. } => {
                         let mut scratch = [self.pool.take(len * len), self.pool.take(len * len)];
                         let qkv = &self.values[source];
                         let both = scratch.each_mut().map(Vec::as_mut_slice);
@@ -240,6 +241,9 @@ impl<'a, T: Real> Pass<'a, T> {
                     }
                     Op::InsertTokens { count, at } => {
                         tokens::insert_backward(&gradient, *count, *at, len, dim, &mut dx);
+                    }
+                    Op::DropTokens { count, at } => {
+                        tokens::insert(&gradient, &vec![T::ZERO; count * dim], *at, len - count, dim, &mut dx);
                     }
                     Op::TakeClassToken => tokens::take_class_token_backward(&gradient, len, dim, &mut dx),
                     Op::MeanTokens { skip } => {
@@ -360,9 +364,9 @@ impl<'a, T: Real> Pass<'a, T> {
             _ => &[],
         };
         match self.model.nodes[id].op {
-            Op::Attention { num_heads, scale } | Op::WindowAttention { num_heads, scale, .. } => {
-                Attention { len, dim: width / 3, num_heads, scale, bias }
-            }
+            Op::Attention { num_heads, scale }
+            | Op::CausalAttention { num_heads, scale }
+            | Op::WindowAttention { num_heads, scale, .. } => Attention { len, dim: width / 3, num_heads, scale, bias },
             _ => unreachable!("called for attentions"),
         }
     }

@@ -130,11 +130,13 @@ fn reads_input(op: &Op, trained: &[bool], input_carries: bool) -> bool {
         Op::LayerNorm { .. } | Op::GlobalResponseNorm => input_carries || trained.first() == Some(&true),
         Op::Act(_)
         | Op::Attention { .. }
+        | Op::CausalAttention { .. }
         | Op::AttentionPool { .. }
         | Op::WindowAttention { .. }
         | Op::NormalizeHeads { .. } => input_carries,
         Op::Input { .. }
         | Op::InsertTokens { .. }
+        | Op::DropTokens { .. }
         | Op::PosEmbed
         | Op::Grid { .. }
         | Op::SpaceToDepth { .. }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit_models::backbone;
 use edge_vit_models::checkpoint::{self, Publisher};
+use edge_vit_models::file::write_atomic;
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::hub::{self, Settings};
@@ -15,6 +16,8 @@ use super::{FetchError, Outcome, kept};
 const BRANCH: &str = "main";
 /// What says of a model what its weights do not; each may be absent.
 const CONFIGURATIONS: [&str; 3] = ["config.json", "open_clip_config.json", "preprocessor_config.json"];
+/// A CLIP's tokenizer, kept beside its weights under their name.
+const TOKENIZER: &str = "tokenizer.json";
 /// Names of weights, the first that is there being taken. Those that end with `.index.json` name further files.
 const WEIGHTS: [&str; 5] = [
     "model.safetensors",
@@ -83,6 +86,12 @@ pub fn fetch(id: &Id, out: &Path, settings: &Settings) -> Result<Outcome, FetchE
     let mut metadata = checkpoint.metadata.clone();
     metadata.entry("name".to_owned()).or_insert_with(|| id.repository.clone());
     metadata.insert("source".to_owned(), id.source());
+    // Text towers are of no use without theirs.
+    if let Some(tokenizer) = optional(id, TOKENIZER, settings)? {
+        let bytes = std::fs::read(&tokenizer).map_err(|source| FetchError::io(&tokenizer, source))?;
+        let beside = out.with_extension(TOKENIZER);
+        write_atomic(&beside, &bytes).map_err(|source| FetchError::io(&beside, source))?;
+    }
     log::info!("{}: {:?}", id.repository, Publisher::of(&checkpoint.tensors));
     kept::write(out, &checkpoint.tensors, metadata, &checkpoint.sha256)?;
     Ok(Outcome::Fetched)

@@ -55,6 +55,11 @@ impl Walk<'_> {
                 let how = Shift { result_tokens: source.tokens - count, at: *at, shift: *count as i32 };
                 Some(shift(&mut self.rec, &source, how, None)?)
             }
+            Op::DropTokens { count, at } => {
+                let source = self.tokens(&grad, &self.model.plan.shapes[id]);
+                let how = Shift { result_tokens: source.tokens + count, at: *at, shift: -(*count as i32) };
+                Some(shift(&mut self.rec, &source, how, None)?)
+            }
             Op::PosEmbed | Op::Grid { .. } => Some(grad),
             Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
                 Some(self.moved(id, &grad, true)?)
@@ -84,7 +89,9 @@ impl Walk<'_> {
                 let kv = value_of(values, input, node)?;
                 Some(self.attention_pool(id, kv, *num_heads, *scale)?.backward(&mut self.rec, &grad)?)
             }
-            Op::Attention { num_heads, scale } | Op::WindowAttention { num_heads, scale, .. } => {
+            Op::Attention { num_heads, scale }
+            | Op::CausalAttention { num_heads, scale }
+            | Op::WindowAttention { num_heads, scale, .. } => {
                 let qkv = value_of(values, input, node)?;
                 Some(self.attention(id, qkv, *num_heads, *scale).backward(&mut self.rec, &grad)?)
             }

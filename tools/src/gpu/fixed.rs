@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use edge_vit_models::op::{inverse, relative_bias, rows};
-use edge_vit_models::{Graph, NodeId, Op};
+use edge_vit_models::op::{inverse, rows, score_bias};
+use edge_vit_models::{Graph, NodeId};
 
 use super::device::Gpu;
 use super::pool::create_buffer;
@@ -14,7 +14,7 @@ pub(crate) enum Fixed {
     /// For an operator that moves rows, where each comes from, forward and backward.
     Rows { forward: wgpu::Buffer, backward: wgpu::Buffer },
     /// What attention adds to its scores, `[kinds, heads, n, n]`.
-    Bias { buffer: wgpu::Buffer, kinds: usize },
+    Bias(wgpu::Buffer),
 }
 
 impl Fixed {
@@ -30,11 +30,11 @@ impl Fixed {
                 let backward = place(gpu, &node.name, &inverse(&forward))?;
                 let forward = place(gpu, &node.name, &forward)?;
                 fixed.insert(id, Self::Rows { forward, backward });
-            } else if let Op::WindowAttention { windows, .. } = node.op {
-                let table = graph.weights.get(&format!("{}.relative_position_bias_table", node.name));
-                let bias = table.map(|table| relative_bias(table, windows)).unwrap_or_default();
-                let kinds = if windows.is_shifted() { windows.count() } else { 1 };
-                fixed.insert(id, Self::Bias { buffer: place(gpu, &node.name, &bias)?, kinds });
+                continue;
+            }
+            let table = graph.weights.get(&format!("{}.relative_position_bias_table", node.name));
+            if let Some(bias) = score_bias(&node.op, input, table) {
+                fixed.insert(id, Self::Bias(place(gpu, &node.name, &bias)?));
             }
         }
         Ok(fixed)
@@ -42,7 +42,7 @@ impl Fixed {
 }
 
 fn place<T: bytemuck::Pod>(gpu: &Gpu, name: &str, values: &[T]) -> Result<wgpu::Buffer, EngineError> {
-    let bytes = (values.len() as u64 * 4).max(16);
+    let bytes = (values.len() as u64 * 4).max(4);
     let fits = bytes <= gpu.largest_binding();
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
     let buffer = fits.then(|| create_buffer(gpu, name, bytes, usage)).flatten().ok_or_else(|| {

@@ -88,6 +88,11 @@ impl<'a> Walk<'a> {
                 let how = Shift { result_tokens: source.tokens + count, at: *at, shift: -(*count as i32) };
                 shift(&mut self.rec, &source, how, Some(weights.value(&node.name)?))
             }
+            Op::DropTokens { count, at } => {
+                let source = self.tokens(x, shape);
+                let how = Shift { result_tokens: source.tokens - count, at: *at, shift: *count as i32 };
+                shift(&mut self.rec, &source, how, None)
+            }
             Op::PosEmbed => {
                 let embedding = weights.value(&node.name)?;
                 broadcast(&mut self.rec, Broadcast::Add, x, embedding, count, count / pictures)
@@ -102,7 +107,9 @@ impl<'a> Walk<'a> {
                 self.linear(x, weights.of(&node.name, "weight")?, bias, count / k, *out_features, k)
             }
             Op::Act(function) => activation(&mut self.rec, *function, x, None, count),
-            Op::Attention { num_heads, scale } | Op::WindowAttention { num_heads, scale, .. } => {
+            Op::Attention { num_heads, scale }
+            | Op::CausalAttention { num_heads, scale }
+            | Op::WindowAttention { num_heads, scale, .. } => {
                 self.attention(id, x, *num_heads, *scale).forward(&mut self.rec)
             }
             Op::Grid { .. } => Ok(x.clone()),
@@ -195,7 +202,7 @@ impl<'a> Walk<'a> {
         let tokens = shape.len().checked_sub(2).map_or(1, |at| shape[at]);
         let pictures = self.pictures * model.plan.len(input) / (tokens * width);
         let bias = match model.fixed.get(&id) {
-            Some(Fixed::Bias { buffer, kinds }) => Some((buffer, *kinds)),
+            Some(Fixed::Bias(bias)) => Some((bias, bias.size() as usize / (4 * heads * tokens * tokens))),
             _ => None,
         };
         Attention { qkv, pictures, tokens, heads, head_dim: width / (3 * heads), scale, bias }

@@ -43,6 +43,14 @@ pub enum TrainError {
         /// What came.
         got: String,
     },
+    /// The head that training is to begin with does not fit.
+    #[error("--head {}: {reason}; `edge-vit-tools zero-shot` makes one", path.display())]
+    Head {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The picture size is not one that the backbone can cut into patches.
     #[error("--image-size must be a positive multiple of {step} for this backbone, got {got}")]
     ImageSize {

@@ -39,6 +39,8 @@ pub struct Options {
 pub struct Recipe {
     /// Which adapters, or another method.
     pub adapters: Adaptation,
+    /// A file of adapters whose head training begins with; `None` for a head of zeros.
+    pub head: Option<PathBuf>,
     /// Side of the square that pictures are resized to; `None` chooses it by the pictures.
     pub image_size: Option<usize>,
     /// Share of the pictures split off to choose the epoch, where there is no folder for that.
@@ -71,6 +73,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             adapters: Adaptation::Adapters(Spec::default()),
+            head: None,
             image_size: None,
             val_fraction: 0.15,
             group: None,

@@ -1,11 +1,12 @@
 //! From options to all that stands before the first step: backbone with adapters, pictures, split, configuration.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use edge_vit::Preprocessing;
-use edge_vit_models::adapter::{Adapted, Attached};
-use edge_vit_models::backbone::{self, Normalization};
+use edge_vit_models::Tensor;
+use edge_vit_models::adapter::{self, Adapted, Attached};
+use edge_vit_models::backbone::{self, Backbone, Normalization};
 use edge_vit_models::file::hex;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -55,7 +56,10 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         true => native,
         false => backbone::load(&options.backbone, Some(size))?,
     };
-    let graph = backbone::with_head(&backbone.graph, data.train.labels.len())?;
+    let mut graph = backbone::with_head(&backbone.graph, data.train.labels.len())?;
+    if let Some(path) = &recipe.head {
+        graph.weights.extend(head(path, &backbone, &data.train.labels)?);
+    }
     let adapted = recipe.adapters.begin(&graph, recipe.seed)?;
     let trained_parameters = adapted.trained_parameters();
     let Adapted { graph, trainable, attached } = adapted;
@@ -111,6 +115,20 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         val,
         skipped,
     })
+}
+
+/// The head of a file of adapters for the same backbone and the same classes.
+fn head(path: &Path, backbone: &Backbone, labels: &[String]) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    let failed = |reason: String| TrainError::Head { path: path.to_owned(), reason };
+    let file = adapter::File::read(path).map_err(|error| failed(error.to_string()))?;
+    if !file.meta.backbone_sha256.eq_ignore_ascii_case(&backbone.sha256) {
+        return Err(failed(format!("it is of the backbone `{}`, not of this one", file.meta.backbone_name)));
+    }
+    if file.meta.labels != labels {
+        let (expected, got) = (labels.join(", "), file.meta.labels.join(", "));
+        return Err(failed(format!("its classes are {got}, those of the pictures {expected}")));
+    }
+    Ok(file.tensors.into_iter().filter(|(name, _)| name.starts_with("head.")).collect())
 }
 
 fn count(data: &Dataset) -> usize {

@@ -313,6 +313,7 @@ fn methods_that_cannot_be_folded_are_trained_and_refused() {
         (Comparison::ParallelAdapter { hidden: 4, scale: 0.5 }, "ReLU"),
         (Comparison::Adaptformer { hidden: 4, scale: 0.5 }, "ReLU"),
         (Comparison::Vpt { tokens: 3 }, "tokens"),
+        (Comparison::VptDeep { tokens: 3 }, "tokens"),
     ] {
         let bench = Bench::new();
         let mut options = bench.options("run");

@@ -6,7 +6,15 @@ use super::{Lowering, Value, int, ints};
 
 impl Lowering<'_> {
     /// Attention over `[N, L, 3D]`. The scale is on q, which is smaller than the products are.
-    pub(super) fn attention(&mut self, name: &str, x: &str, heads: usize, scale: f32, shape: &[usize]) -> Value {
+    pub(super) fn attention(
+        &mut self,
+        name: &str,
+        x: &str,
+        heads: usize,
+        scale: f32,
+        bias: Option<&[f32]>,
+        shape: &[usize],
+    ) -> Value {
         let part = |suffix: &str| format!("{name}/{suffix}");
         let (tokens, width) = match *shape {
             [tokens, width] => (tokens, width / 3),
@@ -26,7 +34,11 @@ impl Lowering<'_> {
                 self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new())
             }
         };
-        let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
+        let mut scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
+        if let Some(bias) = bias {
+            self.floats(&part("bias"), &[1, heads, tokens, tokens], bias);
+            scores = self.push("Add", &part("biased"), &[&scores, &part("bias")], Vec::new());
+        }
         let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
         let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
         let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);

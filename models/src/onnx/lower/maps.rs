@@ -2,7 +2,7 @@
 
 use super::super::OnnxError;
 use super::{Lowering, Value, int, ints};
-use crate::op::{Op, Windows, relative_bias, rows};
+use crate::op::{Op, rows};
 
 impl Lowering<'_> {
     /// An operator that only moves rows, from `shape` to `output`: one Gather over the places of a map.
@@ -24,12 +24,14 @@ impl Lowering<'_> {
         x: &str,
         heads: usize,
         scale: f32,
-        windows: Windows,
+        bias: &[f32],
         shape: &[usize],
-    ) -> Result<Value, OnnxError> {
+    ) -> Value {
         let part = |suffix: &str| format!("{name}/{suffix}");
-        let width = shape.last().copied().unwrap_or(0) / 3;
-        let (count, n) = (windows.count(), windows.len());
+        let (count, n, width) = match *shape {
+            [count, n, width] => (count, n, width / 3),
+            _ => (0, 0, 0),
+        };
         self.split(name, x, &["q", "k", "v"], width);
         // [N, windows, n, D] to [N, windows, heads, n, head_dim], k to [N, windows, heads, head_dim, n].
         let by_head = [("q", [0, 1, 3, 2, 4]), ("k", [0, 1, 3, 4, 2]), ("v", [0, 1, 3, 2, 4])];
@@ -45,15 +47,13 @@ impl Lowering<'_> {
             }
         };
         let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
-        let table = self.tensor(&format!("{name}.relative_position_bias_table"))?;
-        let bias = relative_bias(table, windows);
         let kinds = bias.len() / (heads * n * n).max(1);
-        self.floats(&part("bias"), &[1, kinds, heads, n, n], &bias);
+        self.floats(&part("bias"), &[1, kinds, heads, n, n], bias);
         let scores = self.push("Add", &part("biased"), &[&scores, &part("bias")], Vec::new());
         let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
         let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
         let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 1, 3, 2, 4])]);
-        Ok(self.reshape(name, &rows, &[count, n, width]))
+        self.reshape(name, &rows, &[count, n, width])
     }
 
     /// Queries and keys of `[N, .., 3D]` by their lengths a head, queries times the node's scale.

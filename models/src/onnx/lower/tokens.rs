@@ -28,6 +28,20 @@ impl Lowering<'_> {
         Ok(self.push("Concat", name, &parts, vec![int("axis", 1)]))
     }
 
+    /// `x`, which has `shape` a picture, without the `count` tokens behind the first `at`.
+    pub(super) fn drop_tokens(&mut self, name: &str, x: &str, count: usize, at: usize, shape: &[usize]) -> Value {
+        let len = shape.first().copied().unwrap_or(0);
+        match (at, at + count) {
+            (0, end) => self.slice(name, x, end, len),
+            (at, end) if end == len => self.slice(name, x, 0, at),
+            (at, end) => {
+                let before = self.slice(&format!("{name}/before"), x, 0, at);
+                let behind = self.slice(&format!("{name}/behind"), x, end, len);
+                self.push("Concat", name, &[&before, &behind], vec![int("axis", 1)])
+            }
+        }
+    }
+
     /// The tokens `[1, ..shape]` once a picture of `x`: `[N, ..shape]`.
     fn repeated(&mut self, name: &str, x: &str, tokens: &str, shape: [usize; 2]) -> Value {
         let part = |suffix: &str| format!("{name}/{suffix}");

@@ -23,7 +23,7 @@ pub(crate) struct Shift {
     pub(crate) shift: i32,
 }
 
-/// `[pictures, result_tokens, width]`. The `-shift` tokens from `at` on that nothing moves to are those of `fill`; what
+/// `[pictures, result_tokens, width]`. The `-shift` tokens from `at` on that nothing moves to are those of `fill`, or zero; what
 /// lies outside of the source is zero.
 pub(crate) fn shift(
     rec: &mut Recorder,

@@ -1,5 +1,5 @@
 // Moves tokens within pictures: those of the result before `at` stay, from there on token l is token l + shift of the
-// source. Where a hole opens, the fill's tokens (learned) stand; outside of the source is zero. Inserts and drops learned
+// source. Where a hole opens, the fill's tokens (learned) or zeros stand; outside of the source is zero. Inserts and drops
 // tokens, takes the class token, and spreads its gradient.
 
 struct Shape {
@@ -28,12 +28,14 @@ fn main(place: Place) {
     let row = i / shape.width;
     let picture = row / shape.result_tokens;
     let token = row % shape.result_tokens;
-//: if FILL
     if (token >= shape.at && i32(token - shape.at) < -shape.shift) {
+//: if FILL
         result[i] = fill[(token - shape.at) * shape.width + channel];
+//: else
+        result[i] = V();
+//: end
         return;
     }
-//: end
     let moved = select(i32(token) + shape.shift, i32(token), token < shape.at);
     if (moved >= 0 && moved < i32(shape.source_tokens)) {
         result[i] = source[(picture * shape.source_tokens + u32(moved)) * shape.width + channel];

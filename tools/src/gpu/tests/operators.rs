@@ -60,6 +60,12 @@ fn inserted_tokens() {
 }
 
 #[test]
+fn dropped_tokens() {
+    check(&[Op::DropTokens { count: 3, at: 0 }, Op::DropTokens { count: 1, at: 2 }], &[12, 13]);
+    check(&[Op::DropTokens { count: 2, at: 5 }], &[12]);
+}
+
+#[test]
 fn every_weight_of_a_backbone() {
     let Some(gpu) = gpu() else { return };
     for embed_dim in [12, 13] {
@@ -83,6 +89,11 @@ fn every_weight_of_a_backbone() {
         let some = ["norm.bias", "fc.bias", "patch_embed.bias"].map(str::to_owned).into();
         assert_agrees(&gpu, &graph, &some, 3, &Noise::default());
     }
+}
+
+#[test]
+fn causal_attention() {
+    check(&[Op::CausalAttention { num_heads: 2, scale: 0.6 }], &[24, 30]);
 }
 
 #[test]
