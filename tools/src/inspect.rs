@@ -217,6 +217,7 @@ fn transformer(config: &vit::Config) -> Value {
         "mlp_ratio": as_json(&config.mlp_ratio),
         "layer_scale": config.layer_scale,
         "class_token": config.class_token,
+        "dist_token": config.dist_token,
         "reg_tokens": config.reg_tokens,
         "pre_norm": config.pre_norm,
         "act_layer": config.act_layer.name(),

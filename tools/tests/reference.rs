@@ -149,6 +149,11 @@ fn deit_3_gives_its_features_and_logits() {
 }
 
 #[test]
+fn a_distilled_deits_feature_is_the_mean_of_its_two_tokens() {
+    check("timm_deit_distilled", &["tokens", "features"]);
+}
+
+#[test]
 fn the_mean_of_patches_is_normalised_before_or_behind_as_timm_does_it() {
     check("timm_vit_avg", &["tokens", "features", "logits"]);
     check("timm_vit_gap", &["tokens", "features", "logits"]);

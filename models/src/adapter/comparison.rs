@@ -105,6 +105,7 @@ impl Comparison {
             _ if has_sums => 0,
             _ => return Err(AdapterError::NoBlocks { method: self.name() }),
         };
+        let prefix = ["cls_token", "dist_token"].iter().filter(|name| graph.find(name).is_some()).count();
         let size = match *self {
             Self::Adapter { hidden } | Self::ParallelAdapter { hidden, .. } | Self::Adaptformer { hidden, .. } => {
                 hidden
@@ -140,7 +141,7 @@ impl Comparison {
                     inputs[1] = placed.push(format!("{name}.sum"), Op::Add, &[branch, scaled]);
                 }
                 (Self::Vpt { tokens } | Self::VptDeep { tokens }, ..) if id == first => {
-                    let at = usize::from(graph.find("cls_token").is_some());
+                    let at = prefix;
                     let prompts = Op::InsertTokens { count: *tokens, at };
                     let source = inputs.first().copied().unwrap_or(0);
                     let prompted = placed.push(PROMPTS, prompts, &[source]);
@@ -151,7 +152,7 @@ impl Comparison {
                     inputs = vec![prompted];
                 }
                 (Self::VptDeep { tokens }, Some((block, "norm1")), &[source]) => {
-                    let (count, at) = (*tokens, usize::from(graph.find("cls_token").is_some()));
+                    let (count, at) = (*tokens, prefix);
                     let number = block.trim_start_matches("blocks.");
                     let dropped = placed.push(format!("{block}.prompts"), Op::DropTokens { count, at }, &[source]);
                     let prompts = Op::InsertTokens { count, at };
@@ -162,8 +163,12 @@ impl Comparison {
                     inputs = vec![prompted];
                 }
                 (Self::Vpt { tokens } | Self::VptDeep { tokens }, ..) => {
-                    if let Op::MeanTokens { skip } = &mut op {
-                        *skip += tokens;
+                    match &mut op {
+                        // A distilled DeiT's pooling, which has dropped all tokens but two.
+                        Op::MeanTokens { .. } if graph.find("pool.tokens").is_some() => {}
+                        Op::MeanTokens { skip } => *skip += tokens,
+                        Op::DropTokens { count, .. } if node.name == "pool.tokens" => *count += tokens,
+                        _ => {}
                     }
                 }
                 _ => {}
@@ -253,6 +258,13 @@ mod tests {
         let placed = Comparison::Vpt { tokens: 5 }.place(&vit::graph(&config)).unwrap();
         let pool = placed.find("pool").unwrap();
         assert_eq!(placed.nodes[pool].op, Op::MeanTokens { skip: 5 });
+        let distilled = vit::Config { dist_token: true, ..vit::Config::default() };
+        for method in [Comparison::Vpt { tokens: 5 }, Comparison::VptDeep { tokens: 5 }] {
+            let placed = method.place(&vit::graph(&distilled)).unwrap();
+            let kept = placed.find("pool.tokens").unwrap();
+            assert_eq!(placed.nodes[kept].op, Op::DropTokens { count: 196 + 5, at: 2 });
+            assert_eq!(placed.shapes().unwrap()[kept], [2, 768]);
+        }
     }
 
     #[test]

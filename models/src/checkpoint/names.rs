@@ -110,7 +110,7 @@ pub(super) enum Target {
 /// out.
 ///
 /// # Errors
-/// When a name is not known, a part is not supported (a distillation token, SwiGLU), one of q, k and v is missing, or their
+/// When a name is not known, a part is not supported (SwiGLU), one of q, k and v is missing, or their
 /// shapes do not fit.
 pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     let target = match Publisher::of(tensors) {
@@ -280,10 +280,10 @@ pub(super) fn timm_target(name: &str) -> Target {
         return if known { Target::Rename(name.to_owned()) } else { Target::Unknown };
     }
     match name {
-        "cls_token" | "pos_embed" | "reg_token" | "attn_pool.latent" => Target::Rename(name.to_owned()),
+        "cls_token" | "dist_token" | "pos_embed" | "reg_token" | "attn_pool.latent" => Target::Rename(name.to_owned()),
         "register_tokens" => Target::Rename("reg_token".to_owned()),
         "mask_token" => Target::Unused,
-        "dist_token" => Target::Unsupported("a distillation token"),
+        "head_dist.weight" | "head_dist.bias" => Target::Unused,
         _ => match name.rsplit_once('.') {
             Some(("head.fc", kind)) if is_weight_or_bias(kind) => Target::Rename(format!("head.{kind}")),
             Some(("head.norm", kind)) if is_weight_or_bias(kind) => Target::Rename(format!("norm.{kind}")),
@@ -399,9 +399,7 @@ mod tests {
         let error = to_timm(&tensors(&["layer1.0.conv1.weight", "fc.weight"])).unwrap_err();
         assert!(error.to_string().contains("2 tensors belong to no backbone that is known"), "{error}");
         assert!(error.to_string().contains("`fc.weight`, `layer1.0.conv1.weight`"), "{error}");
-        for (name, part) in
-            [("dist_token", "a distillation token"), ("encoder.layer.0.mlp.weights_in.bias", "a SwiGLU MLP")]
-        {
+        for (name, part) in [("encoder.layer.0.mlp.weights_in.bias", "a SwiGLU MLP")] {
             let error = to_timm(&tensors(&[name])).unwrap_err();
             assert!(matches!(&error, CheckpointError::Unsupported { part: p, .. } if *p == part), "{error}");
         }

@@ -72,6 +72,7 @@ impl Config {
             ln_eps: number(metadata, "layer_norm_eps", "a positive number", |&eps: &f32| eps > 0.0 && eps.is_finite())?
                 .unwrap_or(if pre_norm { 1e-5 } else { 1e-6 }),
             class_token,
+            dist_token: class_token && weights.contains_key("dist_token"),
             reg_tokens,
             no_embed_class: false,
             pre_norm,
@@ -104,6 +105,7 @@ impl Config {
         let square = |count: usize| count > 0 && count.isqrt() * count.isqrt() == count;
         let fits = |count: usize| grid.and_then(|[rows, columns]| rows.checked_mul(columns)) == Some(count);
         match self.class_token {
+            true if self.dist_token && len > 2 => Ok((len - 2, false)),
             false => Ok((len, self.reg_tokens > 0)),
             true if square(len) && !square(len - 1) => Ok((len, true)),
             true if fits(len) && !fits(len - 1) && !square(len - 1) => Ok((len, true)),
@@ -178,6 +180,7 @@ mod tests {
             Config { reg_tokens: 4, ..base.clone() },
             Config { reg_tokens: 4, no_embed_class: true, ..base.clone() },
             Config { no_embed_class: true, ..base.clone() },
+            Config { dist_token: true, ..base.clone() },
             Config { global_pool: GlobalPool::AvgFcNorm, ..base.clone() },
             Config { global_pool: GlobalPool::Map, class_token: false, ..base.clone() },
             Config { num_classes: Some(3), ..base.clone() },

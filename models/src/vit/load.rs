@@ -44,7 +44,7 @@ pub(crate) fn from_weights(
     if let Some(pos_embed) = weights.get_mut("pos_embed") {
         let side = positions.isqrt();
         if side * side == positions {
-            let prefix = usize::from(config.class_token && !no_embed_class);
+            let prefix = if no_embed_class { 0 } else { config.num_prefix_tokens() - config.reg_tokens };
             *pos_embed = resample(pos_embed, prefix, [side; 2], grid, Resampling::of(publisher))?;
         } else if grid[0].checked_mul(grid[1]) != Some(positions) {
             return Err(BackboneError::UnknownGrid { positions, patch_size: config.patch_size });

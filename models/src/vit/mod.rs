@@ -36,6 +36,8 @@ pub struct Config {
     pub ln_eps: f32,
     /// Whether there is a class token, the first.
     pub class_token: bool,
+    /// Whether a distillation token stands behind the class token (DeiT's): the feature is the mean of both.
+    pub dist_token: bool,
     /// Number of register tokens behind the class token.
     pub reg_tokens: usize,
     /// Whether class token and registers are put in behind the position embedding, which is then of patches alone.
@@ -66,6 +68,7 @@ impl Default for Config {
             layer_scale: false,
             ln_eps: 1e-6,
             class_token: true,
+            dist_token: false,
             reg_tokens: 0,
             no_embed_class: false,
             pre_norm: false,
@@ -130,12 +133,12 @@ impl Config {
 
     /// Number of tokens before those of the patches.
     pub(crate) fn num_prefix_tokens(&self) -> usize {
-        usize::from(self.class_token) + self.reg_tokens
+        usize::from(self.class_token) + usize::from(self.dist_token) + self.reg_tokens
     }
 }
 
 /// The graph of a vision transformer, without weights. The nodes bear timm's names: `pixels` `[C, H, W]`,
-/// `patch_embed.proj`, `cls_token`, `pos_embed`, `reg_token`, `norm_pre`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with
+/// `patch_embed.proj`, `cls_token`, `dist_token`, `pos_embed`, `reg_token`, `norm_pre`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with
 /// classes, `head`.
 ///
 /// Sizes that do not fit each other are found by [`Graph::shapes`].
@@ -152,11 +155,14 @@ pub fn graph(config: &Config) -> Graph {
     if config.class_token {
         x = graph.push("cls_token", Op::InsertTokens { count: 1, at: 0 }, &[x]);
     }
+    if config.dist_token {
+        x = graph.push("dist_token", Op::InsertTokens { count: 1, at: 1 }, &[x]);
+    }
     if !config.no_embed_class {
         x = graph.push("pos_embed", Op::PosEmbed, &[x]);
     }
     if config.reg_tokens > 0 {
-        let at = usize::from(config.class_token);
+        let at = usize::from(config.class_token) + usize::from(config.dist_token);
         x = graph.push("reg_token", Op::InsertTokens { count: config.reg_tokens, at }, &[x]);
     }
     if config.pre_norm {
@@ -180,6 +186,12 @@ fn pool(graph: &mut Graph, config: &Config, x: NodeId) -> NodeId {
     let &Config { embed_dim, num_heads, ln_eps: eps, .. } = config;
     let mean = Op::MeanTokens { skip: config.num_prefix_tokens() };
     match config.global_pool {
+        GlobalPool::Token if config.dist_token => {
+            let patches = config.grid().map_or(0, |[rows, columns]| rows * columns);
+            let others = Op::DropTokens { count: patches + config.reg_tokens, at: 2 };
+            let x = graph.push("pool.tokens", others, &[x]);
+            graph.push("pool", Op::MeanTokens { skip: 0 }, &[x])
+        }
         GlobalPool::Token => graph.push("pool", Op::TakeClassToken, &[x]),
         GlobalPool::Avg => graph.push("pool", mean, &[x]),
         GlobalPool::AvgFcNorm => {

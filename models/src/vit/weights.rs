@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Tensor;
 use crate::checkpoint::CheckpointError;
 
-/// Adds a patch embedding's bias of zero where there is none (CLIP's), and computes the query of a pooling by attention,
+/// Adds a patch embedding's bias of zero where there is none (CLIP's), leaves out the heads of a distilled DeiT, and computes the query of a pooling by attention,
 /// `attn_pool.query` `[D] = W_q latent + b_q`, which depends on no picture.
 ///
 /// # Errors
@@ -16,6 +16,10 @@ pub(super) fn complete(weights: &mut BTreeMap<String, Tensor>) -> Result<(), Che
         if !weights.contains_key(name) {
             weights.insert(name.to_owned(), full(name, width)?);
         }
+    }
+    if weights.contains_key("dist_token") {
+        // Of the two heads each reads a token of its own: no linear layer over their mean stands for both.
+        weights.retain(|name, _| !name.starts_with("head."));
     }
     split_in_proj(weights)?;
     if weights.contains_key("attn_pool.latent") {

@@ -71,13 +71,8 @@ pub enum ZeroShotError {
         source: BackboneError,
     },
     /// The text tower cannot be read, or does not take a text.
-    #[error("backbone {}: {source}", path.display())]
-    Text {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: TextError,
-    },
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// The tokenizer cannot be read.
     #[error("tokenizer {}: {reason}; --tokenizer takes the tokenizer.json of the CLIP's repository", path.display())]
     Tokenizer {
@@ -128,10 +123,9 @@ pub enum ZeroShotError {
 pub fn run(options: &Options) -> Result<Outcome, ZeroShotError> {
     let path = &options.backbone;
     let of_backbone = |source| ZeroShotError::Backbone { path: path.clone(), source };
-    let of_text = |source| ZeroShotError::Text { path: path.clone(), source };
     let size = options.image_size.map(|side| [side, side]);
     let backbone = backbone::load(path, size).map_err(of_backbone)?;
-    let tower = Tower::load(path).map_err(of_text)?;
+    let tower = Tower::load(path)?;
     let projection = backbone.graph.weights.get("head.weight").map(Tensor::shape);
     let &[pictures, width] = projection.unwrap_or(&[0, 0]) else { return Err(no_projection(&tower, 0)) };
     if pictures != tower.config.embed_dim {
@@ -142,7 +136,7 @@ pub fn run(options: &Options) -> Result<Outcome, ZeroShotError> {
     let sentences = sentences(labels, &options.templates)?;
     let tokenizer = options.tokenizer.clone().unwrap_or_else(|| text::beside(path));
     let texts = Texts::new(&tower, &tokenizer)?;
-    let directions = directions(&texts, &sentences, labels.len(), &of_text)?;
+    let directions = directions(&texts, &sentences, labels.len())?;
 
     let [height, across] = backbone.config.image_size();
     let Normalization { mean, std } = backbone.normalization;
@@ -193,13 +187,8 @@ fn sentences(labels: &[String], templates: &[String]) -> Result<Vec<String>, Zer
 }
 
 /// For each class the mean direction of its sentences, of length 1.
-fn directions(
-    texts: &Texts<'_>,
-    sentences: &[String],
-    classes: usize,
-    of_text: &dyn Fn(TextError) -> ZeroShotError,
-) -> Result<Vec<Vec<f64>>, ZeroShotError> {
-    let vectors = texts.vectors(sentences, of_text)?;
+fn directions(texts: &Texts<'_>, sentences: &[String], classes: usize) -> Result<Vec<Vec<f64>>, ZeroShotError> {
+    let vectors = texts.vectors(sentences)?;
     let of_class = |vectors: &[Vec<f64>]| {
         let mut mean = vec![0.0; vectors.first().map_or(0, Vec::len)];
         for vector in vectors {

@@ -60,11 +60,7 @@ impl<'a> Texts<'a> {
     ///
     /// # Errors
     /// When a sentence cannot be taken or the tower not be run.
-    pub fn vectors(
-        &self,
-        sentences: &[String],
-        of_text: &dyn Fn(TextError) -> ZeroShotError,
-    ) -> Result<Vec<Vec<f64>>, ZeroShotError> {
+    pub fn vectors(&self, sentences: &[String]) -> Result<Vec<Vec<f64>>, ZeroShotError> {
         let tokens = |sentence: &String| {
             let failed = |reason| ZeroShotError::Tokenizer { path: sentence.into(), reason };
             self.tokens(sentence).map_err(failed)
@@ -74,14 +70,14 @@ impl<'a> Texts<'a> {
         if longest == 0 {
             return Ok(Vec::new());
         }
-        let graph = self.tower.graph(longest).map_err(of_text)?;
+        let graph = self.tower.graph(longest)?;
         let mut engine = CpuEngine::<f32>::new(&graph, &BTreeSet::new())?;
         let dim = self.tower.config.embed_dim;
         let mut vectors = Vec::with_capacity(sentences.len());
         for batch in tokens.chunks(BATCH) {
             let input: Result<Vec<Vec<f32>>, TextError> =
                 batch.iter().map(|tokens| self.tower.input(tokens, longest)).collect();
-            let output = engine.forward(&input.map_err(of_text)?.concat(), batch.len())?;
+            let output = engine.forward(&input?.concat(), batch.len())?;
             for (tokens, text) in batch.iter().zip(output.chunks_exact(longest * dim)) {
                 let last = tokens.len().saturating_sub(1) * dim;
                 vectors.push(text[last..last + dim].iter().map(|&value| value.into()).collect());
