@@ -21,6 +21,8 @@ use server::{Fault, Server};
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 const DEPTH: usize = 2;
 const WIDTH: usize = 12;
+/// Stands for a tokenizer, which is kept as it is.
+const TOKENIZER: &[u8] = b"{}";
 const HEADS: usize = 3;
 
 fn sha256(bytes: &[u8]) -> String {
@@ -95,7 +97,8 @@ impl Hub {
                 config: hub::File { name: "config.json", sha256: leak(sha256(&config)) },
             }),
         };
-        let files = [("config.json", config), ("model.safetensors", weights)];
+        let tokenizer = TOKENIZER.to_vec();
+        let files = [("config.json", config), ("model.safetensors", weights), ("tokenizer.json", tokenizer)];
         let server = Server::start("owner/tiny", REVISION, files, fault);
         Self { folder, local, server, entry }
     }
@@ -332,6 +335,8 @@ fn any_repository_is_fetched_without_a_hash() {
     assert_same_graph(&hub.out(), &hub.local);
     let metadata = checkpoint::read(hub.out()).unwrap().metadata;
     assert!(metadata["source"].contains("owner/tiny") && metadata["num_heads"] == HEADS.to_string(), "{metadata:?}");
+    let tokenizer = std::fs::read(hub.out().with_extension("tokenizer.json")).unwrap();
+    assert_eq!(tokenizer, TOKENIZER, "a text tower's tokenizer lies beside the weights");
     let asked = hub.server.requests().len();
     assert_eq!(any::fetch(&id, &hub.out(), &settings).unwrap(), Outcome::Kept);
     assert_eq!(hub.server.requests().len(), asked, "what is whole is not asked for again");
