@@ -82,7 +82,8 @@ fn damaged(name: &str, tensor: Tensor, damage: &Damage) -> Option<(String, Tenso
         Damage::Say(..) => {}
     }
     let len: usize = shape.iter().product();
-    let values = tensor.values().iter().copied().cycle().take(len).collect();
+    // Of a tensor that was cut to nothing no value is left.
+    let values = tensor.values().iter().copied().chain([0.5]).cycle().take(len).collect();
     Some((name, Tensor::new(shape, values).unwrap()))
 }
 
