@@ -142,6 +142,8 @@ pub struct Simplifications {
     pub attention_scales: usize,
     /// Weights and biases of LayerNorms.
     pub layer_norms: usize,
+    /// Biases of global response normalisations.
+    pub response_norms: usize,
 }
 
 /// A merged model that passed its checks.
@@ -231,6 +233,7 @@ impl Merge<'_> {
             layer_scales: simplified.layer_scales,
             attention_scales: simplified.attention_scales,
             layer_norms: simplified.layer_norms,
+            response_norms: simplified.response_norms,
         };
         let departure = merged.departure;
         Ok(Merged { bytes, adapters, departure, simplifications, pictures: pictures.len(), difference, self_test })

@@ -20,6 +20,8 @@ pub struct Simplified {
     pub attention_scales: usize,
     /// LayerNorms whose weight and bias became part of the Linears behind them: `W' = W diag(gamma)`, `c' = c + W beta`.
     pub layer_norms: usize,
+    /// Global response normalisations whose bias became part of the Linears behind them: `c' = c + W beta`.
+    pub response_norms: usize,
 }
 
 /// Runs every pass wherever it applies.
@@ -31,9 +33,10 @@ pub fn simplify(graph: &Graph) -> Result<Simplified, FoldError> {
     let mut graph = graph.clone();
     let attention_scales = attention_scales(&mut graph)?;
     let layer_norms = layer_norms(&mut graph)?;
+    let response_norms = response_norms(&mut graph)?;
     let layer_scales = layer_scales(&mut graph)?;
     graph.retain_used_weights()?;
-    Ok(Simplified { graph, layer_scales, attention_scales, layer_norms })
+    Ok(Simplified { graph, layer_scales, attention_scales, layer_norms, response_norms })
 }
 
 /// The nodes that read `id`.
@@ -123,6 +126,29 @@ fn layer_norms(graph: &mut Graph) -> Result<usize, FoldError> {
     Ok(merged)
 }
 
+/// The weight stays: it is not linear in the input. The bias is.
+fn response_norms(graph: &mut Graph) -> Result<usize, FoldError> {
+    let mut merged = 0;
+    for id in 0..graph.nodes.len() {
+        if graph.nodes[id].op != Op::GlobalResponseNorm {
+            continue;
+        }
+        let name = format!("{}.bias", graph.nodes[id].name);
+        let beta = values(graph, &name);
+        let Some(hosts) = linear_readers(graph, id, 1).filter(|hosts| !hosts.is_empty()) else { continue };
+        if beta.iter().all(|&value| value == 0.0) {
+            continue;
+        }
+        let ones = vec![1.0; beta.len()];
+        for (host, places) in hosts {
+            take_affine(graph, host, &ones.repeat(places), &beta.repeat(places))?;
+        }
+        graph.weights.insert(name, Tensor::full([beta.len()], 0.0)?);
+        merged += 1;
+    }
+    Ok(merged)
+}
+
 /// `W' = diag(factors) W`, `c' = factors c`.
 fn scale_rows(graph: &mut Graph, host: NodeId, factors: &[f64]) -> Result<(), FoldError> {
     let name = graph.nodes[host].name.clone();
@@ -196,10 +222,13 @@ fn remove(graph: &mut Graph, id: NodeId, instead: NodeId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vit;
+    use crate::{convnext, vit};
 
     fn filled(config: &vit::Config) -> Graph {
-        let mut graph = vit::graph(config);
+        filled_graph(vit::graph(config))
+    }
+
+    fn filled_graph(mut graph: Graph) -> Graph {
         for (i, param) in graph.params().unwrap().into_iter().flatten().enumerate() {
             let len = param.shape.iter().product::<usize>();
             let values = (0..len).map(|j| (i as f32 + 0.37 * j as f32).sin()).collect();
@@ -268,6 +297,25 @@ mod tests {
         }
         let simplified = simplify(&graph).unwrap();
         assert_eq!(simplified.graph, graph);
+    }
+
+    #[test]
+    fn a_convnexts_norms_reach_their_linears_through_the_squares() {
+        let config = convnext::Config {
+            image_size: [16, 16],
+            depths: vec![1, 1],
+            dims: vec![4, 8],
+            layer_scale: false,
+            use_grn: true,
+            num_classes: Some(3),
+            ..convnext::Config::default()
+        };
+        let simplified = simplify(&filled_graph(convnext::graph(&config))).unwrap();
+        // Of two blocks, of the downsampling, and before the head; the stem's is read by a convolution.
+        assert_eq!((simplified.layer_norms, simplified.response_norms), (4, 2));
+        let graph = simplified.graph;
+        assert!(graph.weights["stages.1.blocks.0.mlp.grn.bias"].values().iter().all(|&value| value == 0.0));
+        assert!(graph.weights["stages.1.blocks.0.mlp.grn.weight"].values().iter().any(|&value| value != 0.0));
     }
 
     #[test]

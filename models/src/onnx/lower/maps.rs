@@ -112,7 +112,6 @@ impl Lowering<'_> {
     pub(super) fn global_response_norm(&mut self, name: &str, x: &str) -> Result<Value, OnnxError> {
         let part = |suffix: &str| format!("{name}/{suffix}");
         let weight = self.own_weight(name, "weight")?;
-        let bias = self.own_weight(name, "bias")?;
         let smallest = self.scalar("constant/1e-6", 1e-6);
         let lengths = vec![ints("axes", &[1, 2]), int("keepdims", 1)];
         let length = self.push("ReduceL2", &part("length"), &[x], lengths);
@@ -123,6 +122,11 @@ impl Lowering<'_> {
         let factor = self.push("Mul", &part("weighted"), &[&share, &weight], Vec::new());
         let one = self.scalar("constant/1.0", 1.0);
         let factor = self.push("Add", &part("factor"), &[&factor, &one], Vec::new());
+        // A simplified graph has none.
+        if self.tensor(&format!("{name}.bias"))?.values().iter().all(|&value| value == 0.0) {
+            return Ok(self.push("Mul", name, &[x, &factor], Vec::new()));
+        }
+        let bias = self.own_weight(name, "bias")?;
         let scaled = self.push("Mul", &part("scaled"), &[x, &factor], Vec::new());
         Ok(self.push("Add", name, &[&scaled, &bias], Vec::new()))
     }
