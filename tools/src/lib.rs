@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod gpu;
 pub mod inspect;
 pub mod merge;
+mod preprocessing;
 pub mod report;
 pub mod sign;
 pub mod train;

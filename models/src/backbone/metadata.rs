@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use super::BackboneError;
-use crate::Tensor;
 use crate::checkpoint::CheckpointError;
+use crate::{Activation, Tensor};
 
 /// The number under `key`, if anything stands there.
 ///
@@ -43,6 +43,56 @@ pub(crate) fn list(
             let expected = format!("one number, or {len} in brackets");
             Err(BackboneError::Metadata { key, value: value.clone(), expected })
         }
+    }
+}
+
+/// What is added to a variance, under `key`.
+///
+/// # Errors
+/// When it is no positive number.
+pub(crate) fn eps(
+    metadata: &BTreeMap<String, String>,
+    key: &'static str,
+    otherwise: f32,
+) -> Result<f32, BackboneError> {
+    let eps = number(metadata, key, "a positive number", |&eps: &f32| eps > 0.0 && eps.is_finite())?;
+    Ok(eps.unwrap_or(otherwise))
+}
+
+/// The activation that `act_layer` names, if it is there.
+///
+/// # Errors
+/// When it names none.
+pub(crate) fn activation(metadata: &BTreeMap<String, String>) -> Result<Option<Activation>, BackboneError> {
+    let Some(name) = metadata.get("act_layer") else { return Ok(None) };
+    Activation::named(name).map(Some).ok_or_else(|| BackboneError::Metadata {
+        key: "act_layer",
+        value: name.clone(),
+        expected: format!("one of {}", Activation::ALL.map(Activation::name).join(", ")),
+    })
+}
+
+/// Width, channels and side of the patches of a patch embedding `[D, C, p, p]`.
+///
+/// # Errors
+/// When it is not there or is none of square patches.
+pub(crate) fn patches(weights: &BTreeMap<String, Tensor>, name: &str) -> Result<[usize; 3], BackboneError> {
+    match *shape(weights, name)? {
+        [dim, channels, height, width] if height == width && dim * channels * height > 0 => Ok([dim, channels, height]),
+        ref got => Err(wrong(name, "[D, C, p, p] with square patches", got)),
+    }
+}
+
+/// The number of blocks `blocks.{i}.`, which must be numbered without a gap.
+///
+/// # Errors
+/// [`CheckpointError::Missing`] with a weight of the first block that is not there.
+pub(crate) fn depth(weights: &BTreeMap<String, Tensor>) -> Result<usize, BackboneError> {
+    let index = |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
+    let indices: BTreeSet<usize> = weights.keys().filter_map(index).collect();
+    match (0..=indices.len()).find(|index| !indices.contains(index)) {
+        Some(gap) if gap > 0 && gap == indices.len() => Ok(gap),
+        gap => missing(&format!("blocks.{}.norm1.weight", gap.unwrap_or(0))),
     }
 }
 

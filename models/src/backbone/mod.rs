@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, to_timm};
 use crate::{Graph, Op, Tensor, convnext, swin, vit};
 
 pub use error::BackboneError;
-pub(crate) use metadata::{depths, list, missing, number, shape, wrong};
+pub(crate) use metadata::{activation, depth, depths, eps, list, missing, number, patches, shape, wrong};
 pub use normalization::Normalization;
 pub use registry::{ARCHITECTURES, Architecture};
 

@@ -36,10 +36,7 @@ pub(super) fn openai_target(name: &str) -> Target {
     };
     let renamed = |new: &str| Target::Rename(new.to_owned());
     if let Some((index, rest)) = block(tower, "transformer.resblocks.") {
-        return match openai_block_module(&rest) {
-            Some(new) => Target::Rename(format!("blocks.{index}.{new}")),
-            None => Target::Unknown,
-        };
+        return openai_block_target(index, &rest);
     }
     match tower {
         "class_embedding" => Target::Raised("cls_token".to_owned(), 3),
@@ -75,10 +72,7 @@ pub(super) fn openai_text_target(name: &str) -> Target {
     let tower = name.strip_prefix("text.").unwrap_or(name);
     let renamed = |new: &str| Target::Rename(new.to_owned());
     if let Some((index, rest)) = block(tower, "transformer.resblocks.") {
-        return match openai_block_module(&rest) {
-            Some(new) => Target::Rename(format!("blocks.{index}.{new}")),
-            None => Target::Unknown,
-        };
+        return openai_block_target(index, &rest);
     }
     match tower {
         "token_embedding.weight" => renamed("token_embed.weight"),
@@ -113,6 +107,13 @@ pub(super) fn hugging_face_text_target(name: &str) -> Target {
         "final_layer_norm.weight" => renamed("norm.weight"),
         "final_layer_norm.bias" => renamed("norm.bias"),
         _ => Target::Unknown,
+    }
+}
+
+fn openai_block_target(index: usize, rest: &str) -> Target {
+    match openai_block_module(rest) {
+        Some(new) => Target::Rename(format!("blocks.{index}.{new}")),
+        None => Target::Unknown,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use crate::Tensor;
-use crate::backbone::{BackboneError, depths, number, shape, wrong};
+use crate::backbone::{BackboneError, depths, eps, number, patches, shape, wrong};
 
 /// The pictures that a ConvNeXt is made for where nothing is said; any other multiple of its strides serves it as well.
 const IMAGE_SIZE: usize = 224;
@@ -21,10 +21,7 @@ impl Config {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self, BackboneError> {
         let stem = "stem.0.weight";
-        let (in_chans, patch_size) = match *shape(weights, stem)? {
-            [dim, channels, height, width] if height == width && dim * channels * height > 0 => (channels, height),
-            ref got => return Err(wrong(stem, "[D, C, p, p] with square patches", got)),
-        };
+        let [_, in_chans, patch_size] = patches(weights, stem)?;
         let depths = depths(weights, "stages.", "conv_dw.weight")?;
         let conv = |stage: usize| {
             let name = format!("stages.{stage}.blocks.0.conv_dw.weight");
@@ -37,9 +34,7 @@ impl Config {
         let (dims, kernel_size) = (kernels.iter().map(|(dim, _)| *dim).collect::<Vec<_>>(), kernels[0].1);
         let fc1 = "stages.0.blocks.0.mlp.fc1.weight";
         let hidden = shape(weights, fc1)?.first().copied().unwrap_or(0);
-        let is_eps = |&eps: &f32| eps > 0.0 && eps.is_finite();
         let is_size = |&size: &usize| size > 0 && size < 1 << 16;
-        let eps = |key| number(metadata, key, "a positive number", is_eps).map(|eps| eps.unwrap_or(1e-6));
         let side = number(metadata, "image_size", "a positive number of pixels", is_size)?.unwrap_or(IMAGE_SIZE);
         let mut config = Self {
             image_size: [side; 2],
@@ -49,8 +44,8 @@ impl Config {
             mlp_ratio: hidden as f32 / dims[0] as f32,
             layer_scale: weights.contains_key("stages.0.blocks.0.gamma"),
             use_grn: weights.contains_key("stages.0.blocks.0.mlp.grn.weight"),
-            ln_eps: eps("layer_norm_eps")?,
-            head_norm_eps: eps("head_norm_eps")?,
+            ln_eps: eps(metadata, "layer_norm_eps", 1e-6)?,
+            head_norm_eps: eps(metadata, "head_norm_eps", 1e-6)?,
             num_classes: weights.get("head.weight").and_then(|head| head.shape().first().copied()),
             depths,
             dims,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Config, V2};
 use crate::Tensor;
-use crate::backbone::{BackboneError, depths, list, number, shape, wrong};
+use crate::backbone::{BackboneError, depths, eps, list, number, patches, shape, wrong};
 
 /// The largest side of a window, for the table of its biases grows with its square.
 const LARGEST_WINDOW: usize = 64;
@@ -24,10 +24,7 @@ impl Config {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self, BackboneError> {
         let proj = "patch_embed.proj.weight";
-        let (embed_dim, in_chans, patch_size) = match *shape(weights, proj)? {
-            [dim, channels, height, width] if height == width && dim * channels * height > 0 => (dim, channels, height),
-            ref got => return Err(wrong(proj, "[D, C, p, p] with square patches", got)),
-        };
+        let [embed_dim, in_chans, patch_size] = patches(weights, proj)?;
         let depths = depths(weights, "layers.", "attn.qkv.weight")?;
         let is_v2 = weights.contains_key("layers.0.blocks.0.attn.logit_scale");
         let (mut num_heads, mut windows) = (Vec::new(), Vec::new());
@@ -67,8 +64,7 @@ impl Config {
             window_sizes,
             mlp_ratio: mlp_hidden as f32 / embed_dim as f32,
             patch_norm: weights.contains_key("patch_embed.norm.weight"),
-            ln_eps: number(metadata, "layer_norm_eps", "a positive number", |&eps: &f32| eps > 0.0 && eps.is_finite())?
-                .unwrap_or(1e-5),
+            ln_eps: eps(metadata, "layer_norm_eps", 1e-5)?,
             v2: is_v2.then(|| V2 { pretrained_window_sizes: pretrained.unwrap_or_else(|| vec![0; depths.len()]) }),
             num_classes: weights.get("head.weight").and_then(|head| head.shape().first().copied()),
             depths,

@@ -1,10 +1,10 @@
 //! The configuration of a text tower, told from its weights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Config;
-use crate::backbone::{BackboneError, missing, number, shape, wrong};
-use crate::{Activation, Tensor};
+use crate::Tensor;
+use crate::backbone::{BackboneError, activation, depth, eps, number, shape, wrong};
 
 /// Width of a head of every CLIP's text tower.
 const HEAD_DIM: usize = 64;
@@ -30,17 +30,7 @@ impl Config {
             [1, len, dim] if dim == width && len > 0 => len,
             ref got => return Err(wrong("pos_embed", &format!("[tokens, {width}]"), got)),
         };
-        let index = |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
-        let indices: BTreeSet<usize> = weights.keys().filter_map(index).collect();
-        if let Some(gap) = (0..indices.len()).find(|index| !indices.contains(index)) {
-            return missing(&format!("blocks.{gap}.norm1.weight"));
-        }
-        let act_layer = metadata.get("act_layer").ok_or(BackboneError::UnknownActivation)?;
-        let act_layer = Activation::named(act_layer).ok_or_else(|| BackboneError::Metadata {
-            key: "act_layer",
-            value: act_layer.clone(),
-            expected: format!("one of {}", Activation::ALL.map(Activation::name).join(", ")),
-        })?;
+        let act_layer = activation(metadata)?.ok_or(BackboneError::UnknownActivation)?;
         let expected = format!("a positive divisor of the width {width}");
         let divides = |&heads: &usize| heads > 0 && width.is_multiple_of(heads);
         let num_heads = match number(metadata, "text_num_heads", &expected, divides)? {
@@ -48,16 +38,15 @@ impl Config {
             None if width.is_multiple_of(HEAD_DIM) => width / HEAD_DIM,
             None => return Err(BackboneError::UnknownHeads { embed_dim: width }),
         };
-        let is_eps = |&eps: &f32| eps > 0.0 && eps.is_finite();
         Ok(Self {
             vocab_size,
             context_length,
             width,
-            depth: indices.len(),
+            depth: depth(weights)?,
             num_heads,
             mlp_ratio: hidden as f32 / width as f32,
             act_layer,
-            ln_eps: number(metadata, "layer_norm_eps", "a positive number", is_eps)?.unwrap_or(1e-5),
+            ln_eps: eps(metadata, "layer_norm_eps", 1e-5)?,
             embed_dim,
         })
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::backbone::{BackboneError, missing};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, text_to_timm};
-use crate::{Activation, Graph, GraphError, Op, Tensor, TensorError};
+use crate::{Activation, Graph, GraphError, Op, Tensor, TensorError, vit};
 
 /// The sizes of a text tower.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,28 +109,19 @@ impl Tower {
     /// # Errors
     /// When there are no such texts, or a weight is missing or misshapen.
     pub fn graph(&self, len: usize) -> Result<Graph, TextError> {
-        let Config { context_length, width, depth, num_heads, ln_eps: eps, act_layer, embed_dim, .. } = self.config;
+        let Config { context_length, width, depth, num_heads, ln_eps: eps, embed_dim, .. } = self.config;
         if len == 0 || len > context_length {
             return Err(TextError::Length { got: len, most: context_length });
         }
-        let hidden = (width as f64 * f64::from(self.config.mlp_ratio)).round() as usize;
-        let scale = ((width / num_heads.max(1)) as f32).sqrt().recip();
-        let linear = |out_features| Op::Linear { out_features, bias: true };
+        let Config { mlp_ratio, act_layer, .. } = self.config;
+        let blocks =
+            vit::Config { embed_dim: width, num_heads, mlp_ratio, act_layer, ln_eps: eps, ..vit::Config::default() };
+        let attention = Op::CausalAttention { num_heads, scale: blocks.attention_scale() };
         let mut graph = Graph::default();
         let input = graph.push("tokens", Op::Input { shape: vec![len, width] }, &[]);
         let mut x = graph.push("pos_embed", Op::PosEmbed, &[input]);
         for index in 0..depth {
-            let name = |module: &str| format!("blocks.{index}.{module}");
-            let mut branch = graph.push(name("norm1"), Op::LayerNorm { eps }, &[x]);
-            branch = graph.push(name("attn.qkv"), linear(3 * width), &[branch]);
-            branch = graph.push(name("attn"), Op::CausalAttention { num_heads, scale }, &[branch]);
-            branch = graph.push(name("attn.proj"), linear(width), &[branch]);
-            x = graph.push(name("add1"), Op::Add, &[x, branch]);
-            branch = graph.push(name("norm2"), Op::LayerNorm { eps }, &[x]);
-            branch = graph.push(name("mlp.fc1"), linear(hidden), &[branch]);
-            branch = graph.push(name("mlp.act"), Op::Act(act_layer), &[branch]);
-            branch = graph.push(name("mlp.fc2"), linear(width), &[branch]);
-            x = graph.push(name("add2"), Op::Add, &[x, branch]);
+            x = vit::block(&mut graph, &blocks, attention.clone(), index, x);
         }
         x = graph.push("norm", Op::LayerNorm { eps }, &[x]);
         graph.push("head", Op::Linear { out_features: embed_dim, bias: false }, &[x]);

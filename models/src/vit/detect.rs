@@ -1,9 +1,9 @@
 //! The configuration of a vision transformer, told from its weights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Config, GlobalPool};
-use crate::backbone::{BackboneError, missing, number, shape, wrong};
+use crate::backbone::{BackboneError, activation, depth, eps, number, patches, shape, wrong};
 use crate::{Activation, Tensor};
 
 /// timm's models whose heads are not 64 wide, by the width of a token: so400m, huge, giant and gigantic, all of 16 heads.
@@ -40,10 +40,7 @@ impl Config {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self, BackboneError> {
         let proj = "patch_embed.proj.weight";
-        let (embed_dim, in_chans, patch_size) = match *shape(weights, proj)? {
-            [dim, channels, height, width] if height == width && dim * channels * height > 0 => (dim, channels, height),
-            ref got => return Err(wrong(proj, "[D, C, p, p] with square patches", got)),
-        };
+        let [embed_dim, in_chans, patch_size] = patches(weights, proj)?;
         let fc1 = "blocks.0.mlp.fc1.weight";
         let depth = depth(weights)?;
         let &[mlp_hidden, _] = shape(weights, fc1)? else {
@@ -69,14 +66,18 @@ impl Config {
             num_heads: num_heads(embed_dim, metadata)?,
             mlp_ratio: mlp_hidden as f32 / embed_dim as f32,
             layer_scale: weights.contains_key("blocks.0.ls1.gamma"),
-            ln_eps: number(metadata, "layer_norm_eps", "a positive number", |&eps: &f32| eps > 0.0 && eps.is_finite())?
-                .unwrap_or(if pre_norm { 1e-5 } else { 1e-6 }),
+            ln_eps: eps(metadata, "layer_norm_eps", if pre_norm { 1e-5 } else { 1e-6 })?,
             class_token,
             dist_token: class_token && weights.contains_key("dist_token"),
             reg_tokens,
             no_embed_class: false,
             pre_norm,
-            act_layer: activation(metadata, pre_norm)?,
+            act_layer: match activation(metadata)? {
+                Some(act_layer) => act_layer,
+                // The weights of a CLIP, which has a LayerNorm before its blocks, leave it open.
+                None if pre_norm => return Err(BackboneError::UnknownActivation),
+                None => Activation::Gelu,
+            },
             global_pool: if weights.contains_key("attn_pool.query") {
                 GlobalPool::Map
             } else if weights.contains_key("fc_norm.weight") {
@@ -112,29 +113,6 @@ impl Config {
             true if len > 1 => Ok((len - 1, false)),
             true => Err(wrong("pos_embed", &format!("[1, 1 + patches, {}]", self.embed_dim), &[1, len])),
         }
-    }
-}
-
-/// The activation that `metadata` tell; the weights of a CLIP, which has a LayerNorm before its blocks, leave it open.
-fn activation(metadata: &BTreeMap<String, String>, pre_norm: bool) -> Result<Activation, BackboneError> {
-    match metadata.get("act_layer") {
-        Some(name) => Activation::named(name).ok_or_else(|| BackboneError::Metadata {
-            key: "act_layer",
-            value: name.clone(),
-            expected: format!("one of {}", Activation::ALL.map(Activation::name).join(", ")),
-        }),
-        None if pre_norm => Err(BackboneError::UnknownActivation),
-        None => Ok(Activation::Gelu),
-    }
-}
-
-/// The number of blocks, which must be numbered without a gap.
-fn depth(weights: &BTreeMap<String, Tensor>) -> Result<usize, BackboneError> {
-    let index = |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
-    let indices: BTreeSet<usize> = weights.keys().filter_map(index).collect();
-    match (0..=indices.len()).find(|index| !indices.contains(index)) {
-        Some(gap) if gap > 0 && gap == indices.len() => Ok(gap),
-        gap => missing(&format!("blocks.{}.norm1.weight", gap.unwrap_or(0))),
     }
 }
 

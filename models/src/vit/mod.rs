@@ -127,7 +127,7 @@ impl Config {
     }
 
     /// Factor on the products of queries and keys: `head_dim^-0.5`.
-    fn attention_scale(&self) -> f32 {
+    pub(crate) fn attention_scale(&self) -> f32 {
         ((self.embed_dim / self.num_heads.max(1)) as f32).sqrt().recip()
     }
 
@@ -169,7 +169,8 @@ pub fn graph(config: &Config) -> Graph {
         x = graph.push("norm_pre", Op::LayerNorm { eps }, &[x]);
     }
     for index in 0..config.depth {
-        x = block(&mut graph, config, index, x);
+        let attention = Op::Attention { num_heads: config.num_heads, scale: config.attention_scale() };
+        x = block(&mut graph, config, attention, index, x);
     }
     if config.global_pool != GlobalPool::AvgFcNorm {
         x = graph.push("norm", Op::LayerNorm { eps }, &[x]);
@@ -214,15 +215,14 @@ fn pool(graph: &mut Graph, config: &Config, x: NodeId) -> NodeId {
 }
 
 /// `x + ls1(proj(attention(qkv(norm1(x)))))`, then `x + ls2(fc2(gelu(fc1(norm2(x)))))`.
-fn block(graph: &mut Graph, config: &Config, index: usize, input: NodeId) -> NodeId {
-    let &Config { embed_dim, num_heads, ln_eps: eps, .. } = config;
+pub(crate) fn block(graph: &mut Graph, config: &Config, attention: Op, index: usize, input: NodeId) -> NodeId {
+    let &Config { embed_dim, ln_eps: eps, .. } = config;
     let name = |module: &str| format!("blocks.{index}.{module}");
     let linear = |out_features| Op::Linear { out_features, bias: true };
-    let scale = config.attention_scale();
 
     let mut x = graph.push(name("norm1"), Op::LayerNorm { eps }, &[input]);
     x = graph.push(name("attn.qkv"), linear(3 * embed_dim), &[x]);
-    x = graph.push(name("attn"), Op::Attention { num_heads, scale }, &[x]);
+    x = graph.push(name("attn"), attention, &[x]);
     x = graph.push(name("attn.proj"), linear(embed_dim), &[x]);
     if config.layer_scale {
         x = graph.push(name("ls1"), Op::LayerScale, &[x]);

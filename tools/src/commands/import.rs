@@ -4,10 +4,11 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use edge_vit::Preprocessing;
 use edge_vit_models::adapter::{Adaptation, FORMAT_VERSION, File, Meta, read_peft};
-use edge_vit_models::backbone::{self, Normalization};
+use edge_vit_models::backbone;
 use serde_json::json;
+
+use crate::preprocessing;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -49,8 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let backbone = backbone::load(&args.backbone, args.image_size.map(|side| [side, side]))
         .with_context(|| format!("backbone {}", args.backbone.display()))?;
     let size = backbone.config.image_size();
-    let Normalization { mean, std } = backbone.normalization;
-    let preprocessing = Preprocessing { mean, std, ..Preprocessing::imagenet(size) };
+    let preprocessing = preprocessing::of(&backbone);
     let spec = Adaptation::Method(peft.spec);
     let file = File {
         meta: Meta {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use edge_vit::Preprocessing;
 use edge_vit_models::Tensor;
 use edge_vit_models::adapter::{self, Adapted, Attached};
-use edge_vit_models::backbone::{self, Backbone, Normalization};
+use edge_vit_models::backbone::{self, Backbone};
 use edge_vit_models::file::hex;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -16,6 +16,7 @@ use super::inputs::{Cut, Inputs, cut};
 use super::options::Config;
 use super::{Options, TrainError};
 use crate::data::{DataError, Dataset, Folder, Picture, split};
+use crate::preprocessing;
 
 /// Between these sides, in pixels, the size of the pictures is chosen automatically.
 const AUTOMATIC_SIZE: [usize; 2] = [112, 224];
@@ -66,8 +67,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     let cut = cut(&graph, &trainable)?;
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
 
-    let Normalization { mean, std } = backbone.normalization;
-    let preprocessing = Preprocessing { mean, std, ..Preprocessing::imagenet(size) };
+    let preprocessing = preprocessing::of(&backbone);
     let mut inputs = Inputs::new(preprocessing.clone(), prefix, options.cache_limit);
     log::info!("reading {} pictures at {side}x{side}", count(&data));
     let mut skipped = Vec::new();

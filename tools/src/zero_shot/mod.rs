@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit::{Preprocessing, open_picture};
 use edge_vit_models::adapter::{Adaptation, AdapterError, FORMAT_VERSION, File, Meta};
-use edge_vit_models::backbone::{self, Backbone, BackboneError, Normalization};
+use edge_vit_models::backbone::{self, Backbone, BackboneError};
 use edge_vit_models::method::MethodSpec;
 use edge_vit_models::text::{TextError, Tower};
 use edge_vit_models::{Tensor, TensorError};
@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::cpu::CpuEngine;
 use crate::data::{DataError, Dataset};
 use crate::engine::{Engine as _, EngineError};
+use crate::preprocessing;
 
 pub use text::Texts;
 
@@ -138,9 +139,7 @@ pub fn run(options: &Options) -> Result<Outcome, ZeroShotError> {
     let texts = Texts::new(&tower, &tokenizer)?;
     let directions = directions(&texts, &sentences, labels.len())?;
 
-    let [height, across] = backbone.config.image_size();
-    let Normalization { mean, std } = backbone.normalization;
-    let preprocessing = Preprocessing { mean, std, ..Preprocessing::imagenet([height, across]) };
+    let preprocessing = preprocessing::of(&backbone);
     let paths: Vec<&Path> = data.train.pictures.iter().map(|picture| picture.path.as_path()).collect();
     let (length, measured) = length(&backbone, &preprocessing, &paths)?
         .ok_or_else(|| ZeroShotError::NoPictures { path: options.data.clone() })?;
@@ -159,7 +158,7 @@ pub fn run(options: &Options) -> Result<Outcome, ZeroShotError> {
         spec,
         backbone_name: backbone.name,
         backbone_sha256: backbone.sha256,
-        image_size: [height, across],
+        image_size: backbone.config.image_size(),
         labels: labels.clone(),
         // Plain data without maps of other keys than strings.
         preprocessing: serde_json::to_value(&preprocessing).unwrap_or_default(),
