@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit::Model;
 use edge_vit_models::adapter::{self, Adaptation};
-use edge_vit_models::method::MethodSpec;
+use edge_vit_models::method::{LoraTarget, MethodSpec, Site};
 use edge_vit_models::onnx::{self, Batch};
 use edge_vit_models::{Graph, Op, Tensor, backbone, checkpoint};
 use edge_vit_tools::cpu::CpuEngine;
@@ -109,17 +109,14 @@ fn hugging_faces_vit_gives_its_features_and_logits() {
     check("hf_vit", &["features", "logits"]);
 }
 
-/// The LoRA that peft trained on the model of `hf_vit`, taken over and folded.
-#[test]
-fn a_lora_of_pefts_gives_its_logits() {
-    let peft = adapter::read_peft(&fixture("hf_vit_lora")).unwrap();
-    assert_eq!(peft.spec, MethodSpec::Lora { rank: 3, alpha: 5.0 * 3f64.sqrt() });
-    let backbone = backbone::load(fixture("hf_vit.safetensors"), None).unwrap();
-    let spec = Adaptation::Method(peft.spec);
+/// Adapters of another program on a fixture's model, taken over and folded, give the logits stored beside them.
+fn check_imported(adapters: &str, scale: Option<f32>, source: &str, logits: &str) -> Adaptation {
+    let imported = adapter::import(&fixture(adapters), scale).unwrap();
+    let backbone = backbone::load(fixture(&format!("{source}.safetensors")), None).unwrap();
     let meta = adapter::Meta {
         format_version: adapter::FORMAT_VERSION,
-        method: spec.method().to_owned(),
-        spec,
+        method: imported.spec.method().to_owned(),
+        spec: imported.spec.clone(),
         backbone_name: backbone.name,
         backbone_sha256: backbone.sha256.clone(),
         image_size: backbone.config.image_size(),
@@ -127,15 +124,41 @@ fn a_lora_of_pefts_gives_its_logits() {
         preprocessing: serde_json::Value::Null,
         training: serde_json::Value::Null,
     };
-    let file = adapter::File { meta, tensors: peft.tensors };
+    let file = adapter::File { meta, tensors: imported.tensors };
     let folded = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap().graph;
-    let pixels = checkpoint::read(fixture("hf_vit.reference.safetensors")).unwrap().tensors.remove("pixels").unwrap();
-    let expected =
-        checkpoint::read(fixture("hf_vit_lora/logits.safetensors")).unwrap().tensors.remove("logits").unwrap();
+    let tensor = |file: &str, name: &str| checkpoint::read(fixture(file)).unwrap().tensors.remove(name).unwrap();
+    let pixels = tensor(&format!("{source}.reference.safetensors"), "pixels");
+    let expected = tensor(logits, "logits");
     let mut engine = CpuEngine::<f64>::new(&folded, &BTreeSet::new()).unwrap();
     let got = engine.forward(pixels.values(), pixels.shape()[0]).unwrap();
     let difference = relative_difference(&got, expected.values());
-    assert!(difference < RELATIVE_TOLERANCE, "{difference:.1e}");
+    assert!(difference < RELATIVE_TOLERANCE, "{adapters}: {difference:.1e}");
+    imported.spec
+}
+
+#[test]
+fn a_lora_of_pefts_gives_its_logits() {
+    let lora = |name: &str, source| check_imported(name, None, source, &format!("{name}/logits.safetensors"));
+    let spec = |alpha, targets: &[LoraTarget]| {
+        Adaptation::Method(MethodSpec::Lora { rank: 3, alpha, targets: targets.iter().copied().collect() })
+    };
+    use LoraTarget::{Fc1, Fc2, K, Proj, Q, Qkv, V};
+    assert_eq!(lora("hf_vit_lora", "hf_vit"), spec(5.0 * 3f64.sqrt(), &[Q, V]));
+    assert_eq!(lora("hf_vit_lora_all", "hf_vit"), spec(5.0, &[Q, K, V, Proj, Fc1, Fc2]));
+    assert_eq!(lora("timm_vit_lora", "timm_vit"), spec(5.0, &[Qkv, Proj, Fc2]));
+}
+
+#[test]
+fn rep_adapters_of_their_authors_give_their_logits() {
+    let check = |name: &str| {
+        let (adapters, logits) = (format!("{name}.pt"), format!("{name}.reference.safetensors"));
+        check_imported(&adapters, Some(0.5), "timm_vit", &logits)
+    };
+    let repblock = adapter::Spec { hidden: 6, scale: 0.5, ..adapter::Spec::default() };
+    assert_eq!(check("authors_repblock"), Adaptation::Adapters(repblock));
+    let site = Site::EveryLinear;
+    let every = MethodSpec::RepAdapter { hidden: 6, groups: 2, scale: 0.5, site };
+    assert_eq!(check("authors_every_linear"), Adaptation::Method(every));
 }
 
 #[test]
@@ -151,6 +174,7 @@ fn deit_3_gives_its_features_and_logits() {
 #[test]
 fn a_distilled_deits_feature_is_the_mean_of_its_two_tokens() {
     check("timm_deit_distilled", &["tokens", "features"]);
+    check("hf_deit_distilled", &["tokens", "features"]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod adaptation;
 mod comparison;
 mod error;
 mod file;
+mod import;
 mod insert;
-mod peft;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,8 +24,8 @@ pub use adaptation::{Adaptation, Adapted, Attached};
 pub use comparison::Comparison;
 pub use error::AdapterError;
 pub use file::{FORMAT_VERSION, File, METADATA_KEY, METHOD, Merged, Meta};
+pub use import::{ImportError, Imported, import};
 pub use insert::insert;
-pub use peft::{Peft, PeftError, read as read_peft};
 
 /// Before which linear layers of a block adapters stand. The names are those of the authors' code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ pub enum Publisher {
     HuggingFaceDinov2,
     /// Hugging Face's `modeling_dinov2_with_registers.py`.
     HuggingFaceDinov2WithRegisters,
-    /// Hugging Face's `modeling_vit.py`.
+    /// Hugging Face's `modeling_vit.py` and `modeling_deit.py`.
     HuggingFaceVit,
     /// Hugging Face's `modeling_clip.py`.
     HuggingFaceClip,
@@ -104,7 +104,7 @@ pub(super) enum Target {
 
 /// Gives the tensors timm's names; q, k and v are joined into `blocks.{i}.attn.qkv`, `[3D, D]` and `[3D]`.
 ///
-/// Understood are timm's names, Hugging Face's of ViT, DINOv2, CLIP, SigLIP, Swin and ConvNeXt, OpenAI's of CLIP, Microsoft's of
+/// Understood are timm's names, Hugging Face's of ViT, DeiT, DINOv2, CLIP, SigLIP, Swin and ConvNeXt, OpenAI's of CLIP, Microsoft's of
 /// Swin, Meta's of ConvNeXt, and Google's of ViT, whose kernels are turned to PyTorch's layout. timm's `head.fc` becomes
 /// `head`, its `head.norm` `norm`. Mask token, pooler, text tower and buffers, which the features do not depend on, are left
 /// out.
@@ -127,7 +127,12 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         Publisher::MetaConvNext => convnext::meta_target,
         Publisher::HuggingFaceConvNext => convnext::hugging_face_target,
     };
-    renamed(tensors, target)
+    let timm = renamed(tensors, target)?;
+    if timm.contains_key("dist_token") && tensors.contains_key("classifier.weight") {
+        let part = "a classifier of the class token alone beside a distillation token";
+        return Err(CheckpointError::Unsupported { name: "classifier.weight".to_owned(), part });
+    }
+    Ok(timm)
 }
 
 /// Gives the tensors of a CLIP's text tower names after timm's: `token_embed.weight` `[V, D]`, `pos_embed` `[1, L, D]`,
@@ -224,7 +229,7 @@ pub(super) fn join(parts: &[Option<(&str, &Tensor)>; 3], marks: [&str; 3]) -> Re
 }
 
 fn without_prefix(name: &str) -> &str {
-    name.strip_prefix("dinov2.").or_else(|| name.strip_prefix("vit.")).unwrap_or(name)
+    ["dinov2.", "vit.", "deit."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 /// `{prefix}{index}.{rest}` as index and rest.
@@ -305,12 +310,13 @@ fn hugging_face_target(name: &str) -> Target {
         "embeddings.position_embeddings" => Target::Rename("pos_embed".to_owned()),
         "embeddings.mask_token" => Target::Unused,
         "embeddings.register_tokens" => Target::Rename("reg_token".to_owned()),
+        "embeddings.distillation_token" => Target::Rename("dist_token".to_owned()),
         _ => match name.rsplit_once('.') {
             Some((module, kind)) if is_weight_or_bias(kind) => match module {
                 "embeddings.patch_embeddings.projection" => Target::Rename(format!("patch_embed.proj.{kind}")),
                 "layernorm" => Target::Rename(format!("norm.{kind}")),
                 "classifier" => Target::Rename(format!("head.{kind}")),
-                "pooler.dense" => Target::Unused,
+                "pooler.dense" | "cls_classifier" | "distillation_classifier" => Target::Unused,
                 _ => Target::Unknown,
             },
             _ => Target::Unknown,

@@ -39,7 +39,7 @@ impl Method for Arc {
         "arc"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         &[Role::Qkv, Role::Fc1]
     }
 

@@ -30,7 +30,7 @@ impl Method for Consolidator {
         "consolidator"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         Role::LINEAR
     }
 

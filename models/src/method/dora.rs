@@ -42,7 +42,7 @@ impl Method for Dora {
         "dora"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         &[Role::Qkv]
     }
 

@@ -54,7 +54,7 @@ impl Method for Fact {
         "fact"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         Role::LINEAR
     }
 

@@ -33,6 +33,7 @@ use crate::op::Param;
 use crate::tensor::TensorError;
 
 pub use host::{Affine, Host, Role, hosts, with_biases};
+pub use lora::LoraTarget;
 pub use matrix::Matrix;
 pub use rep_adapter::Site;
 pub use spec::MethodSpec;
@@ -93,7 +94,7 @@ pub trait Method: Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The layers that it changes.
-    fn roles(&self) -> &'static [Role];
+    fn roles(&self) -> &[Role];
 
     /// The parameters of one host; their names begin with the host's.
     ///

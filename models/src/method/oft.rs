@@ -60,7 +60,7 @@ impl Method for Oft {
         "oft"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         &[Role::Qkv, Role::Fc1]
     }
 

@@ -88,7 +88,7 @@ impl Method for RepAdapter {
         "repadapter"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         match self.site {
             Site::BeforeAttention => &[Role::Qkv],
             Site::AfterAttention => &[Role::Proj],

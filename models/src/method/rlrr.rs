@@ -19,7 +19,7 @@ impl Method for Rlrr {
         "rlrr"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         Role::LINEAR
     }
 

@@ -8,7 +8,7 @@ use super::arc::Arc;
 use super::consolidator::Consolidator;
 use super::dora::Dora;
 use super::fact::Fact;
-use super::lora::Lora;
+use super::lora::{Lora, LoraTarget};
 use super::oft::Oft;
 use super::rep_adapter::{RepAdapter, Site};
 use super::rlrr::Rlrr;
@@ -33,12 +33,15 @@ pub enum MethodSpec {
         /// Where.
         site: Site,
     },
-    /// LoRA on q and v.
+    /// LoRA.
     Lora {
         /// Width of the bottleneck.
         rank: usize,
         /// Factor on the branch, times the rank.
         alpha: f64,
+        /// What it stands beside; queries and values in files that do not say it.
+        #[serde(default = "LoraTarget::queries_and_values")]
+        targets: BTreeSet<LoraTarget>,
     },
     /// Scaling and shifting of features.
     Ssf,
@@ -131,7 +134,7 @@ impl MethodSpec {
     pub fn method(&self) -> Option<Box<dyn Method>> {
         Some(match *self {
             Self::RepAdapter { hidden, groups, scale, site } => Box::new(RepAdapter { hidden, groups, scale, site }),
-            Self::Lora { rank, alpha } => Box::new(Lora { rank, alpha }),
+            Self::Lora { rank, alpha, ref targets } => Box::new(Lora::new(rank, alpha, targets)),
             Self::Ssf => Box::new(Ssf),
             Self::Fact { rank, scale } => Box::new(Fact { rank, scale }),
             Self::Arc { rank } => Box::new(Arc { rank }),

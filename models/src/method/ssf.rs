@@ -18,7 +18,7 @@ impl Method for Ssf {
         "ssf"
     }
 
-    fn roles(&self) -> &'static [Role] {
+    fn roles(&self) -> &[Role] {
         &[Role::Qkv, Role::Proj, Role::Fc1, Role::Fc2, Role::Norm, Role::PatchEmbed]
     }
 

@@ -1,6 +1,6 @@
 //! The laws of every method, and the numbers of their parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -23,7 +23,8 @@ fn methods(rank: usize, scale: f64) -> Vec<MethodSpec> {
     let mut specs: Vec<MethodSpec> =
         SITES.iter().map(|&site| MethodSpec::RepAdapter { hidden: 2 * rank, groups: 2, scale, site }).collect();
     specs.extend([
-        MethodSpec::Lora { rank, alpha: scale },
+        MethodSpec::Lora { rank, alpha: scale, targets: LoraTarget::queries_and_values() },
+        MethodSpec::Lora { rank, alpha: scale, targets: BTreeSet::from(LoraTarget::ALL) },
         MethodSpec::Ssf,
         MethodSpec::Fact { rank, scale },
         MethodSpec::Arc { rank },
@@ -258,7 +259,7 @@ fn vit_b_has_as_many_parameters_as_the_table_says() {
         (adapter(Site::BeforeMlp), 119_904),
         (adapter(Site::AfterAttention), 119_904),
         (adapter(Site::AfterMlp), 119_904),
-        (MethodSpec::Lora { rank: 8, alpha: 8.0 }, 294_912),
+        (MethodSpec::Lora { rank: 8, alpha: 8.0, targets: LoraTarget::queries_and_values() }, 294_912),
         (MethodSpec::Ssf, 205_824),
         (adapter(Site::EveryLinear), 839_040),
         (MethodSpec::Dora { rank: 8, alpha: 8.0 }, 322_560),

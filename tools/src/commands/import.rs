@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use edge_vit_models::adapter::{Adaptation, FORMAT_VERSION, File, Meta, read_peft};
+use edge_vit_models::adapter::{FORMAT_VERSION, File, Meta, import};
 use edge_vit_models::backbone;
 use serde_json::json;
 
@@ -16,9 +16,12 @@ pub struct Args {
     /// The backbone that the adapters were trained on
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
-    /// The folder that peft's `save_pretrained` wrote: a LoRA on queries and values with its classifier
-    #[arg(long, value_name = "DIR")]
+    /// The folder that peft's `save_pretrained` wrote, a LoRA with its classifier; or a file of RepAdapter's authors' code
+    #[arg(long, value_name = "DIR|FILE")]
     adapters: PathBuf,
+    /// The factor on the branch of RepAdapters, which their authors' files do not hold
+    #[arg(long)]
+    scale: Option<f32>,
     /// A file with the name of each class, one a line, in the order of the classifier
     #[arg(long, value_name = "FILE")]
     labels: PathBuf,
@@ -35,11 +38,11 @@ pub struct Args {
 /// # Errors
 /// What stopped it, with the remedy; the file that stood at `--out` is then untouched.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let peft = read_peft(&args.adapters)?;
+    let imported = import(&args.adapters, args.scale)?;
     let text =
         std::fs::read_to_string(&args.labels).with_context(|| format!("cannot read {}", args.labels.display()))?;
     let labels: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    let rows = peft.tensors.get("head.weight").and_then(|head| head.shape().first().copied()).unwrap_or(0);
+    let rows = imported.tensors.get("head.weight").and_then(|head| head.shape().first().copied()).unwrap_or(0);
     if rows != labels.len() {
         bail!(
             "{} names {} classes, the classifier has {rows}; write one name a line, in the classifier's order",
@@ -51,12 +54,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .with_context(|| format!("backbone {}", args.backbone.display()))?;
     let size = backbone.config.image_size();
     let preprocessing = preprocessing::of(&backbone);
-    let spec = Adaptation::Method(peft.spec);
     let file = File {
         meta: Meta {
             format_version: FORMAT_VERSION,
-            method: spec.method().to_owned(),
-            spec,
+            method: imported.spec.method().to_owned(),
+            spec: imported.spec,
             backbone_name: backbone.name,
             backbone_sha256: backbone.sha256,
             image_size: size,
@@ -64,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             preprocessing: serde_json::to_value(&preprocessing)?,
             training: json!({ "imported": args.adapters }),
         },
-        tensors: peft.tensors,
+        tensors: imported.tensors,
     };
     // What does not fit this backbone is refused here, and not by the command that reads the file next.
     let merged = file.merged(&backbone.graph, &file.meta.backbone_sha256, 1.0)?;

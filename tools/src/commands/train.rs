@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use edge_vit_models::adapter::{Adaptation, Comparison, Placement, Spec};
-use edge_vit_models::method::{MethodSpec, Site};
+use edge_vit_models::method::{LoraTarget, MethodSpec, Site};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::data::Group;
@@ -60,6 +60,9 @@ pub struct Args {
     /// Rank of lora, dora, fact or arc [default: 8; fact 16, arc 50]
     #[arg(long, help_heading = "Adapters")]
     rank: Option<usize>,
+    /// Layers that lora stands beside, with commas: q, k, v (or qkv, all three with one A), proj, fc1, fc2
+    #[arg(long, value_delimiter = ',', value_parser = parse_target, default_value = "q,v", help_heading = "Adapters")]
+    targets: Vec<LoraTarget>,
     /// Side of oft's rotations
     #[arg(long, default_value_t = 16, help_heading = "Adapters")]
     block_size: usize,
@@ -75,11 +78,11 @@ pub struct Args {
     /// Adapt these blocks only, counted from 0, the last excluded; what lies below is computed once a picture
     #[arg(long, value_name = "A..B", value_parser = parse_range, help_heading = "Adapters")]
     blocks: Option<Range<usize>>,
-
-    /// Side of the square that pictures are resized to [default: the multiple of the patch that covers the median
     /// Begin with the head of this file of adapters, such as `zero-shot` writes, instead of zeros
     #[arg(long, value_name = "FILE", help_heading = "Adapters")]
     head: Option<PathBuf>,
+
+    /// Side of the square that pictures are resized to [default: the multiple of the patch that covers the median
     /// picture's shorter side, within 112 to 224]
     #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
     image_size: Option<usize>,
@@ -184,6 +187,12 @@ fn parse_range(text: &str) -> Result<Range<usize>, String> {
     parsed.filter(|range: &Range<usize>| !range.is_empty()).ok_or_else(|| "give a range like 6..12".to_owned())
 }
 
+fn parse_target(text: &str) -> Result<LoraTarget, String> {
+    let names = || LoraTarget::ALL.map(LoraTarget::name).join(", ");
+    let found = LoraTarget::ALL.into_iter().find(|target| target.name() == text);
+    found.ok_or_else(|| format!("give some of {}", names()))
+}
+
 impl Args {
     fn adaptation(&self) -> Adaptation {
         let scale = f64::from(self.scale);
@@ -191,7 +200,7 @@ impl Args {
         let alpha = scale * rank as f64;
         let method = match self.method {
             MethodName::Repadapter => return self.rep_adapters(groups),
-            MethodName::Lora => MethodSpec::Lora { rank, alpha },
+            MethodName::Lora => MethodSpec::Lora { rank, alpha, targets: self.targets.iter().copied().collect() },
             MethodName::Ssf => MethodSpec::Ssf,
             MethodName::Fact => MethodSpec::Fact { rank: self.rank.unwrap_or(16), scale },
             MethodName::Arc => MethodSpec::Arc { rank: self.rank.unwrap_or(50) },
@@ -441,5 +450,15 @@ mod tests {
             assert!(parse(&["--blocks", wrong]).is_err());
         }
         assert!(parse(&["--group-prefix", "3", "--group-before", "_"]).is_err());
+    }
+
+    #[test]
+    fn a_loras_layers_are_read() {
+        let adapters =
+            |flags: &[&str]| parse(&[&["--method", "lora", "--scale", "0.5"], flags].concat()).unwrap().recipe.adapters;
+        let lora = |targets| Adaptation::Method(MethodSpec::Lora { rank: 8, alpha: 4.0, targets });
+        assert_eq!(adapters(&[]), lora(LoraTarget::queries_and_values()));
+        assert_eq!(adapters(&["--targets", "fc1,qkv"]), lora([LoraTarget::Qkv, LoraTarget::Fc1].into()));
+        assert!(parse(&["--targets", "q,fc3"]).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use edge_vit_models::adapter::{self, Adaptation, Comparison, Spec};
-use edge_vit_models::method::{MethodSpec, Site};
+use edge_vit_models::method::{LoraTarget, MethodSpec, Site};
 use edge_vit_models::{Tensor, backbone, checkpoint, vit};
 use image::{Rgb, RgbImage};
 use rand::{Rng as _, SeedableRng as _};
@@ -201,7 +201,7 @@ fn every_method_is_trained_and_folded() {
     let (rank, alpha) = (4, 4.0);
     for method in [
         MethodSpec::RepAdapter { hidden: 4, groups: 2, scale: 1.0, site },
-        MethodSpec::Lora { rank, alpha },
+        MethodSpec::Lora { rank, alpha, targets: LoraTarget::queries_and_values() },
         MethodSpec::Ssf,
         MethodSpec::Fact { rank, scale: 1.0 },
         MethodSpec::Arc { rank },
@@ -232,7 +232,7 @@ fn pyramids_are_trained_and_folded() {
     let method = |method| Adaptation::Method(method);
     let attention = [
         Adaptation::Adapters(Spec::default()),
-        method(MethodSpec::Lora { rank: 2, alpha: 2.0 }),
+        method(MethodSpec::Lora { rank: 2, alpha: 2.0, targets: BTreeSet::from(LoraTarget::ALL) }),
         method(MethodSpec::Fact { rank: 2, scale: 1.0 }),
         method(MethodSpec::Full),
     ];
