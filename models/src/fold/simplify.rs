@@ -3,8 +3,7 @@
 //!
 //! Each pass computes in float64 and casts last; what it changes is rounding.
 
-use super::FoldError;
-use super::maps::doubled;
+use super::{FoldError, doubled, readers, remove, store};
 use crate::graph::{Graph, NodeId};
 use crate::op::Op;
 use crate::tensor::Tensor;
@@ -39,11 +38,6 @@ pub fn simplify(graph: &Graph) -> Result<Simplified, FoldError> {
     Ok(Simplified { graph, layer_scales, attention_scales, layer_norms, response_norms })
 }
 
-/// The nodes that read `id`.
-fn readers(graph: &Graph, id: NodeId) -> Vec<NodeId> {
-    (0..graph.nodes.len()).filter(|&reader| graph.nodes[reader].inputs.contains(&id)).collect()
-}
-
 /// The Linears that read `id`, through operators that only move tokens, each with how many tokens it reads side by side (times
 /// `places`); `None` where anything else reads it.
 fn linear_readers(graph: &Graph, id: NodeId, places: usize) -> Option<Vec<(NodeId, usize)>> {
@@ -69,20 +63,16 @@ fn own_linear(graph: &Graph, id: NodeId) -> Option<NodeId> {
 }
 
 fn layer_scales(graph: &mut Graph) -> Result<usize, FoldError> {
-    let mut merged = 0;
-    let mut id = 0;
-    while id < graph.nodes.len() {
-        let host = matches!(graph.nodes[id].op, Op::LayerScale).then(|| own_linear(graph, id)).flatten();
-        let Some(host) = host else {
-            id += 1;
-            continue;
-        };
+    let mut is_merged = vec![false; graph.nodes.len()];
+    for id in 0..graph.nodes.len() {
+        let is_scale = matches!(graph.nodes[id].op, Op::LayerScale);
+        let Some(host) = is_scale.then(|| own_linear(graph, id)).flatten() else { continue };
         let gamma = values(graph, &format!("{}.gamma", graph.nodes[id].name));
         scale_rows(graph, host, &gamma)?;
-        remove(graph, id, host);
-        merged += 1;
+        is_merged[id] = true;
     }
-    Ok(merged)
+    remove(graph, &is_merged);
+    Ok(is_merged.into_iter().filter(|&is_merged| is_merged).count())
 }
 
 fn attention_scales(graph: &mut Graph) -> Result<usize, FoldError> {
@@ -161,7 +151,7 @@ fn scale_rows(graph: &mut Graph, host: NodeId, factors: &[f64]) -> Result<(), Fo
         for (row, factor) in scaled.chunks_exact_mut(len).zip(factors) {
             row.iter_mut().for_each(|value| *value *= factor);
         }
-        store(graph, &name, key, shape, scaled)?;
+        store(graph, &name, suffix, shape, &scaled)?;
     }
     Ok(())
 }
@@ -178,14 +168,14 @@ fn take_affine(graph: &mut Graph, host: NodeId, gamma: &[f64], beta: &[f64]) -> 
     for row in weight.chunks_exact_mut(gamma.len()) {
         row.iter_mut().zip(gamma).for_each(|(value, gamma)| *value *= gamma);
     }
-    store(graph, &name, weight_key, shape, weight)?;
+    store(graph, &name, "weight", shape, &weight)?;
     let old = graph.weights.get(&bias_key).map(doubled);
     if old.is_none() && bias.iter().all(|&value| value == 0.0) {
         return Ok(());
     }
     bias.iter_mut().zip(old.unwrap_or_default()).for_each(|(bias, old)| *bias += old);
     let len = bias.len();
-    store(graph, &name, bias_key, vec![len], bias)?;
+    store(graph, &name, "bias", vec![len], &bias)?;
     if let Op::Linear { bias, .. } = &mut graph.nodes[host].op {
         *bias = true;
     }
@@ -194,29 +184,6 @@ fn take_affine(graph: &mut Graph, host: NodeId, gamma: &[f64], beta: &[f64]) -> 
 
 fn values(graph: &Graph, name: &str) -> Vec<f64> {
     graph.weights.get(name).map(doubled).unwrap_or_default()
-}
-
-fn store(graph: &mut Graph, node: &str, key: String, shape: Vec<usize>, values: Vec<f64>) -> Result<(), FoldError> {
-    let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
-    if !values.iter().all(|value| value.is_finite()) {
-        return Err(FoldError::NotFinite { node: node.to_owned() });
-    }
-    graph.weights.insert(key, Tensor::new(shape, values)?);
-    Ok(())
-}
-
-/// Takes the node at `id` out; whoever read it reads `instead`, which stands before it.
-fn remove(graph: &mut Graph, id: NodeId, instead: NodeId) {
-    graph.nodes.remove(id);
-    for node in &mut graph.nodes[id..] {
-        for input in &mut node.inputs {
-            *input = match *input {
-                input if input == id => instead,
-                input if input > id => input - 1,
-                input => input,
-            };
-        }
-    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn linear(graph: &Graph, name: &str, x: &[f64]) -> Vec<(f64, f64)> {
 fn adapter(graph: &Graph, x: &[f64], groups: usize, strength: f64) -> Vec<f64> {
     let get = |part: &str| doubled(&graph.weights[&format!("adapter.adapter_{part}")]);
     let (a, a_bias, b, b_bias) = (get("A.weight"), get("A.bias"), get("B.weight"), get("B.bias"));
-    let Op::RepAdapter { scale, .. } = graph.nodes[1].op else { unreachable!() };
+    let Op::RepAdapter { scale, .. } = graph.nodes[graph.find("adapter").unwrap()].op else { unreachable!() };
     let (dim, hidden) = (x.len(), a_bias.len());
     let unit = |j: usize| a_bias[j] + (0..dim).map(|k| a[j * dim + k] * x[k]).sum::<f64>();
     let units: Vec<f64> = (0..hidden).map(unit).collect();
@@ -85,6 +85,21 @@ fn bits(graph: &Graph) -> Vec<(&String, &[usize], Vec<u32>)> {
 
 fn is_plain(folded: &Graph, plain: &Graph) -> bool {
     folded.to_text().unwrap() == plain.to_text().unwrap() && bits(folded) == bits(plain)
+}
+
+/// An adapter behind the layer `host`, read by a nonlinearity.
+fn adapted_behind(is_patch_embed: bool, dim: usize, bias: bool, adapter: Op) -> Graph {
+    let mut graph = Graph::default();
+    let host = if is_patch_embed {
+        let pixels = graph.push("pixels", Op::Input { shape: vec![3, 4, 2] }, &[]);
+        graph.push("host", Op::PatchEmbed { patch_size: 2, embed_dim: dim }, &[pixels])
+    } else {
+        let tokens = graph.push("tokens", Op::Input { shape: vec![2, 5] }, &[]);
+        graph.push("host", Op::Linear { out_features: dim, bias }, &[tokens])
+    };
+    let adapter = graph.push("adapter", adapter, &[host]);
+    graph.push("act", Op::Act(Activation::Gelu), &[adapter]);
+    graph
 }
 
 #[test]
@@ -162,6 +177,49 @@ fn an_adapter_that_is_the_output_is_refused() {
 }
 
 #[test]
+fn a_layer_that_something_else_reads_takes_no_adapter_behind_it_in() {
+    let mut graph = adapted_behind(false, 4, true, Op::RepAdapter { hidden: 2, groups: 1, scale: 1.0 });
+    graph.push("sum", Op::Add, &[1, 3]);
+    let error = fold(&filled(graph, 6, true), 1.0).unwrap_err();
+    assert!(matches!(error, FoldError::Reader { reader, .. } if reader == "act"));
+}
+
+#[test]
+fn a_depthwise_convolution_takes_no_adapter_in() {
+    let mut graph = Graph::default();
+    let map = graph.push("map", Op::Input { shape: vec![4, 4, 4] }, &[]);
+    let linear = graph.push("linear", Op::Linear { out_features: 4, bias: true }, &[map]);
+    let adapter = graph.push("adapter", Op::RepAdapter { hidden: 2, groups: 1, scale: 1.0 }, &[linear]);
+    graph.push("conv", Op::DepthwiseConv { kernel_size: 3 }, &[adapter]);
+    let error = fold(&filled(graph, 6, true), 1.0).unwrap_err();
+    assert_eq!(error, FoldError::Depthwise { adapter: "adapter".into(), reader: "conv".into() });
+}
+
+#[test]
+fn a_layer_takes_in_adapters_on_both_sides() {
+    let op = Op::RepAdapter { hidden: 2, groups: 1, scale: 1.0 };
+    let mut graph = Graph::default();
+    let tokens = graph.push("tokens", Op::Input { shape: vec![2, 4] }, &[]);
+    let before = graph.push("before", op.clone(), &[tokens]);
+    let host = graph.push("host", Op::Linear { out_features: 6, bias: false }, &[before]);
+    let behind = graph.push("adapter", op, &[host]);
+    graph.push("act", Op::Act(Activation::Gelu), &[behind]);
+    let graph = filled(graph, 9, true);
+    let folded = fold(&graph, 1.0).unwrap();
+    assert_eq!(folded.nodes.len(), 3);
+    let x = [0.3, -0.8, 0.5, 0.1];
+    let mut renamed = graph.clone();
+    for part in ["A.weight", "A.bias", "B.weight", "B.bias"] {
+        let weight = graph.weights[&format!("before.adapter_{part}")].clone();
+        renamed.weights.insert(format!("adapter.adapter_{part}"), weight);
+    }
+    let hidden: Vec<f64> = linear(&graph, "host", &adapter(&renamed, &x, 1, 1.0)).iter().map(|&(y, _)| y).collect();
+    for ((got, _), expected) in linear(&folded, "host", &x).into_iter().zip(adapter(&graph, &hidden, 1, 1.0)) {
+        assert!((got - expected).abs() < 1e-5, "{got} against {expected}");
+    }
+}
+
+#[test]
 fn weights_that_are_not_finite_are_refused() {
     let plain = filled(adapted(4, 2, 1, 1.0, &[(3, true)]), 8, true);
     let mut graph = plain.clone();
@@ -195,6 +253,32 @@ proptest! {
                 let tolerance = F32_ROUNDING * got_size + F64_ROUNDING * (got_size + expected_size + 10.0);
                 prop_assert!((got - expected).abs() <= tolerance, "{name}: {got} against {expected}");
             }
+        }
+    }
+
+    /// The same for an adapter that stands behind its host.
+    #[test]
+    fn a_layer_takes_in_the_adapter_behind_it(
+        (groups, per_group, rows) in (1usize..4, 1usize..4, 1usize..6),
+        (is_patch_embed, bias) in any::<(bool, bool)>(),
+        scale in prop_oneof![Just(0.1f32), Just(1.0), Just(10.0), -2.0f32..2.0],
+        strength in 0.0f64..=1.0,
+        seed in any::<u32>(),
+    ) {
+        let (dim, hidden) = (groups * rows, groups * per_group);
+        let op = Op::RepAdapter { hidden, groups, scale };
+        let graph = filled(adapted_behind(is_patch_embed, dim, bias, op), seed, true);
+        let folded = fold(&graph, strength).unwrap();
+        prop_assert_eq!(folded.nodes.len(), 3);
+        prop_assert!(folded.validate().is_ok());
+        let len = if is_patch_embed { 12 } else { 5 };
+        let x: Vec<f64> = (0..len).map(|i| (seed as f64 * 1e-6 + i as f64).sin()).collect();
+        let plain = linear(&graph, "host", &x);
+        let y: Vec<f64> = plain.iter().map(|&(y, _)| y).collect();
+        let size: f64 = plain.iter().map(|&(_, size)| size).sum();
+        for ((got, got_size), expected) in linear(&folded, "host", &x).into_iter().zip(adapter(&graph, &y, groups, strength)) {
+            let tolerance = F32_ROUNDING * got_size + F64_ROUNDING * (got_size + 100.0 * size + 10.0);
+            prop_assert!((got - expected).abs() <= tolerance, "{got} against {expected}");
         }
     }
 }

@@ -5,21 +5,40 @@ use super::matrix::{Matrix, axpy, dot};
 
 /// `R = I + U V^T` and `m`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct LowRank {
+pub(crate) struct LowRank {
     /// `U [width, rank]`.
-    pub(super) up: Matrix,
+    pub(crate) up: Matrix,
     /// `V [width, rank]`.
-    pub(super) down: Matrix,
+    pub(crate) down: Matrix,
     /// `m [width]`.
-    pub(super) shift: Vec<f64>,
+    pub(crate) shift: Vec<f64>,
 }
 
 impl LowRank {
-    /// `W' = W R`, `c' = c + W m`.
-    pub(super) fn before(&self, host: &Affine) -> Affine {
-        let mut weight = host.weight.clone();
-        weight.add_scaled(1.0, &host.weight.times(&self.up).times_transposed(&self.down));
-        let bias = (0..weight.rows()).map(|i| host.bias[i] + dot(host.weight.row(i), &self.shift)).collect();
+    /// Whether every number is finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.up.values().iter().chain(self.down.values()).chain(&self.shift).all(|value| value.is_finite())
+    }
+
+    /// Whether `R` is the identity.
+    fn only_shifts(&self) -> bool {
+        [&self.up, &self.down].iter().any(|matrix| matrix.values().iter().all(|&value| value == 0.0))
+    }
+
+    /// Whether `m` is not 0.
+    pub(crate) fn shifts(&self) -> bool {
+        self.shift.iter().any(|&value| value != 0.0)
+    }
+
+    /// `W' = W R`, `c' = c + W m`. An identity changes no bit, not even the sign of a zero.
+    pub(crate) fn before(&self, host: &Affine) -> Affine {
+        let Affine { mut weight, mut bias } = host.clone();
+        if !self.only_shifts() {
+            weight.add_scaled(1.0, &host.weight.times(&self.up).times_transposed(&self.down));
+        }
+        if self.shifts() {
+            bias.iter_mut().enumerate().for_each(|(i, bias)| *bias += dot(host.weight.row(i), &self.shift));
+        }
         Affine { weight, bias }
     }
 
@@ -34,11 +53,15 @@ impl LowRank {
         Self { up, down, shift }
     }
 
-    /// `W' = R W`, `c' = R c + m`.
-    pub(super) fn after(&self, host: &Affine) -> Affine {
-        let mut weight = host.weight.clone();
-        weight.add_scaled(1.0, &self.up.times(&self.down.transposed_times(&host.weight)));
-        let bias = self.apply(&host.bias);
+    /// `W' = R W`, `c' = R c + m`. An identity changes no bit, not even the sign of a zero.
+    pub(crate) fn after(&self, host: &Affine) -> Affine {
+        let Affine { mut weight, mut bias } = host.clone();
+        if !self.only_shifts() {
+            weight.add_scaled(1.0, &self.up.times(&self.down.transposed_times(&host.weight)));
+        }
+        if !self.only_shifts() || self.shifts() {
+            bias = self.apply(&bias);
+        }
         Affine { weight, bias }
     }
 

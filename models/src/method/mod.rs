@@ -34,7 +34,9 @@ use crate::tensor::TensorError;
 
 pub use host::{Affine, Host, Role, hosts, with_biases};
 pub use lora::LoraTarget;
+pub(crate) use low_rank::LowRank;
 pub use matrix::Matrix;
+pub(crate) use rep_adapter::RepAdapterWeights;
 pub use rep_adapter::Site;
 pub use spec::MethodSpec;
 pub use theta::{Theta, departure, fresh, merged, params, pulled_back};

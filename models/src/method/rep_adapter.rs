@@ -36,6 +36,40 @@ pub(super) struct RepAdapter {
     pub(super) site: Site,
 }
 
+/// The four weights of one adapter.
+pub(crate) struct RepAdapterWeights<'a> {
+    /// `A [hidden, width]`.
+    pub(crate) a: &'a Matrix,
+    /// `a [hidden]`.
+    pub(crate) a_bias: &'a [f64],
+    /// `B [width, hidden / groups]`.
+    pub(crate) b: &'a Matrix,
+    /// `b [width]`.
+    pub(crate) b_bias: &'a [f64],
+}
+
+impl RepAdapterWeights<'_> {
+    /// The adapter as one map (equations 10 to 14): `U = s B~`, `V = A^T`, `m = s (B~ a + b)`, where `B~` is the dense form
+    /// of the grouped `B`.
+    pub(crate) fn map(&self, groups: usize, scale: f64) -> LowRank {
+        let (width, hidden) = (self.b_bias.len(), self.a_bias.len());
+        let mut up = Matrix::zeros(width, hidden);
+        let mut shift = vec![0.0; width];
+        for i in 0..width {
+            let first = first_unit(groups, hidden, width, i);
+            axpy(scale, self.b.row(i), &mut up.row_mut(i)[first..][..self.b.cols()]);
+            shift[i] = scale * (dot(self.b.row(i), &self.a_bias[first..]) + self.b_bias[i]);
+        }
+        let down = Matrix::from_fn(width, hidden, |i, j| self.a.row(j)[i]);
+        LowRank { up, down, shift }
+    }
+}
+
+/// The first hidden unit of the group that row `i` of `B` reads.
+fn first_unit(groups: usize, hidden: usize, width: usize, i: usize) -> usize {
+    i * groups / width * (hidden / groups)
+}
+
 const A: &str = "adapter_A.weight";
 const A_BIAS: &str = "adapter_A.bias";
 const B: &str = "adapter_B.weight";
@@ -50,24 +84,18 @@ impl RepAdapter {
         if self.is_after() { host.out_features } else { host.in_features }
     }
 
-    /// The first hidden unit of the group that row `i` of `B` reads.
     fn first(self, width: usize, i: usize) -> usize {
-        i * self.groups / width * (self.hidden / self.groups)
+        first_unit(self.groups, self.hidden, width, i)
     }
 
     fn map(self, host: &Host, theta: &Theta) -> Result<LowRank, MethodError> {
-        let (a, a_bias) = (theta.of(host, A)?, theta.of(host, A_BIAS)?.values());
-        let (b, b_bias) = (theta.of(host, B)?, theta.of(host, B_BIAS)?.values());
-        let width = self.width(host);
-        let mut up = Matrix::zeros(width, self.hidden);
-        let mut shift = vec![0.0; width];
-        for i in 0..width {
-            let first = self.first(width, i);
-            axpy(self.scale, b.row(i), &mut up.row_mut(i)[first..][..b.cols()]);
-            shift[i] = self.scale * (dot(b.row(i), &a_bias[first..]) + b_bias[i]);
-        }
-        let down = Matrix::from_fn(width, self.hidden, |i, j| a.row(j)[i]);
-        Ok(LowRank { up, down, shift })
+        let weights = RepAdapterWeights {
+            a: theta.of(host, A)?,
+            a_bias: theta.of(host, A_BIAS)?.values(),
+            b: theta.of(host, B)?,
+            b_bias: theta.of(host, B_BIAS)?.values(),
+        };
+        Ok(weights.map(self.groups, self.scale))
     }
 
     /// `f(x)` by its definition.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::host::{Affine, Host};
 use super::matrix::Matrix;
@@ -122,23 +123,31 @@ pub fn merged(
     theta: &Theta,
     strength: f64,
 ) -> Result<BTreeMap<String, Tensor>, MethodError> {
-    let mut weights = BTreeMap::new();
-    for host in hosts {
-        let frozen = Affine::of(graph, host)?;
-        let full = method.merge(host, theta, &frozen)?;
-        let merged = if strength == 1.0 { full } else { frozen.towards(&full, strength) };
-        let shape = |suffix: &str, otherwise: &[usize]| {
-            graph.weights.get(&host.param(suffix)).map_or(otherwise.to_vec(), |tensor| tensor.shape().to_vec())
-        };
-        let weight = merged.weight.to_tensor(&shape("weight", &[host.out_features, host.in_features]))?;
-        let bias = Matrix::column(merged.bias).to_tensor(&shape("bias", &[host.out_features]))?;
-        if !weight.values().iter().chain(bias.values()).all(|value| value.is_finite()) {
-            return Err(MethodError::NotFinite { host: host.name.clone() });
-        }
-        weights.insert(host.param("weight"), weight);
-        weights.insert(host.param("bias"), bias);
+    let of_host = |host| merged_host(method, graph, host, theta, strength);
+    let merged: Vec<[(String, Tensor); 2]> = hosts.par_iter().map(of_host).collect::<Result<_, _>>()?;
+    Ok(merged.into_iter().flatten().collect())
+}
+
+/// The weight and the bias of one host with the method in them.
+fn merged_host(
+    method: &dyn Method,
+    graph: &Graph,
+    host: &Host,
+    theta: &Theta,
+    strength: f64,
+) -> Result<[(String, Tensor); 2], MethodError> {
+    let frozen = Affine::of(graph, host)?;
+    let full = method.merge(host, theta, &frozen)?;
+    let merged = if strength == 1.0 { full } else { frozen.towards(&full, strength) };
+    let shape = |suffix: &str, otherwise: &[usize]| {
+        graph.weights.get(&host.param(suffix)).map_or(otherwise.to_vec(), |tensor| tensor.shape().to_vec())
+    };
+    let weight = merged.weight.to_tensor(&shape("weight", &[host.out_features, host.in_features]))?;
+    let bias = Matrix::column(merged.bias).to_tensor(&shape("bias", &[host.out_features]))?;
+    if !weight.values().iter().chain(bias.values()).all(|value| value.is_finite()) {
+        return Err(MethodError::NotFinite { host: host.name.clone() });
     }
-    Ok(weights)
+    Ok([(host.param("weight"), weight), (host.param("bias"), bias)])
 }
 
 /// The gradients of the method's parameters from those of all hosts' merged weights and biases, `gradients` by name.
@@ -152,14 +161,23 @@ pub fn pulled_back(
     theta: &Theta,
     gradients: &BTreeMap<String, Tensor>,
 ) -> Result<BTreeMap<String, Tensor>, MethodError> {
-    let params = params(method, hosts)?;
-    let mut sums = Theta::zeros(&params);
+    let (params, shared) = (params(method, hosts)?, method.shared(hosts));
     let of = |name: String| gradients.get(&name).ok_or(MethodError::Missing { name });
-    for host in hosts {
+    let of_host = |host: &Host| {
         let frozen = Affine::of(graph, host)?;
         let weight = Matrix::from_tensor(of(host.param("weight"))?);
         let bias = Matrix::from_tensor(of(host.param("bias"))?).values().to_vec();
-        method.pull_back(host, theta, &frozen, &Affine { weight, bias }, &mut sums)?;
+        let own: Vec<Param> = shared.iter().cloned().chain(method.params(host)?).collect();
+        let mut gradient = Theta::zeros(&own);
+        method.pull_back(host, theta, &frozen, &Affine { weight, bias }, &mut gradient)?;
+        Ok(gradient)
+    };
+    // Summed in the hosts' order, so that the sum is the same on any number of threads.
+    let mut sums = Theta::zeros(&params);
+    for gradient in hosts.par_iter().map(of_host).collect::<Result<Vec<_>, MethodError>>()? {
+        for (name, of_host) in &gradient.values {
+            sums.get_mut(name)?.add_scaled(1.0, of_host);
+        }
     }
     let tensor = |param: &Param| Ok((param.name.clone(), sums.get(&param.name)?.to_tensor(&param.shape)?));
     params.iter().map(tensor).collect()

@@ -13,7 +13,7 @@ use super::model::Model;
 use super::pass::{Learned, Pass};
 use super::pool::{Meter, Pool};
 use super::vector::add_assign;
-use crate::engine::{Engine, EngineError, State, Step, Trained, check_input, check_step};
+use crate::engine::{Engine, EngineError, State, Step, Trained, check_input, check_step, check_weights};
 
 /// The most pictures that one thread takes at a time. It is fixed, because the order of the sums depends on it.
 const CHUNK: usize = 4;
@@ -213,6 +213,19 @@ impl<T: Real> Engine for CpuEngine<T> {
             }
         }
         self.steps = state.steps;
+        Ok(())
+    }
+
+    fn set_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Result<(), EngineError> {
+        let shapes: BTreeMap<&str, &[usize]> =
+            self.trained_params().map(|(param, _)| (param.name.as_str(), param.shape.as_slice())).collect();
+        check_weights(|name| shapes.get(name).copied(), weights)?;
+        let trained: Vec<_> = self.model.trained().collect();
+        for (id, param) in trained {
+            if let Some(tensor) = weights.get(&self.model.plan.params[id][param].name) {
+                fill(&mut self.model.weights[id][param], tensor);
+            }
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use edge_vit_models::adapter::Attached;
 use edge_vit_models::method::{self, Theta};
 use edge_vit_models::{Graph, Tensor};
 
-use super::{Engine, EngineError, State, Step, Trained};
+use super::{Engine, EngineError, State, Step, Trained, check_weights};
 use crate::cpu::Moments;
 
 /// An engine whose trained weights are a method's parameters and the head's.
@@ -54,11 +54,7 @@ impl MethodEngine {
         let mut weights = method::merged(method.as_ref(), &self.graph, hosts, &self.theta(), 1.0)?;
         let others = self.trained.iter().filter(|(name, _)| !theta.contains_key(*name));
         weights.extend(others.map(|(name, trained)| (name.clone(), trained.value.clone())));
-        let mut state = State { steps: 0, trained: BTreeMap::new() };
-        for (name, value) in weights {
-            state.trained.insert(name, Trained::fresh(value)?);
-        }
-        self.inner.restore(&state)
+        self.inner.set_weights(&weights)
     }
 }
 
@@ -110,6 +106,16 @@ impl Engine for MethodEngine {
         }
         self.trained = state.trained.clone();
         self.steps = state.steps;
+        self.merge()
+    }
+
+    fn set_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Result<(), EngineError> {
+        check_weights(|name| self.trained.get(name).map(|trained| trained.value.shape()), weights)?;
+        for (name, trained) in &mut self.trained {
+            if let Some(value) = weights.get(name) {
+                trained.value = value.clone();
+            }
+        }
         self.merge()
     }
 

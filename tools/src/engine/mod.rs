@@ -157,8 +157,35 @@ pub trait Engine {
     /// When names or shapes are not those of the trainable weights.
     fn restore(&mut self, state: &State) -> Result<(), EngineError>;
 
+    /// Takes these values for trained weights, by name; moments and steps stay as they are.
+    ///
+    /// # Errors
+    /// When a name or a shape is not that of a trainable weight.
+    fn set_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Result<(), EngineError>;
+
     /// The most bytes of activations, gradients and scratch held at one time so far, weights left out.
     fn peak_bytes(&self) -> u64;
+}
+
+/// Checks that `weights` are some of `trainable`, by name and shape.
+///
+/// # Errors
+/// What does not fit.
+pub fn check_weights<'a>(
+    mut trainable: impl FnMut(&str) -> Option<&'a [usize]>,
+    weights: &BTreeMap<String, Tensor>,
+) -> Result<(), EngineError> {
+    for (name, tensor) in weights {
+        match trainable(name) {
+            None => return Err(EngineError::UnknownTrainable { name: name.clone() }),
+            Some(shape) if shape != tensor.shape() => {
+                let (expected, got) = (format!("`{name}` {shape:?}"), format!("{:?}", tensor.shape()));
+                return Err(EngineError::Mismatch { what: "weight", expected, got });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// How far an engine's batch fits its graph; shared by all engines.

@@ -13,7 +13,7 @@ use super::kernels::loss::Loss;
 use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
-use crate::engine::{Engine, EngineError, Plan, State, Step, Trained, check_input, check_step};
+use crate::engine::{Engine, EngineError, Plan, State, Step, Trained, check_input, check_step, check_weights};
 
 /// A graph on a wgpu adapter.
 pub struct GpuEngine {
@@ -231,6 +231,17 @@ impl Engine for GpuEngine {
             write(&self.gpu, buffers.v, &trained.v);
         }
         self.steps = state.steps;
+        self.gpu.check()
+    }
+
+    fn set_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Result<(), EngineError> {
+        let trained = self.model.weights.trained();
+        check_weights(|name| trained.get(name).map(|training| training.shape.as_slice()), weights)?;
+        for (name, buffers) in trained.keys().zip(self.model.weights.updates()?) {
+            if let Some(tensor) = weights.get(name) {
+                write(&self.gpu, buffers.value, tensor);
+            }
+        }
         self.gpu.check()
     }
 

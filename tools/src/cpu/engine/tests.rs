@@ -327,6 +327,23 @@ fn a_restored_engine_goes_on_bit_exactly() {
 }
 
 #[test]
+fn weights_that_are_set_leave_moments_and_steps_alone() {
+    let graph = block();
+    let mut engine = CpuEngine::<f32>::new(&graph, &weights_of(&graph, &["head"])).unwrap();
+    engine.train_step(&Batch::new(&graph, 6).step()).unwrap();
+    let mut expected = engine.state().unwrap();
+    let bias = Tensor::full(expected.trained["head.bias"].value.shape(), 0.25).unwrap();
+    engine.set_weights(&BTreeMap::from([("head.bias".to_owned(), bias.clone())])).unwrap();
+    expected.trained.get_mut("head.bias").unwrap().value = bias.clone();
+    assert_eq!(engine.state().unwrap(), expected);
+    let error = engine.set_weights(&BTreeMap::from([("other".to_owned(), bias)])).unwrap_err();
+    assert!(error.to_string().contains("`other`"), "{error}");
+    let wide = Tensor::full([7, 7], 0.0).unwrap();
+    let error = engine.set_weights(&BTreeMap::from([("head.bias".to_owned(), wide)])).unwrap_err();
+    assert!(error.to_string().contains("[7, 7]"), "{error}");
+}
+
+#[test]
 fn a_state_of_another_graph_is_refused() {
     let graph = block();
     let mut engine = CpuEngine::<f32>::new(&graph, &weights_of(&graph, &["head"])).unwrap();

@@ -1,8 +1,9 @@
 //! A whole ViT with adapters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use edge_vit_models::Graph;
+use edge_vit_models::{Graph, Tensor};
 
 use super::{Batch, F32_TOLERANCE, assert_agrees, assert_gradients, gpu, open, relative, trainable, vit};
 use crate::cpu::CpuEngine;
@@ -99,6 +100,12 @@ fn a_restored_run_goes_on_bit_exactly() {
     }
     assert_eq!(first.state().unwrap(), second.state().unwrap());
     assert_ne!(first.state().unwrap().trained, state.trained, "the step changed something");
+
+    let mut expected = first.state().unwrap();
+    let bias = Tensor::full(expected.trained["head.bias"].value.shape(), 0.25).unwrap();
+    first.set_weights(&BTreeMap::from([("head.bias".to_owned(), bias.clone())])).unwrap();
+    expected.trained.get_mut("head.bias").unwrap().value = bias;
+    assert_eq!(first.state().unwrap(), expected, "moments and steps stay");
 
     let mut foreign = state.clone();
     foreign.trained.remove("head.bias");
