@@ -1,7 +1,7 @@
-//! Writes a ViT-S/14 for pictures of 98 pixels four times, with golden cases that this machine computed, and a picture:
+//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, four times, with golden cases that this machine computed, and a picture:
 //! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx and picture.png. Weights are random and the same every time; those of the adapters
 //! follow from a seed.
-//! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED]`
+//! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED [NAME SIDE]]`, NAME one of `edge-vit-tools models`.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -9,21 +9,22 @@ use std::fs;
 use std::path::PathBuf;
 
 use edge_vit::{Activation, Bundle, ColorOrder, Filter, GoldenCase, Preprocessing, Provenance, ResizeMode};
-use edge_vit_models::{onnx, vit};
-use edge_vit_tests::{dinov2_small, variants};
+use edge_vit_models::backbone::{self, Architecture};
+use edge_vit_models::onnx;
+use edge_vit_tests::variants;
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine as _;
 use image::{Rgb, RgbImage};
 
-/// Side of the model's pictures in pixels.
-const SIDE: usize = 98;
 const LABELS: [&str; 5] = ["bolt", "nut", "washer", "screw", "pin"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("say the folder to write to")?);
     let seed = std::env::args().nth(2).map_or(Ok(3), |seed| seed.parse())?;
+    let name = std::env::args().nth(3).unwrap_or_else(|| "vit_small_patch14_dinov2".to_owned());
+    let side = std::env::args().nth(4).map_or(Ok(98), |side| side.parse())?;
     let preprocessing = Preprocessing {
-        image_size: [SIDE, SIDE],
+        image_size: [side, side],
         resize: ResizeMode::Squash,
         filter: Filter::Bicubic,
         mean: [0.485, 0.456, 0.406],
@@ -33,8 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let picture = RgbImage::from_fn(128, 96, |x, y| Rgb([(2 * x) as u8, (x * y / 48) as u8, (255 - 2 * y) as u8]));
     picture.save(folder.join("picture.png"))?;
     let input = preprocessing.apply(&picture);
-    let config = vit::Config { num_classes: Some(LABELS.len()), ..dinov2_small(SIDE) };
-    for (name, graph) in variants(vit::graph(&config), seed)? {
+    let mut graph = backbone::with_head(&Architecture::named(&name)?.config([side, side]).graph(), LABELS.len())?;
+    // A head of zeros would say nothing of how alike two models compute.
+    graph.weights.clear();
+    for (name, graph) in variants(graph, seed)? {
         let logits = CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?;
         let bundle = Bundle {
             labels: LABELS.map(str::to_owned).to_vec(),

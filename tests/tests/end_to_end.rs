@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edge_vit::{Classifier, Model, Preprocessing, open_picture};
+use edge_vit::{Classifier, Preprocessing, open_picture};
 use edge_vit_models::{adapter, backbone, checkpoint, fold, onnx, vit};
 use edge_vit_tests::fill_random;
 use edge_vit_tools::cpu::CpuEngine;
@@ -155,9 +155,10 @@ fn everything_computes_the_same_logits() {
     }
 
     let merged = trained.merge().unwrap();
-    let model = Model::from_bytes(&merged.bytes).unwrap();
-    let each = input.chunks(input.len() / pictures.len());
-    check("tract", &each.flat_map(|picture| model.run(picture).unwrap()).collect::<Vec<f32>>());
+    // This one takes raw pixels: mean and deviation are in its patch embedding.
+    let device = Classifier::from_bytes(&merged.bytes).unwrap();
+    assert_eq!((device.bundle().preprocessing.mean, device.bundle().preprocessing.std), ([0.0; 3], [1.0; 3]));
+    check("tract", &pictures.iter().flat_map(|picture| device.logits(picture).unwrap()).collect::<Vec<f32>>());
 
     let free = onnx::to_bytes(&folded, onnx::Batch::Free, &BTreeMap::new()).unwrap();
     match onnxruntime(trained.folder.path(), &free, &input, pictures.len()) {

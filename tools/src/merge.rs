@@ -142,8 +142,12 @@ pub struct Simplifications {
     pub attention_scales: usize,
     /// Weights and biases of LayerNorms.
     pub layer_norms: usize,
+    /// Learned tokens with a position.
+    pub positions: usize,
     /// Biases of global response normalisations.
     pub response_norms: usize,
+    /// Whether the patch embedding took the pictures' normalisation in.
+    pub normalization: bool,
 }
 
 /// A merged model that passed its checks.
@@ -206,6 +210,13 @@ impl Merge<'_> {
             return Err(MergeError::Departs { relative: difference.relative });
         }
 
+        // What the device computes from raw pixels is held against these very logits by the self-test below.
+        let raw = fold::normalization(&folded, &preprocessing.mean, &preprocessing.std)?;
+        let normalization = raw.is_some();
+        let (folded, preprocessing) = match raw {
+            Some(graph) => (graph, Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..preprocessing }),
+            None => (folded, preprocessing),
+        };
         let classes = file.meta.labels.len().max(1);
         let golden = pictures.iter().zip(logits.chunks(classes)).take(GOLDEN);
         let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &preprocessing, logits.to_vec()));
@@ -233,6 +244,8 @@ impl Merge<'_> {
             layer_scales: simplified.layer_scales,
             attention_scales: simplified.attention_scales,
             layer_norms: simplified.layer_norms,
+            positions: simplified.positions,
+            normalization,
             response_norms: simplified.response_norms,
         };
         let departure = merged.departure;

@@ -3,6 +3,7 @@
 //! Everything is computed in float64 and cast to float32 last, so that the folded graph differs from the unfolded one by
 //! the rounding of its weights alone.
 
+mod input;
 mod simplify;
 
 use thiserror::Error;
@@ -12,6 +13,7 @@ use crate::method::{Affine, LowRank, Matrix, RepAdapterWeights};
 use crate::op::Op;
 use crate::tensor::{Tensor, TensorError};
 
+pub use input::normalization;
 pub use simplify::{Simplified, simplify};
 
 /// Why a graph was not folded.
@@ -61,6 +63,14 @@ pub enum FoldError {
     Output {
         /// The adapter.
         adapter: String,
+    },
+    /// A picture's normalisation has another number of channels than the picture.
+    #[error("the pictures have {expected} channels, the mean {} and the deviation {}; give one value a channel", got[0], got[1])]
+    Channels {
+        /// Channels of a picture.
+        expected: usize,
+        /// Values of the mean and of the deviation.
+        got: [usize; 2],
     },
     /// A weight of an adapter or a merged weight is infinite or not a number.
     #[error("the weights of `{node}`, merged or to be merged, are not all finite; did the training diverge?")]
@@ -194,13 +204,18 @@ fn weight<'a>(graph: &'a Graph, node: &Node, suffix: &str) -> Result<&'a Tensor,
     graph.weights.get(&name).ok_or(GraphError::MissingWeight { name, shape: Vec::new() })
 }
 
-/// Stores a merged weight of the node `name` in float32.
+/// Stores the merged weight `suffix` of the node `name` in float32.
 fn store(graph: &mut Graph, name: &str, suffix: &str, shape: Vec<usize>, values: &[f64]) -> Result<(), FoldError> {
+    put(graph, name, format!("{name}.{suffix}"), shape, values)
+}
+
+/// Stores the merged weight `key` of the node `name` in float32.
+fn put(graph: &mut Graph, name: &str, key: String, shape: Vec<usize>, values: &[f64]) -> Result<(), FoldError> {
     let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
     if !values.iter().all(|value| value.is_finite()) {
         return Err(FoldError::NotFinite { node: name.to_owned() });
     }
-    graph.weights.insert(format!("{name}.{suffix}"), Tensor::new(shape, values)?);
+    graph.weights.insert(key, Tensor::new(shape, values)?);
     Ok(())
 }
 

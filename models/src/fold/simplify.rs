@@ -3,6 +3,7 @@
 //!
 //! Each pass computes in float64 and casts last; what it changes is rounding.
 
+use super::input::positions;
 use super::{FoldError, doubled, readers, remove, store};
 use crate::graph::{Graph, NodeId};
 use crate::op::Op;
@@ -19,6 +20,8 @@ pub struct Simplified {
     pub attention_scales: usize,
     /// LayerNorms whose weight and bias became part of the Linears behind them: `W' = W diag(gamma)`, `c' = c + W beta`.
     pub layer_norms: usize,
+    /// Learned tokens (class, distillation) that took their positions into themselves.
+    pub positions: usize,
     /// Global response normalisations whose bias became part of the Linears behind them: `c' = c + W beta`.
     pub response_norms: usize,
 }
@@ -34,8 +37,9 @@ pub fn simplify(graph: &Graph) -> Result<Simplified, FoldError> {
     let layer_norms = layer_norms(&mut graph)?;
     let response_norms = response_norms(&mut graph)?;
     let layer_scales = layer_scales(&mut graph)?;
+    let positions = positions(&mut graph)?;
     graph.retain_used_weights()?;
-    Ok(Simplified { graph, layer_scales, attention_scales, layer_norms, response_norms })
+    Ok(Simplified { graph, layer_scales, attention_scales, layer_norms, positions, response_norms })
 }
 
 /// The Linears that read `id`, through operators that only move tokens, each with how many tokens it reads side by side (times
@@ -222,14 +226,14 @@ mod tests {
         let graph = filled(&small());
         let simplified = simplify(&graph).unwrap();
         // The last LayerNorm is read by the pooling.
-        let counts = (simplified.layer_scales, simplified.attention_scales, simplified.layer_norms);
-        assert_eq!(counts, (4, 2, 4));
+        let counts = |of: &Simplified| (of.layer_scales, of.attention_scales, of.layer_norms, of.positions);
+        assert_eq!(counts(&simplified), (4, 2, 4, 1));
         assert_eq!(simplified.graph.nodes.len(), graph.nodes.len() - 4);
         simplified.graph.validate().unwrap();
         let text = simplified.graph.to_text().unwrap();
-        assert!(!text.contains("LayerScale") && text.contains("add1 = Add(pos_embed, blocks.0.attn.proj)"), "{text}");
+        assert!(!text.contains("LayerScale") && text.contains("add1 = Add(cls_token, blocks.0.attn.proj)"), "{text}");
         let again = simplify(&simplified.graph).unwrap();
-        assert_eq!((again.layer_scales, again.attention_scales, again.layer_norms), (0, 0, 0));
+        assert_eq!(counts(&again), (0, 0, 0, 0));
         assert_eq!(again.graph, simplified.graph);
     }
 

@@ -267,7 +267,7 @@ fn vit_b_has_as_many_parameters_as_the_table_says() {
         (MethodSpec::Consolidator { groups: 96 }, 884_736),
         (MethodSpec::Fact { rank: 16, scale: 1.0 }, 61_440),
         (MethodSpec::Arc { rank: 50 }, 96_432),
-        (MethodSpec::Rlrr, 230_400),
+        (MethodSpec::Rlrr, 287_232),
         (MethodSpec::BitFit, 102_912),
         (MethodSpec::LayerNorm, 38_400),
         (MethodSpec::Full, 85_798_656),

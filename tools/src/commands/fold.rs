@@ -57,11 +57,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if merged.departure > 0.0 {
         writeln!(stdout(), "layers within {:.3e} of the method's definition", merged.departure)?;
     }
-    let merge::Simplifications { layer_scales, attention_scales, layer_norms, response_norms } = merged.simplifications;
+    let simplified = &merged.simplifications;
     writeln!(
         stdout(),
-        "simplified: {layer_scales} LayerScales, {attention_scales} attention scales, the weights of {layer_norms} \
-         LayerNorms and the biases of {response_norms} response norms are part of linear layers"
+        "simplified: {} LayerScales, {} attention scales, the weights of {} LayerNorms and the biases of {} response norms \
+         are part of linear layers, {} positions of learned tokens{}",
+        simplified.layer_scales,
+        simplified.attention_scales,
+        simplified.layer_norms,
+        simplified.response_norms,
+        simplified.positions,
+        if simplified.normalization { ", the pictures' mean and deviation of the patch embedding" } else { "" }
     )?;
     writeln!(stdout(), "self-test through the device's code: logits within {:.3e} relative", merged.self_test)?;
     writeln!(stdout(), "{} ({:.1} MB)", args.out.display(), merged.bytes.len() as f64 / 1e6)?;
