@@ -5,9 +5,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use edge_vit_models::backbone;
 use edge_vit_models::checkpoint::{self, write_safetensors};
-use edge_vit_models::{Tensor, backbone};
 use proptest::prelude::*;
+
+use damage::{Damage, damage, damaged};
+
+mod damage;
 
 const FIXTURES: [&str; 10] = [
     "timm_vit",
@@ -28,17 +32,12 @@ fn fixture(name: &str) -> PathBuf {
 
 /// One thing that can be wrong with a file.
 #[derive(Debug, Clone)]
-enum Damage {
-    Drop,
-    Rename(String),
-    /// The shape reversed, a dimension cut to this, or one more put before.
-    Reverse,
-    Cut(usize, usize),
-    Raise,
-    Say(&'static str, String),
+enum Wrong {
+    Tensor(Damage),
+    Metadata(&'static str, String),
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+fn wrong() -> impl Strategy<Value = Wrong> {
     let key = prop_oneof![
         Just("num_heads"),
         Just("window_size"),
@@ -49,42 +48,10 @@ fn damage() -> impl Strategy<Value = Damage> {
         Just("mean"),
     ];
     let value = prop_oneof!["-?[0-9]{1,20}", "\\[[0-9, ]{0,12}\\]", "[a-z\\[\\]{}\",]{0,8}", Just("1e-5".to_owned())];
-    let name = prop_oneof![
-        "[a-z]{1,6}\\.[0-9]{1,20}\\.blocks\\.[0-9]{1,20}\\.[a-z.]{1,12}",
-        "layers\\.[0-9]{1,3}\\.blocks\\.[0-9]{1,3}\\.attn\\.qkv\\.weight",
-        "stages\\.[0-9]{1,3}\\.blocks\\.[0-9]{1,3}\\.conv_dw\\.weight",
-        "blocks\\.[0-9]{1,20}\\.norm1\\.weight",
-        ".{0,12}",
-    ];
     prop_oneof![
-        Just(Damage::Drop),
-        name.prop_map(Damage::Rename),
-        Just(Damage::Reverse),
-        (0usize..4, 0usize..5).prop_map(|(at, len)| Damage::Cut(at, len)),
-        Just(Damage::Raise),
-        (key, value).prop_map(|(key, value)| Damage::Say(key, value)),
+        5 => damage().prop_map(Wrong::Tensor),
+        1 => (key, value).prop_map(|(key, value)| Wrong::Metadata(key, value)),
     ]
-}
-
-fn damaged(name: &str, tensor: Tensor, damage: &Damage) -> Option<(String, Tensor)> {
-    let name = name.to_owned();
-    let mut shape = tensor.shape().to_vec();
-    match damage {
-        Damage::Drop => return None,
-        Damage::Rename(other) => return Some((other.clone(), tensor)),
-        Damage::Reverse => shape.reverse(),
-        Damage::Raise => shape.insert(0, 1),
-        Damage::Cut(at, len) => {
-            if let Some(dim) = shape.get_mut(*at) {
-                *dim = *len;
-            }
-        }
-        Damage::Say(..) => {}
-    }
-    let len: usize = shape.iter().product();
-    // Of a tensor that was cut to nothing no value is left.
-    let values = tensor.values().iter().copied().chain([0.5]).cycle().take(len).collect();
-    Some((name, Tensor::new(shape, values).unwrap()))
 }
 
 proptest! {
@@ -94,16 +61,19 @@ proptest! {
     fn a_damaged_backbone_is_an_error_or_another_backbone(
         which in 0..FIXTURES.len(),
         places in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
-        damages in prop::collection::vec(damage(), 3),
+        wrongs in prop::collection::vec(wrong(), 3),
         side in prop_oneof![Just(None), (0usize..300, 0usize..300).prop_map(|(h, w)| Some([h, w]))],
     ) {
         let whole = checkpoint::read(fixture(FIXTURES[which])).unwrap();
         let (mut tensors, mut metadata) = (whole.tensors, whole.metadata);
-        for (place, damage) in places.iter().zip(&damages) {
-            if let Damage::Say(key, value) = damage {
-                metadata.insert((*key).to_owned(), value.clone());
-                continue;
-            }
+        for (place, wrong) in places.iter().zip(&wrongs) {
+            let damage = match wrong {
+                Wrong::Tensor(damage) => damage,
+                Wrong::Metadata(key, value) => {
+                    metadata.insert((*key).to_owned(), value.clone());
+                    continue;
+                }
+            };
             if tensors.is_empty() {
                 break;
             }
