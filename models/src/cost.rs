@@ -35,7 +35,7 @@ impl Cost {
                 | Op::CausalAttention { .. }
                 | Op::WindowAttention { .. }
                 | Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
-                Op::DepthwiseConv { kernel_size } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
+                Op::DepthwiseConv { kernel_size, .. } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
                 Op::RepAdapter { hidden, groups, .. } => {
                     len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)
                 }

@@ -14,6 +14,7 @@ pub mod fold;
 pub mod graph;
 mod init;
 pub mod method;
+pub mod mobilevit;
 pub mod onnx;
 pub mod op;
 pub mod swin;

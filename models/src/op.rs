@@ -8,7 +8,7 @@ mod rows;
 mod shape;
 mod window;
 
-use shape::{attention_shape, grid_shape, last, patch_embed_shape, tokens, whole_blocks};
+use shape::{attention_shape, convolved, grid_shape, last, patch_embed_shape, tokens, whole_blocks};
 
 pub use bias::score_bias;
 pub use rows::{inverse, rows};
@@ -25,13 +25,15 @@ pub enum Activation {
     GeluTanh,
     /// OpenAI's approximation in CLIP: `x sigmoid(1.702 x)`.
     QuickGelu,
+    /// `x sigmoid(x)`, MobileViT's.
+    Silu,
     /// `max(x, 0)`.
     Relu,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::QuickGelu, Self::Relu];
+    pub const ALL: [Self; 5] = [Self::Gelu, Self::GeluTanh, Self::QuickGelu, Self::Silu, Self::Relu];
 
     /// timm's name of it (`act_layer`).
     pub fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Activation {
             Self::Gelu => "gelu",
             Self::GeluTanh => "gelu_tanh",
             Self::QuickGelu => "quick_gelu",
+            Self::Silu => "silu",
             Self::Relu => "relu",
         }
     }
@@ -49,6 +52,7 @@ impl Activation {
             "gelu" => Some(Self::Gelu),
             "gelu_tanh" | "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
             "quick_gelu" | "quickgelu" => Some(Self::QuickGelu),
+            "silu" | "swish" => Some(Self::Silu),
             "relu" => Some(Self::Relu),
             _ => None,
         }
@@ -103,7 +107,7 @@ pub enum Op {
     /// A nonlinearity on each value.
     Act(Activation),
     /// Multi-head self-attention over `[L, 3D]`, laid out as q, k, v and each as `[num_heads, head_dim]`, to `[L, D]`:
-    /// `softmax(scale q k^T) v`.
+    /// `softmax(scale q k^T) v`; or the same within windows, `[windows, n, 3D]` to `[windows, n, D]`.
     Attention {
         /// Number of heads.
         num_heads: usize,
@@ -158,12 +162,27 @@ pub enum Op {
         /// Number of heads.
         num_heads: usize,
     },
-    /// A convolution of each channel by itself, stride 1, zeros around the map: `[H, W, D]` to `[H, W, D]`. Weights: `weight`
-    /// `[D, 1, k, k]`, `bias` `[D]`.
+    /// The places that a kernel covers, zeros beyond the map, channel by channel and in a channel row by row: `[H, W, D]` to
+    /// `[H / stride, W / stride, D k k]`, rounded up. A Linear behind it is a convolution, whose weight `[out, D, k, k]` it
+    /// holds as `[out, D k k]`.
+    Unfold {
+        /// Side of the kernel, `k`, odd.
+        kernel_size: usize,
+        /// Step from place to place.
+        stride: usize,
+        /// Whether it reads pixels `[C, H, W]` in place of a map.
+        from_pixels: bool,
+    },
+    /// A convolution of each channel by itself, zeros around the map: `[H, W, D]` to `[H / stride, W / stride, D]`, rounded
+    /// up. Weights: `weight` `[D, 1, k, k]`, `bias` `[D]`.
     DepthwiseConv {
         /// Side of the kernel, `k`, odd.
         kernel_size: usize,
+        /// Step from place to place.
+        stride: usize,
     },
+    /// Its two inputs side by side: `[.., A]` and `[.., B]` to `[.., A + B]`.
+    Concat,
     /// ConvNeXt V2's global response normalisation (arXiv 2301.00808): with `g` the length of a channel over the map and `m`
     /// the mean of `g` over channels, `x + weight x g / (m + 1e-6) + bias`. Weights: `weight` and `bias` `[D]`.
     GlobalResponseNorm,
@@ -214,6 +233,7 @@ impl Op {
             Self::Act(Activation::Gelu) => "Gelu",
             Self::Act(Activation::GeluTanh) => "GeluTanh",
             Self::Act(Activation::QuickGelu) => "QuickGelu",
+            Self::Act(Activation::Silu) => "Silu",
             Self::Act(Activation::Relu) => "Relu",
             Self::Attention { .. } => "Attention",
             Self::CausalAttention { .. } => "CausalAttention",
@@ -224,7 +244,9 @@ impl Op {
             Self::WindowReverse(_) => "WindowReverse",
             Self::WindowAttention { .. } => "WindowAttention",
             Self::NormalizeHeads { .. } => "NormalizeHeads",
+            Self::Unfold { .. } => "Unfold",
             Self::DepthwiseConv { .. } => "DepthwiseConv",
+            Self::Concat => "Concat",
             Self::GlobalResponseNorm => "GlobalResponseNorm",
             Self::LayerScale => "LayerScale",
             Self::Add => "Add",
@@ -238,7 +260,7 @@ impl Op {
     pub fn arity(&self) -> usize {
         match self {
             Self::Input { .. } => 0,
-            Self::Add => 2,
+            Self::Add | Self::Concat => 2,
             _ => 1,
         }
     }
@@ -271,9 +293,13 @@ impl Op {
                 (_, width) if *num_heads > 0 && width % (2 * num_heads) == 0 => Ok(vec![width / 2]),
                 (_, width) => Err(format!("width {width} must be 2 (k, v) times a multiple of num_heads {num_heads}")),
             },
-            Self::Attention { num_heads, .. } | Self::CausalAttention { num_heads, .. } => {
-                attention_shape(inputs[0], *num_heads)
-            }
+            Self::Attention { num_heads, .. } => match *inputs[0] {
+                [windows, len, width] => {
+                    Ok([&[windows], attention_shape(&[len, width], *num_heads)?.as_slice()].concat())
+                }
+                _ => attention_shape(inputs[0], *num_heads),
+            },
+            Self::CausalAttention { num_heads, .. } => attention_shape(inputs[0], *num_heads),
             Self::Linear { out_features, .. } => {
                 let (_, leading) = last(inputs[0])?;
                 Ok(leading.iter().copied().chain([*out_features]).collect())
@@ -314,9 +340,28 @@ impl Op {
                 let (width, _) = last(inputs[0])?;
                 attention_shape(&[1, width], *num_heads).map(|_| inputs[0].to_vec())
             }
-            Self::DepthwiseConv { kernel_size } => match inputs[0] {
-                [_, _, _] if kernel_size % 2 == 1 => Ok(inputs[0].to_vec()),
-                _ => Err(format!("needs a map [H, W, D] and an odd kernel, got {:?} and {kernel_size}", inputs[0])),
+            Self::Unfold { kernel_size, stride, from_pixels } => {
+                let (size, dim) = match (inputs[0], from_pixels) {
+                    (&[dim, height, width], true) | (&[height, width, dim], false) => ([height, width], dim),
+                    _ => return Err(format!("needs a map [H, W, D] or pixels [C, H, W], got {:?}", inputs[0])),
+                };
+                let [height, width] = convolved(size, *kernel_size, *stride)?;
+                Ok(vec![height, width, dim.saturating_mul(kernel_size.saturating_mul(*kernel_size))])
+            }
+            Self::DepthwiseConv { kernel_size, stride } => match *inputs[0] {
+                [height, width, dim] => {
+                    let [height, width] = convolved([height, width], *kernel_size, *stride)?;
+                    Ok(vec![height, width, dim])
+                }
+                _ => Err(format!("needs a map [H, W, D], got {:?}", inputs[0])),
+            },
+            Self::Concat => match (last(inputs[0])?, last(inputs[1])?) {
+                ((a, leading), (b, other)) if leading == other => {
+                    Ok(leading.iter().copied().chain([a.saturating_add(b)]).collect())
+                }
+                _ => {
+                    Err(format!("takes two inputs that differ in width alone, got {:?} and {:?}", inputs[0], inputs[1]))
+                }
             },
             Self::GlobalResponseNorm => match inputs[0] {
                 [_, _, _] => Ok(inputs[0].to_vec()),
@@ -358,7 +403,7 @@ impl Op {
                 vec![param("relative_position_bias_table", vec![windows.distances(), *num_heads])]
             }
             Self::NormalizeHeads { num_heads } => vec![param("scale", vec![*num_heads])],
-            Self::DepthwiseConv { kernel_size } => {
+            Self::DepthwiseConv { kernel_size, .. } => {
                 vec![param("weight", vec![dim, 1, *kernel_size, *kernel_size]), param("bias", vec![dim])]
             }
             Self::GlobalResponseNorm => vec![param("weight", vec![dim]), param("bias", vec![dim])],
@@ -377,6 +422,8 @@ impl Op {
             | Self::SpaceToDepth { .. }
             | Self::WindowPartition(_)
             | Self::WindowReverse(_)
+            | Self::Unfold { .. }
+            | Self::Concat
             | Self::Add
             | Self::TakeClassToken
             | Self::MeanTokens { .. } => Vec::new(),

@@ -13,7 +13,7 @@ use damage::{Damage, damage, damaged};
 
 mod damage;
 
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 11] = [
     "timm_vit",
     "timm_siglip",
     "hf_clip",
@@ -24,6 +24,7 @@ const FIXTURES: [&str; 10] = [
     "hf_swinv2",
     "timm_convnext",
     "hf_convnextv2",
+    "timm_mobilevit",
 ];
 
 fn fixture(name: &str) -> PathBuf {

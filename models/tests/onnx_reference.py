@@ -53,6 +53,8 @@ def run(node, inputs):
         return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
     if op == "QuickGelu":
         return x / (1 + np.exp(-1.702 * x))
+    if op == "Silu":
+        return x / (1 + np.exp(-x))
     if op == "Relu":
         return np.maximum(x, 0)
     if op == "AttentionPool":

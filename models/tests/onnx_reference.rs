@@ -127,9 +127,12 @@ fn registers_activations_and_pooling_by_attention_compute_what_the_graph_says() 
     let mut x = graph.nodes.len() - 1;
     x = graph.push("reg_token", Op::InsertTokens { count: 3, at: 1 }, &[x]);
     x = graph.push("last_token", Op::InsertTokens { count: 1, at: 10 }, &[x]);
-    for (name, activation) in
-        [("quick", Activation::QuickGelu), ("tanh", Activation::GeluTanh), ("relu", Activation::Relu)]
-    {
+    for (name, activation) in [
+        ("quick", Activation::QuickGelu),
+        ("tanh", Activation::GeluTanh),
+        ("relu", Activation::Relu),
+        ("silu", Activation::Silu),
+    ] {
         x = graph.push(format!("{name}.fc"), Op::Linear { out_features: 12, bias: true }, &[x]);
         x = graph.push(name, Op::Act(activation), &[x]);
     }

@@ -8,7 +8,7 @@ use edge_vit::Bundle;
 use edge_vit_models::checkpoint::{self, Checkpoint, CheckpointError, Publisher};
 use edge_vit_models::file::hex;
 use edge_vit_models::onnx::proto::{Dimension, DimensionValue, ModelProto, ValueInfoProto};
-use edge_vit_models::{adapter, backbone, vit};
+use edge_vit_models::{adapter, backbone, mobilevit, vit};
 use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -203,6 +203,22 @@ fn sizes(config: &backbone::Config) -> Value {
             "layer_scale": config.layer_scale,
             "num_classes": config.num_classes,
         }),
+        backbone::Config::MobileVit(config) => {
+            let widths: Vec<_> = config.stages.iter().map(|stage| &stage.bottlenecks).collect();
+            let of_stages = |of: fn(&mobilevit::Transformer) -> usize| -> Vec<usize> {
+                config.stages.iter().filter_map(|stage| stage.transformer.as_ref().map(of)).collect()
+            };
+            json!({
+                "architecture": "mobilevit",
+                "image_size": config.image_size,
+                "inverted_residuals": widths,
+                "embed_dims": of_stages(|transformer| transformer.embed_dim),
+                "depths": of_stages(|transformer| transformer.depth),
+                "num_heads": config.num_heads,
+                "num_features": config.num_features,
+                "num_classes": config.num_classes,
+            })
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn reference(name: &str, output: &str) -> (Graph, Tensor, Tensor) {
     let last = match output {
         "tokens" => {
             let pool = graph.find("pool").unwrap();
-            let norm = graph.find("norm").filter(|&norm| norm < pool);
+            let norm = graph.find("norm").filter(|&norm| norm < pool).or(graph.find("final_conv.act"));
             norm.unwrap_or(graph.nodes.iter().rposition(|node| node.op == Op::Add).unwrap())
         }
         "features" => graph.nodes.iter().rposition(|node| node.name != "head").unwrap(),
@@ -200,6 +200,12 @@ fn siglips_attention_pools_as_timm_and_hugging_face_do_it() {
 #[test]
 fn hugging_faces_registers_stand_behind_the_class_token() {
     check("hf_dinov2_registers", &["tokens", "features"]);
+}
+
+#[test]
+fn mobilevit_mixes_the_pixels_of_patches_as_timm_does_it() {
+    check("timm_mobilevit", &["tokens", "features", "logits"]);
+    check("timm_mobilevit_short", &["tokens", "features", "logits"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use edge_vit::Model;
 use edge_vit_models::fold::simplify;
 use edge_vit_models::onnx::{self, Batch};
 use edge_vit_models::vit::{self, GlobalPool};
-use edge_vit_models::{Activation, Graph, Tensor, convnext, swin};
+use edge_vit_models::{Activation, Graph, Tensor, convnext, mobilevit, swin};
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::{Engine as _, uniform};
 use proptest::prelude::*;
@@ -100,6 +100,26 @@ proptest! {
             ..convnext::Config::default()
         };
         check(&filled(convnext::graph(&config), seed), seed)?;
+    }
+
+    #[test]
+    fn so_does_a_simplified_mobilevit(
+        (num_heads, head_dim, depth) in (1usize..3, 1usize..5, 1usize..3),
+        (dim, tall, wide) in (1usize..6, 1usize..3, 1usize..3),
+        seed in any::<u32>(),
+    ) {
+        let embed_dim = 4 * num_heads * head_dim;
+        let transformer = mobilevit::Transformer { embed_dim, depth, mlp_hidden: 2 * embed_dim };
+        let stage = |out, transformer| mobilevit::Stage { bottlenecks: vec![[2 * dim, out]], transformer };
+        let config = mobilevit::Config {
+            image_size: [8 * tall, 8 * wide],
+            stem_chs: dim,
+            stages: vec![stage(dim, None), stage(dim + 1, Some(transformer))],
+            num_heads,
+            num_classes: Some(5),
+            ..mobilevit::Config::of_widths([4; 5], [8; 3], 2, 7)
+        };
+        check(&filled(mobilevit::graph(&config), seed), seed)?;
     }
 }
 

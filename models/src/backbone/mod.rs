@@ -8,7 +8,7 @@ mod registry;
 use std::path::Path;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, to_timm};
-use crate::{Graph, Op, Tensor, convnext, swin, vit};
+use crate::{Graph, Op, Tensor, convnext, mobilevit, swin, vit};
 
 pub use error::BackboneError;
 pub(crate) use metadata::{activation, depth, depths, eps, list, missing, number, patches, shape, wrong};
@@ -24,6 +24,8 @@ pub enum Config {
     Swin(swin::Config),
     /// A ConvNeXt of either version.
     ConvNext(convnext::Config),
+    /// A MobileViT.
+    MobileVit(mobilevit::Config),
 }
 
 impl Config {
@@ -33,6 +35,7 @@ impl Config {
             Self::Vit(config) => vit::graph(config),
             Self::Swin(config) => swin::graph(config),
             Self::ConvNext(config) => convnext::graph(config),
+            Self::MobileVit(config) => mobilevit::graph(config),
         }
     }
 
@@ -42,6 +45,7 @@ impl Config {
             Self::Vit(config) => config.image_size,
             Self::Swin(config) => config.image_size,
             Self::ConvNext(config) => config.image_size,
+            Self::MobileVit(config) => config.image_size,
         }
     }
 
@@ -51,6 +55,7 @@ impl Config {
             Self::Vit(config) => config.patch_size,
             Self::Swin(config) => config.image_step(),
             Self::ConvNext(config) => config.image_step(),
+            Self::MobileVit(config) => config.image_step(),
         }
     }
 
@@ -60,6 +65,7 @@ impl Config {
             Self::Vit(config) => config.num_classes,
             Self::Swin(config) => config.num_classes,
             Self::ConvNext(config) => config.num_classes,
+            Self::MobileVit(config) => config.num_classes,
         }
     }
 }
@@ -116,6 +122,7 @@ pub fn describe(checkpoint: &Checkpoint) -> Result<Config, BackboneError> {
         Kind::Vit => Config::Vit(vit::configuration(weights, &metadata)?),
         Kind::Swin => Config::Swin(swin::Config::detect(&weights, &metadata)?),
         Kind::ConvNext => Config::ConvNext(convnext::Config::detect(&weights, &metadata)?),
+        Kind::MobileVit => Config::MobileVit(mobilevit::Config::detect(&weights, &metadata)?),
     })
 }
 
@@ -136,6 +143,10 @@ fn from_checkpoint(checkpoint: &Checkpoint, image_size: Option<[usize; 2]>) -> R
             let (config, graph) = convnext::from_weights(weights, &metadata, image_size)?;
             (Config::ConvNext(config), graph)
         }
+        Kind::MobileVit => {
+            let (config, graph) = mobilevit::from_weights(weights, &metadata, image_size)?;
+            (Config::MobileVit(config), graph)
+        }
     };
     graph.validate()?;
     graph.retain_used_weights()?;
@@ -147,6 +158,7 @@ enum Kind {
     Vit,
     Swin,
     ConvNext,
+    MobileVit,
 }
 
 impl Kind {
@@ -154,6 +166,8 @@ impl Kind {
     fn of<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> Self {
         if names.clone().any(|name| name.starts_with("layers.")) {
             Self::Swin
+        } else if names.clone().any(|name| name == "stem.conv.weight") {
+            Self::MobileVit
         } else if names.any(|name| name.starts_with("stages.")) {
             Self::ConvNext
         } else {

@@ -18,6 +18,8 @@ pub struct Normalization {
 impl Normalization {
     /// ImageNet's: what most models take.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    /// As they are, from 0 to 1: MobileViT.
+    pub const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
     /// From -1 to 1: Google's models and SigLIP.
     pub const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3] };
     /// OpenAI's, of all CLIPs.
@@ -36,7 +38,11 @@ impl Normalization {
         {
             return Self { mean, std };
         }
-        let Config::Vit(vit) = config else { return Self::IMAGENET };
+        let vit = match config {
+            Config::Vit(vit) => vit,
+            Config::MobileVit(_) => return Self::NONE,
+            Config::Swin(_) | Config::ConvNext(_) => return Self::IMAGENET,
+        };
         match publisher {
             Publisher::HuggingFaceClip | Publisher::OpenAiClip => Self::CLIP,
             Publisher::HuggingFaceSiglip | Publisher::HuggingFaceVit | Publisher::Jax => Self::HALF,

@@ -2,7 +2,7 @@
 
 use super::{BackboneError, Config, Normalization};
 use crate::vit::GlobalPool;
-use crate::{Activation, convnext, swin, vit};
+use crate::{Activation, convnext, mobilevit, swin, vit};
 
 /// What the models of one publisher have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ enum Sizes {
     Swin(usize, [usize; 3], bool),
     /// Depths; width of the first stage; whether it is the second version.
     ConvNext([usize; 4], usize, bool),
+    /// Widths of the stages and of their transformers, expansion of the inverted residuals, width of the features.
+    MobileVit([usize; 5], [usize; 3], usize, usize),
 }
 
 /// What a name stands for; the head is the checkpoint's.
@@ -101,6 +103,17 @@ const fn convnextv2(
     Architecture { name, image_size: 224, source, licence, sizes: Sizes::ConvNext(depths, width, true) }
 }
 
+const fn mobilevit(
+    name: &'static str,
+    chs: [usize; 5],
+    dims: [usize; 3],
+    [ratio, num_features]: [usize; 2],
+    source: &'static str,
+    licence: &'static str,
+) -> Architecture {
+    Architecture { name, image_size: 256, source, licence, sizes: Sizes::MobileVit(chs, dims, ratio, num_features) }
+}
+
 const TINY: [usize; 3] = [192, 12, 3];
 const SMALL: [usize; 3] = [384, 12, 6];
 const BASE: [usize; 3] = [768, 12, 12];
@@ -113,11 +126,12 @@ const SWIN_L: [usize; 3] = [192, 6, 18];
 const APACHE: &str = "Apache-2.0";
 const MIT: &str = "MIT";
 const CC_BY_NC: &str = "CC-BY-NC-4.0";
+const CVNETS: &str = "CVNets";
 
-/// The architectures that have a name, as timm's `vision_transformer.py`, `swin_transformer.py`, `swin_transformer_v2.py` and
-/// `convnext.py` define them.
+/// The architectures that have a name, as timm's `vision_transformer.py`, `swin_transformer.py`, `swin_transformer_v2.py`,
+/// `convnext.py` and `mobilevit.py` define them.
 #[rustfmt::skip]
-pub const ARCHITECTURES: [Architecture; 53] = [
+pub const ARCHITECTURES: [Architecture; 56] = [
     vit("vit_tiny_patch16_224", Family::Vit, [224, 16], TINY, "timm/vit_tiny_patch16_224.augreg_in21k", APACHE),
     vit("vit_small_patch16_224", Family::Vit, [224, 16], SMALL, "timm/vit_small_patch16_224.augreg_in21k", APACHE),
     vit("vit_small_patch32_224", Family::Vit, [224, 32], SMALL, "timm/vit_small_patch32_224.augreg_in21k", APACHE),
@@ -171,6 +185,9 @@ pub const ARCHITECTURES: [Architecture; 53] = [
     convnextv2("convnextv2_tiny", [3, 3, 9, 3], 96, "timm/convnextv2_tiny.fcmae_ft_in22k_in1k", CC_BY_NC),
     convnextv2("convnextv2_base", [3, 3, 27, 3], 128, "timm/convnextv2_base.fcmae_ft_in22k_in1k", CC_BY_NC),
     convnextv2("convnextv2_large", [3, 3, 27, 3], 192, "timm/convnextv2_large.fcmae_ft_in22k_in1k", CC_BY_NC),
+    mobilevit("mobilevit_xxs", [16, 24, 48, 64, 80], [64, 80, 96], [2, 320], "timm/mobilevit_xxs.cvnets_in1k", CVNETS),
+    mobilevit("mobilevit_xs", [32, 48, 64, 80, 96], [96, 120, 144], [4, 384], "timm/mobilevit_xs.cvnets_in1k", CVNETS),
+    mobilevit("mobilevit_s", [32, 64, 96, 128, 160], [144, 192, 240], [4, 640], "timm/mobilevit_s.cvnets_in1k", CVNETS),
 ];
 
 impl Architecture {
@@ -207,6 +224,10 @@ impl Architecture {
                 use_grn: is_v2,
                 ..convnext::Config::default()
             }),
+            Sizes::MobileVit(chs, dims, ratio, num_features) => {
+                let config = mobilevit::Config::of_widths(chs, dims, ratio, num_features);
+                Config::MobileVit(mobilevit::Config { image_size, ..config })
+            }
         }
     }
 
@@ -216,6 +237,7 @@ impl Architecture {
             Sizes::Vit(Family::Vit | Family::Siglip, ..) => Normalization::HALF,
             Sizes::Vit(Family::ClipQuickGelu | Family::Clip, ..) => Normalization::CLIP,
             Sizes::Vit(..) | Sizes::Swin(..) | Sizes::ConvNext(..) => Normalization::IMAGENET,
+            Sizes::MobileVit(..) => Normalization::NONE,
         }
     }
 
@@ -255,12 +277,15 @@ fn vit_config(
     }
 }
 
+/// What the first of [`sizes`] says.
+const KIND: &str = "architecture (0 is a ViT, 1 a Swin, 2 a ConvNeXt, 3 a MobileViT)";
+
 /// The sizes that a name stands for, the kind of architecture first, by their names.
 fn sizes(config: &Config) -> Vec<(&'static str, usize)> {
     let flag = usize::from;
     match config {
         Config::Vit(config) => vec![
-            ("architecture (0 is a ViT, 1 a Swin, 2 a ConvNeXt)", 0),
+            (KIND, 0),
             ("patch_size", config.patch_size),
             ("embed_dim", config.embed_dim),
             ("depth", config.depth),
@@ -272,7 +297,7 @@ fn sizes(config: &Config) -> Vec<(&'static str, usize)> {
         ],
         Config::Swin(config) => {
             let mut sizes = vec![
-                ("architecture (0 is a ViT, 1 a Swin, 2 a ConvNeXt)", 1),
+                (KIND, 1),
                 ("version", if config.v2.is_some() { 2 } else { 1 }),
                 ("embed_dim", config.embed_dim),
                 ("number of stages", config.depths.len()),
@@ -284,13 +309,27 @@ fn sizes(config: &Config) -> Vec<(&'static str, usize)> {
         }
         Config::ConvNext(config) => {
             let mut sizes = vec![
-                ("architecture (0 is a ViT, 1 a Swin, 2 a ConvNeXt)", 2),
+                (KIND, 2),
                 ("use_grn", flag(config.use_grn)),
                 ("layer_scale", flag(config.layer_scale)),
                 ("number of stages", config.depths.len()),
             ];
             sizes.extend(config.depths.iter().map(|&depth| ("depth of a stage", depth)));
             sizes.extend(config.dims.iter().map(|&dim| ("width of a stage", dim)));
+            sizes
+        }
+        Config::MobileVit(config) => {
+            let mut sizes = vec![(KIND, 3), ("number of stages", config.stages.len()), ("stem_chs", config.stem_chs)];
+            for stage in &config.stages {
+                sizes.push(("inverted residuals of a stage", stage.bottlenecks.len()));
+                let widths = stage.bottlenecks.iter().flat_map(|&[mid, out]| [mid, out]);
+                sizes.extend(widths.map(|width| ("width of an inverted residual", width)));
+                if let Some(transformer) = stage.transformer {
+                    sizes.push(("embed_dim of a stage", transformer.embed_dim));
+                    sizes.push(("depth of a stage", transformer.depth));
+                }
+            }
+            sizes.push(("num_features", config.num_features));
             sizes
         }
     }
@@ -337,6 +376,8 @@ mod tests {
                 // The query's projection `[D, D]`, its bias and the latent, less the query itself.
                 (_, Sizes::Vit(Family::Siglip, _, [width, ..])) => (width * width + width, 0),
                 (Config::Swin(config), Sizes::Swin(_, _, true)) => by_network(config),
+                // The factors of the BatchNorms; their shifts are the convolutions' biases.
+                (Config::MobileVit(_), _) => (biases_of_convolutions(&config.graph()), 0),
                 _ => (0, 0),
             };
             assert_eq!(cost.parameters + left_out as u64 - added as u64, parameters, "{name}");
@@ -353,6 +394,11 @@ mod tests {
             added += depth * ((2 * window - 1).pow(2) * heads + (config.embed_dim << stage));
         }
         (left_out, added)
+    }
+
+    fn biases_of_convolutions(graph: &crate::Graph) -> usize {
+        let params = graph.params().unwrap().into_iter().flatten();
+        params.filter(|param| param.name.ends_with(".conv.bias")).map(|param| param.shape[0]).sum()
     }
 
     include!("timm_parameters.rs");

@@ -1,5 +1,5 @@
 // Written by `models/tests/fixtures/parameters.py`: what timm 1.0.31 counts.
-const TIMM_PARAMETERS: [(&str, u64); 53] = [
+const TIMM_PARAMETERS: [(&str, u64); 56] = [
     ("vit_tiny_patch16_224", 5_524_416),
     ("vit_small_patch16_224", 21_665_664),
     ("vit_small_patch32_224", 22_493_952),
@@ -53,4 +53,7 @@ const TIMM_PARAMETERS: [(&str, u64); 53] = [
     ("convnextv2_tiny", 27_866_496),
     ("convnextv2_base", 87_692_800),
     ("convnextv2_large", 196_419_840),
+    ("mobilevit_xxs", 951_024),
+    ("mobilevit_xs", 1_932_848),
+    ("mobilevit_s", 4_937_632),
 ];

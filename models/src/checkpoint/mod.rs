@@ -5,6 +5,7 @@ mod config;
 mod convnext;
 mod dtype;
 mod jax;
+mod mobilevit;
 mod names;
 mod npy;
 mod npz;

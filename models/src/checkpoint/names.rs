@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CheckpointError, clip, convnext, jax, swin};
+use super::{CheckpointError, clip, convnext, jax, mobilevit, swin};
 use crate::Tensor;
 
 /// Whose names and conventions a checkpoint follows.
@@ -267,7 +267,7 @@ pub(super) fn timm_target(name: &str) -> Target {
         return swin::timm_layer(name, &rest);
     }
     if let Some((_, rest)) = block(name, "stages.") {
-        return convnext::timm_stage(name, &rest);
+        return mobilevit::timm_stage(name, &rest).unwrap_or_else(|| convnext::timm_stage(name, &rest));
     }
     if let Some((_, rest)) = block(name, "blocks.") {
         let known = match rest.rsplit_once('.') {
@@ -289,6 +289,9 @@ pub(super) fn timm_target(name: &str) -> Target {
         "register_tokens" => Target::Rename("reg_token".to_owned()),
         "mask_token" => Target::Unused,
         "head_dist.weight" | "head_dist.bias" => Target::Unused,
+        _ if name.starts_with("stem.conv.") || name.starts_with("stem.bn.") || name.starts_with("final_conv.") => {
+            mobilevit::convolution(name, name.split_once('.').map_or("", |(_, part)| part))
+        }
         _ => match name.rsplit_once('.') {
             Some(("head.fc", kind)) if is_weight_or_bias(kind) => Target::Rename(format!("head.{kind}")),
             Some(("head.norm", kind)) if is_weight_or_bias(kind) => Target::Rename(format!("norm.{kind}")),

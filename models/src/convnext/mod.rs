@@ -113,7 +113,7 @@ fn block(graph: &mut Graph, config: &Config, block: &str, dim: usize, input: Nod
     let name = |module: &str| format!("{block}.{module}");
     let linear = |out_features| Op::Linear { out_features, bias: true };
     let hidden = (dim as f64 * f64::from(config.mlp_ratio)) as usize;
-    let mut x = graph.push(name("conv_dw"), Op::DepthwiseConv { kernel_size: config.kernel_size }, &[input]);
+    let mut x = graph.push(name("conv_dw"), Op::DepthwiseConv { kernel_size: config.kernel_size, stride: 1 }, &[input]);
     x = graph.push(name("norm"), Op::LayerNorm { eps: config.ln_eps }, &[x]);
     x = graph.push(name("mlp.fc1"), linear(hidden), &[x]);
     x = graph.push(name("mlp.act"), Op::Act(Activation::Gelu), &[x]);

@@ -68,12 +68,12 @@ fn own_linear(graph: &Graph, id: NodeId) -> Option<NodeId> {
 
 fn layer_scales(graph: &mut Graph) -> Result<usize, FoldError> {
     let mut is_merged = vec![false; graph.nodes.len()];
-    for id in 0..graph.nodes.len() {
+    for (id, is_merged) in is_merged.iter_mut().enumerate() {
         let is_scale = matches!(graph.nodes[id].op, Op::LayerScale);
         let Some(host) = is_scale.then(|| own_linear(graph, id)).flatten() else { continue };
         let gamma = values(graph, &format!("{}.gamma", graph.nodes[id].name));
         scale_rows(graph, host, &gamma)?;
-        is_merged[id] = true;
+        *is_merged = true;
     }
     remove(graph, &is_merged);
     Ok(is_merged.into_iter().filter(|&is_merged| is_merged).count())

@@ -190,7 +190,7 @@ fn a_depthwise_convolution_takes_no_adapter_in() {
     let map = graph.push("map", Op::Input { shape: vec![4, 4, 4] }, &[]);
     let linear = graph.push("linear", Op::Linear { out_features: 4, bias: true }, &[map]);
     let adapter = graph.push("adapter", Op::RepAdapter { hidden: 2, groups: 1, scale: 1.0 }, &[linear]);
-    graph.push("conv", Op::DepthwiseConv { kernel_size: 3 }, &[adapter]);
+    graph.push("conv", Op::DepthwiseConv { kernel_size: 3, stride: 1 }, &[adapter]);
     let error = fold(&filled(graph, 6, true), 1.0).unwrap_err();
     assert_eq!(error, FoldError::Depthwise { adapter: "adapter".into(), reader: "conv".into() });
 }

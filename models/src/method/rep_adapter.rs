@@ -54,11 +54,11 @@ impl RepAdapterWeights<'_> {
     pub(crate) fn map(&self, groups: usize, scale: f64) -> LowRank {
         let (width, hidden) = (self.b_bias.len(), self.a_bias.len());
         let mut up = Matrix::zeros(width, hidden);
-        let mut shift = vec![0.0; width];
-        for i in 0..width {
+        let mut shift = self.b_bias.to_vec();
+        for (i, shift) in shift.iter_mut().enumerate() {
             let first = first_unit(groups, hidden, width, i);
             axpy(scale, self.b.row(i), &mut up.row_mut(i)[first..][..self.b.cols()]);
-            shift[i] = scale * (dot(self.b.row(i), &self.a_bias[first..]) + self.b_bias[i]);
+            *shift = scale * (dot(self.b.row(i), &self.a_bias[first..]) + *shift);
         }
         let down = Matrix::from_fn(width, hidden, |i, j| self.a.row(j)[i]);
         LowRank { up, down, shift }

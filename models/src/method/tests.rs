@@ -8,7 +8,7 @@ use super::rep_adapter::Site;
 use super::*;
 use crate::graph::Graph;
 use crate::tensor::Tensor;
-use crate::{convnext, swin, vit};
+use crate::{convnext, mobilevit, swin, vit};
 
 /// Relative error that sums of some hundreds of float64 products may have.
 const F64_TOLERANCE: f64 = 1e-10;
@@ -36,7 +36,8 @@ fn methods(rank: usize, scale: f64) -> Vec<MethodSpec> {
     specs
 }
 
-/// A ViT, a Swin of either version or a ConvNeXt, of two blocks and one or two widths, all weights between -0.5 and 0.5.
+/// A ViT, a Swin of either version, a ConvNeXt or a MobileViT, of two blocks and one or two widths, all weights between -0.5
+/// and 0.5.
 fn backbone(width: usize, seed: u32) -> Graph {
     let vit = vit::Config {
         image_size: [8, 8],
@@ -54,7 +55,7 @@ fn backbone(width: usize, seed: u32) -> Graph {
         num_heads: vec![2, 4],
         window_sizes: vec![2, 2],
         mlp_ratio: 2.0,
-        v2: (seed % 8 == 3).then(|| swin::V2 { pretrained_window_sizes: vec![0, 0] }),
+        v2: (seed % 10 == 3).then(|| swin::V2 { pretrained_window_sizes: vec![0, 0] }),
         ..swin::Config::default()
     };
     let convnext = convnext::Config {
@@ -65,10 +66,19 @@ fn backbone(width: usize, seed: u32) -> Graph {
         mlp_ratio: 2.0,
         ..convnext::Config::default()
     };
-    let mut graph = match seed % 4 {
+    let transformer = mobilevit::Transformer { embed_dim: width, depth: 2, mlp_hidden: 2 * width };
+    let stage = |transformer| mobilevit::Stage { bottlenecks: vec![[8, 4]], transformer };
+    let mobilevit = mobilevit::Config {
+        image_size: [16, 16],
+        stages: vec![stage(None), stage(Some(transformer))],
+        num_heads: 2,
+        ..mobilevit::Config::of_widths([4; 5], [8; 3], 2, 8)
+    };
+    let mut graph = match seed % 5 {
         0 | 1 => vit::graph(&vit),
         2 => convnext::graph(&convnext),
-        _ => swin::graph(&swin),
+        3 => swin::graph(&swin),
+        _ => mobilevit::graph(&mobilevit),
     };
     let mut state = seed;
     for param in graph.params().unwrap().into_iter().flatten() {
@@ -186,8 +196,8 @@ proptest! {
 #[test]
 fn a_pull_back_is_the_gradient_of_the_merge() {
     const H: f64 = 1e-5;
-    // A ViT, a Swin, a ConvNeXt.
-    let graphs = [4, 7, 2].map(|seed| backbone(8, seed));
+    // A ViT, a Swin, a ConvNeXt, a MobileViT.
+    let graphs = [5, 8, 2, 4].map(|seed| backbone(8, seed));
     for (graph, spec) in graphs.iter().flat_map(|graph| methods(2, 0.7).into_iter().map(move |spec| (graph, spec))) {
         let method = spec.method().unwrap();
         let Some(hosts) = hosts_of(graph, method.as_ref()) else { continue };

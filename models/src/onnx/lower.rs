@@ -13,6 +13,7 @@ use crate::tensor::Tensor;
 
 use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
 use super::{Batch, INPUT, OnnxError};
+use maps::Kernel;
 
 /// What an ONNX node's value is called: by the node that gives it.
 type Value = String;
@@ -67,7 +68,10 @@ impl<'a> Lowering<'a> {
                 self.push("Add", name, &[x, &embedding], Vec::new())
             }
             Op::LayerNorm { eps } => self.layer_norm(name, x, *eps)?,
-            Op::Linear { bias, .. } => self.linear(name, x, *bias)?,
+            Op::Linear { bias, .. } => match self.kernel_of(node.inputs.first().copied()) {
+                Some(kernel) => self.convolution(name, x, kernel, *bias)?,
+                None => self.linear(name, x, *bias)?,
+            },
             Op::Act(activation) => self.activation(name, x, *activation),
             op @ (Op::Attention { num_heads, scale } | Op::CausalAttention { num_heads, scale }) => {
                 let bias = score_bias(op, shape, None);
@@ -80,12 +84,22 @@ impl<'a> Lowering<'a> {
             op @ Op::WindowAttention { num_heads, scale, .. } => {
                 let table = self.tensor(&format!("{name}.relative_position_bias_table"))?;
                 let bias = score_bias(op, shape, Some(table)).unwrap_or_default();
-                self.window_attention(name, x, *num_heads, *scale, &bias, shape)
+                self.attention(name, x, *num_heads, *scale, Some(&bias), shape)
             }
             Op::NormalizeHeads { num_heads } => self.normalize_heads(name, x, *num_heads, shape)?,
-            Op::DepthwiseConv { kernel_size } => {
-                self.depthwise_conv(name, x, *kernel_size, shape.last().copied().unwrap_or(0))?
+            Op::Unfold { kernel_size, stride, from_pixels } => match self.kernel_of(Some(id)) {
+                // The Linears behind it read the map itself.
+                Some(_) => x.to_owned(),
+                None => {
+                    let kernel = Kernel { side: *kernel_size, stride: *stride, from_pixels: *from_pixels };
+                    self.unfold(name, x, kernel, shape)
+                }
+            },
+            Op::DepthwiseConv { kernel_size, stride } => {
+                let kernel = Kernel { side: *kernel_size, stride: *stride, from_pixels: false };
+                self.depthwise_conv(name, x, kernel, shape.last().copied().unwrap_or(0))?
             }
+            Op::Concat => self.push("Concat", name, inputs, vec![int("axis", -1)]),
             Op::GlobalResponseNorm => self.global_response_norm(name, x)?,
             Op::LayerScale => {
                 let gamma = self.own_weight(name, "gamma")?;
@@ -99,6 +113,15 @@ impl<'a> Lowering<'a> {
             Op::MeanTokens { skip } => self.mean_tokens(name, x, *skip, shape),
             Op::RepAdapter { hidden, groups, scale } => self.rep_adapter(name, x, *hidden, *groups, *scale)?,
         })
+    }
+
+    /// The kernel of the node at `id` where it is an [`Op::Unfold`] that only Linears read, which are convolutions then.
+    fn kernel_of(&self, id: Option<usize>) -> Option<Kernel> {
+        let id = id?;
+        let Op::Unfold { kernel_size: side, stride, from_pixels } = self.graph.nodes[id].op else { return None };
+        let mut readers = self.graph.nodes.iter().filter(|node| node.inputs.contains(&id)).peekable();
+        readers.peek()?;
+        readers.all(|node| matches!(node.op, Op::Linear { .. })).then_some(Kernel { side, stride, from_pixels })
     }
 
     fn patch_embed(&mut self, name: &str, x: &str, patch: usize, output: &[usize]) -> Result<Value, OnnxError> {

@@ -52,8 +52,17 @@ mod tests {
     }
 
     #[test]
+    fn dilated_windows_have_the_same_pixel_of_every_patch() {
+        let windows = Windows { grid: [4, 6], window: [2, 3], shift: [0, 0], is_dilated: true };
+        let cut = rows(&Op::WindowPartition(windows), &[4, 6, 1]).unwrap();
+        assert_eq!(cut[..6], [0, 2, 4, 12, 14, 16]);
+        assert_eq!(cut[6..12], [1, 3, 5, 13, 15, 17]);
+        assert_eq!(cut[18..], [7, 9, 11, 19, 21, 23]);
+    }
+
+    #[test]
     fn reversing_undoes_cutting() {
-        let windows = Windows { grid: [4, 6], window: [2, 3], shift: [1, 2] };
+        let windows = Windows { grid: [4, 6], window: [2, 3], shift: [1, 2], is_dilated: false };
         let cut = rows(&Op::WindowPartition(windows), &[4, 6, 1]).unwrap();
         let back = rows(&Op::WindowReverse(windows), &[4, 6, 1]).unwrap();
         assert_eq!(cut[0], 8);

@@ -50,3 +50,11 @@ pub(super) fn whole_blocks(input: &[usize], block: [usize; 2]) -> Result<([usize
     }
     Ok(([height, width], dim))
 }
+
+/// Height and width of what a convolution with zeros around makes of a map.
+pub(super) fn convolved(size: [usize; 2], kernel_size: usize, stride: usize) -> Result<[usize; 2], String> {
+    if kernel_size.is_multiple_of(2) || stride == 0 {
+        return Err(format!("needs an odd kernel and a stride of at least 1, got {kernel_size} and {stride}"));
+    }
+    Ok(size.map(|side| side.div_ceil(stride)))
+}

@@ -13,8 +13,11 @@ pub struct Windows {
     pub grid: [usize; 2],
     /// Height and width of a window.
     pub window: [usize; 2],
-    /// By how much the map is rolled up and left before it is cut, less than the window.
+    /// By how much the map is rolled up and left before it is cut, less than the window; 0 where windows are dilated.
     pub shift: [usize; 2],
+    /// Whether the places of a window lie as far apart as windows fit into the map, and not side by side: MobileViT's
+    /// patches, of each of which a window has the same pixel.
+    pub is_dilated: bool,
 }
 
 impl Windows {
@@ -47,7 +50,7 @@ impl Windows {
     pub(super) fn check(self, size: [usize; 2]) -> Result<(), String> {
         let whole = (0..2).all(|axis| self.window[axis] > 0 && self.grid[axis].is_multiple_of(self.window[axis]));
         let within = (0..2).all(|axis| self.shift[axis] < self.window[axis].max(1));
-        if self.grid == size && whole && within {
+        if self.grid == size && whole && within && !(self.is_dilated && self.is_shifted()) {
             return Ok(());
         }
         Err(format!(
@@ -76,6 +79,9 @@ impl Windows {
     fn rolled(self, index: usize, at: usize) -> [usize; 2] {
         let across = self.grid[1] / self.window[1];
         let [h, w] = self.window;
+        if self.is_dilated {
+            return [at / w * (self.grid[0] / h) + index / across, at % w * across + index % across];
+        }
         [index / across * h + at / w, index % across * w + at % w]
     }
 
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_bias_depends_on_the_distance_alone() {
-        let windows = Windows { grid: [2, 2], window: [2, 2], shift: [0, 0] };
+        let windows = Windows { grid: [2, 2], window: [2, 2], shift: [0, 0], is_dilated: false };
         let table = Tensor::new([9, 1], (0..9).map(|i| i as f32).collect()).unwrap();
         let bias = relative_bias(&table, windows);
         // Place 0 is the upper left, 3 the lower right: the key is 1 down and 1 right.
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn places_that_a_roll_brings_together_are_apart() {
-        let windows = Windows { grid: [4, 4], window: [2, 2], shift: [1, 1] };
+        let windows = Windows { grid: [4, 4], window: [2, 2], shift: [1, 1], is_dilated: false };
         let bias = relative_bias(&Tensor::full([9, 1], 0.0).unwrap(), windows);
         assert_eq!(bias.len(), 4 * 16);
         assert!(bias[..16].iter().all(|&value| value == 0.0), "the first window was one before");

@@ -83,7 +83,7 @@ impl Config {
         let wanted = self.window_sizes.get(stage).copied().unwrap_or(1);
         let window = grid.map(|side| side.min(wanted));
         let shift = [0, 1].map(|axis| if block.is_multiple_of(2) || grid[axis] <= wanted { 0 } else { wanted / 2 });
-        Windows { grid, window, shift }
+        Windows { grid, window, shift, is_dilated: false }
     }
 
     /// What both sides of a picture must be a multiple of: every stage's map is then whole windows.
@@ -259,8 +259,8 @@ mod tests {
     fn every_second_block_is_rolled_where_there_is_more_than_one_window() {
         let config = tiny(false);
         assert_eq!(config.windows(0, 0).shift, [0, 0]);
-        assert_eq!(config.windows(0, 1), Windows { grid: [8, 16], window: [4, 4], shift: [2, 2] });
-        assert_eq!(config.windows(1, 1), Windows { grid: [4, 8], window: [4, 4], shift: [0, 2] });
+        assert_eq!(config.windows(0, 1), Windows { grid: [8, 16], window: [4, 4], shift: [2, 2], is_dilated: false });
+        assert_eq!(config.windows(1, 1), Windows { grid: [4, 8], window: [4, 4], shift: [0, 2], is_dilated: false });
         for v2 in [false, true] {
             assert_eq!(graph(&tiny(v2)).shapes().unwrap().last().unwrap(), &[3]);
         }
@@ -280,6 +280,6 @@ mod tests {
             ..Config::default()
         };
         v2.check_image_size().unwrap();
-        assert_eq!(v2.windows(3, 1), Windows { grid: [8, 8], window: [8, 8], shift: [0, 0] });
+        assert_eq!(v2.windows(3, 1), Windows { grid: [8, 8], window: [8, 8], shift: [0, 0], is_dilated: false });
     }
 }

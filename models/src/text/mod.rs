@@ -121,7 +121,7 @@ impl Tower {
         let input = graph.push("tokens", Op::Input { shape: vec![len, width] }, &[]);
         let mut x = graph.push("pos_embed", Op::PosEmbed, &[input]);
         for index in 0..depth {
-            x = vit::block(&mut graph, &blocks, attention.clone(), index, x);
+            x = vit::block(&mut graph, &blocks, attention.clone(), &format!("blocks.{index}"), x);
         }
         x = graph.push("norm", Op::LayerNorm { eps }, &[x]);
         graph.push("head", Op::Linear { out_features: embed_dim, bias: false }, &[x]);

@@ -178,7 +178,7 @@ mod tests {
             let expected = Config { act_layer, ..config.clone() };
             assert_eq!(Config::detect(&weights, &metadata).unwrap(), expected);
         }
-        metadata.insert("act_layer".into(), "swish".into());
+        metadata.insert("act_layer".into(), "mish".into());
         assert!(matches!(Config::detect(&weights, &metadata), Err(BackboneError::Metadata { key: "act_layer", .. })));
     }
 

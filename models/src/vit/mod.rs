@@ -170,7 +170,7 @@ pub fn graph(config: &Config) -> Graph {
     }
     for index in 0..config.depth {
         let attention = Op::Attention { num_heads: config.num_heads, scale: config.attention_scale() };
-        x = block(&mut graph, config, attention, index, x);
+        x = block(&mut graph, config, attention, &format!("blocks.{index}"), x);
     }
     if config.global_pool != GlobalPool::AvgFcNorm {
         x = graph.push("norm", Op::LayerNorm { eps }, &[x]);
@@ -214,10 +214,10 @@ fn pool(graph: &mut Graph, config: &Config, x: NodeId) -> NodeId {
     }
 }
 
-/// `x + ls1(proj(attention(qkv(norm1(x)))))`, then `x + ls2(fc2(gelu(fc1(norm2(x)))))`.
-pub(crate) fn block(graph: &mut Graph, config: &Config, attention: Op, index: usize, input: NodeId) -> NodeId {
+/// `x + ls1(proj(attention(qkv(norm1(x)))))`, then `x + ls2(fc2(act(fc1(norm2(x)))))`, in nodes called `block.*`.
+pub(crate) fn block(graph: &mut Graph, config: &Config, attention: Op, block: &str, input: NodeId) -> NodeId {
     let &Config { embed_dim, ln_eps: eps, .. } = config;
-    let name = |module: &str| format!("blocks.{index}.{module}");
+    let name = |module: &str| format!("{block}.{module}");
     let linear = |out_features| Op::Linear { out_features, bias: true };
 
     let mut x = graph.push(name("norm1"), Op::LayerNorm { eps }, &[input]);

@@ -53,7 +53,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         writeln!(
             out,
             "Any checkpoint of these families works as --backbone; a family's other sizes are told from the weights. Pictures \
-             may be of any size of whole patches, for a ConvNeXt of multiples of 32, for a Swin of those of its own size. GFLOP \
+             may be of any size of whole patches, for a ConvNeXt of multiples of 32, for a MobileViT of 64, for a \
+             Swin of those of its own size. GFLOP \
              (two operations a multiplication) are those of the size given."
         )?;
     }
@@ -69,6 +70,7 @@ fn as_json(architecture: &Architecture, cost: &Cost) -> Value {
             Config::Vit(_) => "vit",
             Config::Swin(_) => "swin",
             Config::ConvNext(_) => "convnext",
+            Config::MobileVit(_) => "mobilevit",
         },
         "image_size": architecture.image_size,
         "image_step": config.image_step(),
@@ -85,6 +87,7 @@ fn normalization(architecture: &Architecture) -> &'static str {
     match architecture.normalization() {
         Normalization::IMAGENET => "ImageNet",
         Normalization::CLIP => "CLIP",
+        Normalization::NONE => "0 to 1",
         _ => "-1 to 1",
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn forward<T: Real>(activation: Activation, x: &[T], y: &mut [T]) {
         Activation::Gelu => map(x, y, gelu),
         Activation::GeluTanh => map(x, y, |x| x * sigmoid(tanh_argument(x))),
         Activation::QuickGelu => map(x, y, |x| x * sigmoid(x * T::from_f64(QUICK))),
+        Activation::Silu => map(x, y, |x| x * sigmoid(x)),
         Activation::Relu => map(x, y, |x| if x > T::ZERO { x } else { T::ZERO }),
     }
 }
@@ -30,6 +31,10 @@ pub(super) fn backward<T: Real>(activation: Activation, x: &[T], gradient: &mut 
         Activation::QuickGelu => scale(x, gradient, |x| {
             let gate = sigmoid(x * T::from_f64(QUICK));
             gate + x * T::from_f64(QUICK) * gate * (T::ONE - gate)
+        }),
+        Activation::Silu => scale(x, gradient, |x| {
+            let gate = sigmoid(x);
+            gate + x * gate * (T::ONE - gate)
         }),
         Activation::Relu => scale(x, gradient, |x| if x > T::ZERO { T::ONE } else { T::ZERO }),
     }
@@ -118,6 +123,7 @@ mod tests {
             let tanh = 0.5 * x * (1.0 + (FRAC_2_PI.sqrt() * (x + CUBIC * x.powi(3))).tanh());
             assert!((at(Activation::GeluTanh, x).0 - tanh).abs() < 1e-14, "{x}");
             assert!((at(Activation::QuickGelu, x).0 - x / (1.0 + (-QUICK * x).exp())).abs() < 1e-14, "{x}");
+            assert!((at(Activation::Silu, x).0 - x / (1.0 + (-x).exp())).abs() < 1e-14, "{x}");
             assert_eq!(at(Activation::Relu, x).0, x.max(0.0));
         }
     }

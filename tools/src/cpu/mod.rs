@@ -25,6 +25,7 @@ mod residual;
 mod response_norm;
 mod rows;
 mod tokens;
+mod unfold;
 mod vector;
 
 pub(crate) use adamw::Moments;

@@ -9,6 +9,7 @@ use super::model::{Fixed, Model};
 use super::patch_embed::Patches;
 use super::pool::Pool;
 use super::rep_adapter::{Gradients, RepAdapter};
+use super::unfold::Unfold;
 use super::{
     Real, activation, cross_entropy, heads, layer_norm, linear, residual, response_norm, rows, tokens, vector,
 };
@@ -144,7 +145,9 @@ impl<'a, T: Real> Pass<'a, T> {
                 }
             }
             Op::NormalizeHeads { .. } => heads::forward(x, &weights[0], dim, &mut y),
+            Op::Unfold { .. } => self.unfold(id).forward(x, &mut y),
             Op::DepthwiseConv { .. } => self.depthwise(id).forward(x, &weights[0], &weights[1], &mut y),
+            Op::Concat => tokens::concat(x, &self.values[node.inputs[1]], dim, &mut y),
             Op::GlobalResponseNorm => {
                 response_norm::forward(x, &weights[0], &weights[1], self.places(id), &mut y);
             }
@@ -185,6 +188,14 @@ impl<'a, T: Real> Pass<'a, T> {
         }
         if !below && !matches!(node.op, Op::RepAdapter { .. } | Op::Add) {
             return self.give(gradient);
+        }
+        if node.op == Op::Concat {
+            let parts = [0, 1].map(|which| self.pool.take(model.plan.len(node.inputs[which]) * self.pictures));
+            let [mut first, mut second] = parts;
+            tokens::concat_backward(&gradient, dim, &mut first, &mut second);
+            self.give(gradient);
+            self.hand_down(source, first);
+            return self.hand_down(node.inputs[1], second);
         }
         let input_len = model.plan.len(source) * self.pictures;
         match &node.op {
@@ -228,6 +239,7 @@ impl<'a, T: Real> Pass<'a, T> {
                             rows::gather(&gradient, backward, dim, &mut dx);
                         }
                     }
+                    Op::Unfold { .. } => self.unfold(id).backward(&gradient, &mut dx),
                     Op::DepthwiseConv { .. } => self.depthwise(id).backward_input(&gradient, &weights[0], &mut dx),
                     Op::Attention { .. } | Op::CausalAttention { .. } | Op::WindowAttention { .. } => {
                         let mut scratch = [self.pool.take(len * len), self.pool.take(len * len)];
@@ -373,10 +385,20 @@ impl<'a, T: Real> Pass<'a, T> {
 
     fn depthwise(&self, id: usize) -> Depthwise {
         match (&self.model.nodes[id].op, self.model.input_shape(id)) {
-            (&Op::DepthwiseConv { kernel_size: kernel }, &[height, width, dim]) => {
-                Depthwise { size: [height, width], dim, kernel }
+            (&Op::DepthwiseConv { kernel_size: kernel, stride }, &[height, width, dim]) => {
+                Depthwise { size: [height, width], dim, kernel, stride }
             }
             _ => unreachable!("called for depthwise convolutions, whose input has three dimensions"),
+        }
+    }
+
+    fn unfold(&self, id: usize) -> Unfold {
+        match (&self.model.nodes[id].op, self.model.input_shape(id)) {
+            (&Op::Unfold { kernel_size: kernel, stride, from_pixels }, &[a, b, c]) => {
+                let input = if from_pixels { [a, b, c] } else { [c, a, b] };
+                Unfold { input, from_pixels, kernel, stride }
+            }
+            _ => unreachable!("called for unfoldings, whose input has three dimensions"),
         }
     }
 

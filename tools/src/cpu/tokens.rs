@@ -78,6 +78,25 @@ pub(super) fn mean_tokens_backward<T: Real>(dy: &[T], len: usize, dim: usize, sk
     }
 }
 
+/// `a` `[rows, width]` and `b` side by side.
+pub(super) fn concat<T: Copy>(a: &[T], b: &[T], width: usize, y: &mut [T]) {
+    let other = b.len() / (a.len() / width);
+    for ((y, a), b) in y.chunks_exact_mut(width + other).zip(a.chunks_exact(width)).zip(b.chunks_exact(other)) {
+        y[..width].copy_from_slice(a);
+        y[width..].copy_from_slice(b);
+    }
+}
+
+/// The gradients of `a` `[rows, width]` and `b` from that of [`concat`].
+pub(super) fn concat_backward<T: Copy>(dy: &[T], width: usize, da: &mut [T], db: &mut [T]) {
+    let other = db.len() / (da.len() / width);
+    for ((dy, da), db) in dy.chunks_exact(width + other).zip(da.chunks_exact_mut(width)).zip(db.chunks_exact_mut(other))
+    {
+        da.copy_from_slice(&dy[..width]);
+        db.copy_from_slice(&dy[width..]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

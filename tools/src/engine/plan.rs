@@ -142,6 +142,8 @@ fn reads_input(op: &Op, trained: &[bool], input_carries: bool) -> bool {
         | Op::SpaceToDepth { .. }
         | Op::WindowPartition(_)
         | Op::WindowReverse(_)
+        | Op::Unfold { .. }
+        | Op::Concat
         | Op::Add
         | Op::TakeClassToken
         | Op::MeanTokens { .. } => false,

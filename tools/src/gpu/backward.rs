@@ -7,6 +7,7 @@ use super::kernels::elementwise::{Branch, Broadcast, activation, broadcast, resi
 use super::kernels::maps::normalize_heads;
 use super::kernels::matmul::Product;
 use super::kernels::tokens::{Shift, Tokens, mean_backward, shift};
+use super::kernels::unfold::cut_columns;
 use super::pool::{Buf, PoolError};
 
 impl Walk<'_> {
@@ -47,6 +48,7 @@ impl Walk<'_> {
         let input_grad = match &node.op {
             Op::RepAdapter { .. } => self.adapter_backward(id, values, &grad)?,
             Op::Add => return self.add_backward(id, grad, grads),
+            Op::Concat => return self.concat_backward(id, &grad, grads),
             _ if !needs.input_grad => None,
             Op::Input { .. } | Op::PatchEmbed { .. } => None,
             Op::Linear { out_features, .. } => Some(self.linear_input(id, &grad, *out_features)?),
@@ -69,6 +71,7 @@ impl Walk<'_> {
                 let (sizes, scale) = (self.heads_of(id, *num_heads), self.model.weights.of(&node.name, "scale")?);
                 Some(normalize_heads(&mut self.rec, x, scale, Some(&grad), sizes)?)
             }
+            Op::Unfold { .. } => Some(self.unfold(id)?.backward(&mut self.rec, &grad)?),
             Op::DepthwiseConv { .. } => {
                 let weight = self.model.weights.of(&node.name, "weight")?;
                 Some(self.depthwise(id)?.backward(&mut self.rec, &grad, weight)?)
@@ -127,6 +130,23 @@ impl Walk<'_> {
             self.add_grad(grads, branch, branch_grad)?;
         }
         if self.model.plan.carries_grad[trunk] { self.add_grad(grads, trunk, grad) } else { Ok(()) }
+    }
+
+    /// Each input takes its columns of the gradient.
+    fn concat_backward(&mut self, id: NodeId, grad: &Buf, grads: &mut [Option<Buf>]) -> Result<(), PoolError> {
+        let plan = &self.model.plan;
+        let whole = width_of(&plan.shapes[id]);
+        let rows = self.pictures * plan.len(id) / whole;
+        let mut start = 0;
+        for &input in &self.model.nodes[id].inputs {
+            let width = width_of(&plan.shapes[input]);
+            if plan.carries_grad[input] {
+                let part = cut_columns(&mut self.rec, grad, whole, start, [rows, width])?;
+                self.add_grad(grads, input, part)?;
+            }
+            start += width;
+        }
+        Ok(())
     }
 
     /// Adds a reader's contribution to the gradient of the output of `id`.

@@ -15,7 +15,8 @@ use super::kernels::layer_norm::Norm;
 use super::kernels::maps::{Depthwise, gather_rows, normalize_heads};
 use super::kernels::matmul::Product;
 use super::kernels::response_norm::ResponseNorm;
-use super::kernels::tokens::{Shift, Tokens, mean, shift, unfold};
+use super::kernels::tokens::{Shift, Tokens, mean, shift};
+use super::kernels::unfold::{Unfold, concat};
 use super::pool::{Buf, PoolError};
 use super::recorder::Recorder;
 use super::weights::Weights;
@@ -77,7 +78,8 @@ impl<'a> Walk<'a> {
             Op::Input { .. } => Ok(x.clone()),
             Op::PatchEmbed { patch_size, embed_dim } => {
                 let &[channels, height, width] = shape.as_slice() else { return Err(misshapen(node).into()) };
-                let patches = unfold(&mut self.rec, x, pictures, [channels, height, width], *patch_size)?;
+                let patches = Unfold::patches(pictures, [channels, height, width], *patch_size);
+                let patches = patches.forward(&mut self.rec, x)?;
                 let k = channels * patch_size * patch_size;
                 let bias = Some(weights.of(&node.name, "bias")?);
                 self.linear(&patches, weights.of(&node.name, "weight")?, bias, count / k, *embed_dim, k)
@@ -117,6 +119,12 @@ impl<'a> Walk<'a> {
             Op::NormalizeHeads { num_heads } => {
                 let sizes = self.heads_of(id, *num_heads);
                 normalize_heads(&mut self.rec, x, weights.of(&node.name, "scale")?, None, sizes)
+            }
+            Op::Unfold { .. } => self.unfold(id)?.forward(&mut self.rec, x),
+            Op::Concat => {
+                let widths = [0, 1].map(|which| width_of(&model.plan.shapes[node.inputs[which]]));
+                let other = value_of(values, node.inputs[1], node)?;
+                concat(&mut self.rec, (x, widths[0]), (other, widths[1]), count / widths[0])
             }
             Op::DepthwiseConv { .. } => {
                 let bias = weights.of(&node.name, "bias")?;
@@ -226,9 +234,22 @@ impl<'a> Walk<'a> {
     /// The depthwise convolution at `id`.
     pub(crate) fn depthwise(&self, id: NodeId) -> Result<Depthwise, EngineError> {
         let node = &self.model.nodes[id];
-        match (&node.op, self.model.plan.shapes[id].as_slice()) {
-            (&Op::DepthwiseConv { kernel_size: kernel }, &[height, width, dim]) => {
-                Ok(Depthwise { pictures: self.pictures, height, width, dim, kernel })
+        match (&node.op, self.model.plan.shapes[node.inputs[0]].as_slice()) {
+            (&Op::DepthwiseConv { kernel_size: kernel, stride }, &[height, width, dim]) => {
+                Ok(Depthwise { pictures: self.pictures, height, width, dim, kernel, stride })
+            }
+            _ => Err(misshapen(node)),
+        }
+    }
+
+    /// What the kernel of the convolution behind the node at `id` covers.
+    pub(crate) fn unfold(&self, id: NodeId) -> Result<Unfold, EngineError> {
+        let node = &self.model.nodes[id];
+        match (&node.op, self.model.plan.shapes[node.inputs[0]].as_slice()) {
+            (&Op::Unfold { kernel_size: kernel, stride, from_pixels }, &[a, b, c]) => {
+                let [channels, height, width] = if from_pixels { [a, b, c] } else { [c, a, b] };
+                let (pictures, around) = (self.pictures, kernel / 2);
+                Ok(Unfold { pictures, channels, height, width, from_pixels, kernel, stride, around })
             }
             _ => Err(misshapen(node)),
         }

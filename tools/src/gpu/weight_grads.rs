@@ -7,7 +7,8 @@ use super::kernels::adapter::AdapterGrads;
 use super::kernels::elementwise::{Broadcast, broadcast};
 use super::kernels::matmul::Product;
 use super::kernels::reduce::{Parts, accumulate, column_sums};
-use super::kernels::tokens::{Shift, shift, unfold};
+use super::kernels::tokens::{Shift, shift};
+use super::kernels::unfold::Unfold;
 use super::pool::{Buf, PoolError};
 use crate::engine::EngineError;
 
@@ -41,7 +42,7 @@ impl Walk<'_> {
                 if let (true, &[channels, height, across]) = (wants(0), shape.as_slice()) {
                     let x = value_of(values, input, node)?;
                     let picture = [channels, height, across];
-                    let rows = unfold(&mut self.rec, x, self.pictures, picture, *patch_size)?;
+                    let rows = Unfold::patches(self.pictures, picture, *patch_size).forward(&mut self.rec, x)?;
                     self.matrix_gradient(id, &rows, grad, channels * patch_size * patch_size)?;
                 }
                 if wants(1) {
@@ -58,7 +59,7 @@ impl Walk<'_> {
                     self.sum_into(&format!("{}.bias", node.name), grad, count / width, width)?;
                 }
             }
-            Op::DepthwiseConv { kernel_size } => {
+            Op::DepthwiseConv { kernel_size, .. } => {
                 if wants(0) {
                     let x = value_of(values, input, node)?;
                     let (parts, chunks) = self.depthwise(id)?.weight_parts(&mut self.rec, x, grad)?;

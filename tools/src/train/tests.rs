@@ -247,6 +247,7 @@ fn pyramids_are_trained_and_folded() {
         ("timm_swinv2", &attention),
         ("timm_convnext", &convolutions),
         ("timm_convnextv2", &convolutions),
+        ("timm_mobilevit_short", &attention),
     ] {
         let bench = Bench::new();
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures");

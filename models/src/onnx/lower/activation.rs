@@ -11,6 +11,10 @@ impl Lowering<'_> {
             Activation::Gelu => self.gelu(name, x),
             Activation::GeluTanh => self.gelu_tanh(name, x),
             Activation::QuickGelu => self.quick_gelu(name, x),
+            Activation::Silu => {
+                let gate = self.push("Sigmoid", &format!("{name}/gate"), &[x], Vec::new());
+                self.push("Mul", name, &[x, &gate], Vec::new())
+            }
             Activation::Relu => self.push("Relu", name, &[x], Vec::new()),
         }
     }

@@ -5,7 +5,8 @@ use super::super::proto::NodeProto;
 use super::{Lowering, Value, int, ints};
 
 impl Lowering<'_> {
-    /// Attention over `[N, L, 3D]`. The scale is on q, which is smaller than the products are.
+    /// Attention over `[N, L, 3D]`, or within windows over `[N, windows, n, 3D]`, with what `bias` adds to the scores
+    /// (`[heads, L, L]`, of windows `[1 or windows, heads, n, n]`). The scale is on q, which is smaller than the products are.
     pub(super) fn attention(
         &mut self,
         name: &str,
@@ -16,16 +17,18 @@ impl Lowering<'_> {
         shape: &[usize],
     ) -> Value {
         let part = |suffix: &str| format!("{name}/{suffix}");
-        let (tokens, width) = match *shape {
-            [tokens, width] => (tokens, width / 3),
-            _ => (0, 0),
-        };
+        let [ref leading @ .., tokens, width] = *shape else { return x.to_owned() };
+        let width = width / 3;
         self.split(name, x, &["q", "k", "v"], width);
-        // [N, L, D] to [N, heads, L, head_dim], k to [N, heads, head_dim, L].
-        let by_head = [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])];
-        let [q, k, v] = by_head.map(|(which, perm)| {
-            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[tokens, heads, width / heads]);
-            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
+        // [N, .., L, D] to [N, .., heads, L, head_dim], k to [N, .., heads, head_dim, L].
+        let first = leading.len() as i64 + 1;
+        let moved = |behind: [i64; 3]| -> Vec<i64> { (0..first).chain(behind.map(|axis| first + axis)).collect() };
+        let by_head = [("q", [1, 0, 2]), ("k", [1, 2, 0]), ("v", [1, 0, 2])];
+        let [q, k, v] = by_head.map(|(which, behind)| {
+            let cut = [leading, &[tokens, heads, width / heads]].concat();
+            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &cut);
+            let perm = vec![ints("perm", &moved(behind))];
+            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], perm)
         });
         let q = match scale {
             1.0 => q,
@@ -36,13 +39,15 @@ impl Lowering<'_> {
         };
         let mut scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
         if let Some(bias) = bias {
-            self.floats(&part("bias"), &[1, heads, tokens, tokens], bias);
+            let kinds = bias.len() / (heads * tokens * tokens).max(1);
+            let kinds = if leading.is_empty() { &[][..] } else { &[kinds][..] };
+            self.floats(&part("bias"), &[&[1], kinds, &[heads, tokens, tokens]].concat(), bias);
             scores = self.push("Add", &part("biased"), &[&scores, &part("bias")], Vec::new());
         }
         let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
         let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
-        let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);
-        self.reshape(name, &rows, &[tokens, width])
+        let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &moved([1, 0, 2]))]);
+        self.reshape(name, &rows, &[leading, &[tokens, width]].concat())
     }
 
     /// Attention of the node's own query over `[N, L, 2D]`, scaled before it is written.

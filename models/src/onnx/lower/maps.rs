@@ -4,6 +4,17 @@ use super::super::OnnxError;
 use super::{Lowering, Value, int, ints};
 use crate::op::{Op, rows};
 
+/// What a convolution covers, zeros around.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernel {
+    /// Side, odd.
+    pub(super) side: usize,
+    /// Step from place to place.
+    pub(super) stride: usize,
+    /// Whether it reads pixels, whose channels come first.
+    pub(super) from_pixels: bool,
+}
+
 impl Lowering<'_> {
     /// An operator that only moves rows, from `shape` to `output`: one Gather over the places of a map.
     pub(super) fn moved(&mut self, name: &str, x: &str, op: &Op, shape: &[usize], output: &[usize]) -> Value {
@@ -15,45 +26,6 @@ impl Lowering<'_> {
         let table = self.ints(&part("rows"), &[rows.len()], &rows);
         let moved = self.push("Gather", &part("moved"), &[&places, &table], vec![int("axis", 1)]);
         self.reshape(name, &moved, output)
-    }
-
-    /// Attention within windows over `[N, windows, n, 3D]`, the scale on q.
-    pub(super) fn window_attention(
-        &mut self,
-        name: &str,
-        x: &str,
-        heads: usize,
-        scale: f32,
-        bias: &[f32],
-        shape: &[usize],
-    ) -> Value {
-        let part = |suffix: &str| format!("{name}/{suffix}");
-        let (count, n, width) = match *shape {
-            [count, n, width] => (count, n, width / 3),
-            _ => (0, 0, 0),
-        };
-        self.split(name, x, &["q", "k", "v"], width);
-        // [N, windows, n, D] to [N, windows, heads, n, head_dim], k to [N, windows, heads, head_dim, n].
-        let by_head = [("q", [0, 1, 3, 2, 4]), ("k", [0, 1, 3, 4, 2]), ("v", [0, 1, 3, 2, 4])];
-        let [q, k, v] = by_head.map(|(which, perm)| {
-            let cut = self.reshape(&part(&format!("{which}/cut")), &part(which), &[count, n, heads, width / heads]);
-            self.push("Transpose", &part(&format!("{which}/heads")), &[&cut], vec![ints("perm", &perm)])
-        });
-        let q = match scale {
-            1.0 => q,
-            _ => {
-                let scale = self.scalar(&part("scale"), scale);
-                self.push("Mul", &part("q/scaled"), &[&q, &scale], Vec::new())
-            }
-        };
-        let scores = self.push("MatMul", &part("scores"), &[&q, &k], Vec::new());
-        let kinds = bias.len() / (heads * n * n).max(1);
-        self.floats(&part("bias"), &[1, kinds, heads, n, n], bias);
-        let scores = self.push("Add", &part("biased"), &[&scores, &part("bias")], Vec::new());
-        let weights = self.push("Softmax", &part("softmax"), &[&scores], vec![int("axis", -1)]);
-        let mixed = self.push("MatMul", &part("mixed"), &[&weights, &v], Vec::new());
-        let rows = self.push("Transpose", &part("rows"), &[&mixed], vec![ints("perm", &[0, 1, 3, 2, 4])]);
-        self.reshape(name, &rows, &[count, n, width])
     }
 
     /// Queries and keys of `[N, .., 3D]` by their lengths a head, queries times the node's scale.
@@ -90,22 +62,62 @@ impl Lowering<'_> {
         Ok(self.push("Concat", name, &[&q, &k, &part("v")], vec![int("axis", -1)]))
     }
 
-    /// `[N, H, W, D]` through `[N, D, H, W]` and back.
     pub(super) fn depthwise_conv(
         &mut self,
         name: &str,
         x: &str,
-        kernel: usize,
+        kernel: Kernel,
         dim: usize,
     ) -> Result<Value, OnnxError> {
         let weight = self.own_weight(name, "weight")?;
         let bias = self.own_weight(name, "bias")?;
-        let first = self.push("Transpose", &format!("{name}/channels"), &[x], vec![ints("perm", &[0, 3, 1, 2])]);
-        let around = (kernel / 2) as i64;
-        let attributes =
-            vec![ints("kernel_shape", &[kernel as i64; 2]), ints("pads", &[around; 4]), int("group", dim as i64)];
-        let map = self.push("Conv", &format!("{name}/conv"), &[&first, &weight, &bias], attributes);
-        Ok(self.push("Transpose", name, &[&map], vec![ints("perm", &[0, 2, 3, 1])]))
+        Ok(self.conv(name, x, &[&weight, &bias], kernel, dim))
+    }
+
+    /// The Linear `name` over what `kernel` covers of `x`: a convolution, with the Linear's weight in the shape of one.
+    pub(super) fn convolution(&mut self, name: &str, x: &str, kernel: Kernel, bias: bool) -> Result<Value, OnnxError> {
+        let key = format!("{name}.weight");
+        let tensor = self.tensor(&key)?;
+        let (side, taps) = (kernel.side, kernel.side * kernel.side);
+        let &[out, covered] = tensor.shape() else {
+            return Err(OnnxError::Weight { name: key, shape: tensor.shape().to_vec() });
+        };
+        self.floats(&key, &[out, covered / taps, side, side], tensor.values());
+        if !bias {
+            return Ok(self.conv(name, x, &[&key], kernel, 1));
+        }
+        let bias = self.own_weight(name, "bias")?;
+        Ok(self.conv(name, x, &[&key, &bias], kernel, 1))
+    }
+
+    /// What `kernel` covers of `x` of this shape, as a convolution of its own that takes one value each.
+    pub(super) fn unfold(&mut self, name: &str, x: &str, kernel: Kernel, shape: &[usize]) -> Value {
+        let channels = if kernel.from_pixels { shape.first() } else { shape.last() }.copied().unwrap_or(0);
+        let rows = channels * kernel.side * kernel.side;
+        let mut picked = vec![0.0; rows * rows];
+        picked.iter_mut().step_by(rows + 1).for_each(|value| *value = 1.0);
+        let weight = format!("{name}/picked");
+        self.floats(&weight, &[rows, channels, kernel.side, kernel.side], &picked);
+        self.conv(name, x, &[&weight], kernel, 1)
+    }
+
+    /// `[N, H, W, D]` through `[N, D, H, W]` and back; pixels are that already. `weights` are weight and, where there is one,
+    /// bias.
+    fn conv(&mut self, name: &str, x: &str, weights: &[&str], kernel: Kernel, groups: usize) -> Value {
+        let first = match kernel.from_pixels {
+            true => x.to_owned(),
+            false => self.push("Transpose", &format!("{name}/channels"), &[x], vec![ints("perm", &[0, 3, 1, 2])]),
+        };
+        let around = (kernel.side / 2) as i64;
+        let attributes = vec![
+            ints("kernel_shape", &[kernel.side as i64; 2]),
+            ints("pads", &[around; 4]),
+            ints("strides", &[kernel.stride as i64; 2]),
+            int("group", groups as i64),
+        ];
+        let inputs: Vec<&str> = std::iter::once(first.as_str()).chain(weights.iter().copied()).collect();
+        let map = self.push("Conv", &format!("{name}/conv"), &inputs, attributes);
+        self.push("Transpose", name, &[&map], vec![ints("perm", &[0, 2, 3, 1])])
     }
 
     /// `x + weight x g / (mean(g) + 1e-6) + bias`, `g` a channel's length over the map.

@@ -134,6 +134,7 @@ fn the_gradient_of_every_operator_is_that_of_its_forward() {
         ("gelu", chain(&[4], &[("act", Op::Act(Activation::Gelu))])),
         ("quick_gelu", chain(&[4], &[("act", Op::Act(Activation::QuickGelu))])),
         ("gelu_tanh", chain(&[4], &[("act", Op::Act(Activation::GeluTanh))])),
+        ("silu", chain(&[4], &[("act", Op::Act(Activation::Silu))])),
         (
             "attention pool",
             chain(&[3, 4], &[("kv", linear(12)), ("pool", Op::AttentionPool { num_heads: 2, scale: 0.7 })]),
@@ -396,13 +397,16 @@ fn map(ops: &[(&str, Op)]) -> Graph {
 
 #[test]
 fn maps_have_their_gradients() {
-    let windows = Windows { grid: [4, 6], window: [2, 3], shift: [1, 2] };
+    let windows = Windows { grid: [4, 6], window: [2, 3], shift: [1, 2], is_dilated: false };
     let attention = Op::WindowAttention { num_heads: 2, scale: 0.7, windows };
     for ops in [
         vec![("down", Op::SpaceToDepth { block: 2 }), ("fc", linear(4))],
         vec![("cut", Op::WindowPartition(windows)), ("qkv", linear(12)), ("attn", attention.clone())],
-        vec![("conv", Op::DepthwiseConv { kernel_size: 3 })],
-        vec![("conv", Op::DepthwiseConv { kernel_size: 5 }), ("grn", Op::GlobalResponseNorm)],
+        vec![("conv", Op::DepthwiseConv { kernel_size: 3, stride: 1 })],
+        vec![("conv", Op::DepthwiseConv { kernel_size: 3, stride: 2 })],
+        vec![("patches", Op::Unfold { kernel_size: 3, stride: 2, from_pixels: false }), ("fc", linear(4))],
+        vec![("patches", Op::Unfold { kernel_size: 3, stride: 1, from_pixels: true }), ("fc", linear(4))],
+        vec![("conv", Op::DepthwiseConv { kernel_size: 5, stride: 1 }), ("grn", Op::GlobalResponseNorm)],
     ] {
         let mut ops = ops;
         if ops.last().is_some_and(|(name, _)| *name == "attn") {
@@ -414,6 +418,20 @@ fn maps_have_their_gradients() {
         let weights = weights_of(&graph, &["adapter", "head", "conv.", "grn.", "fc."]);
         check_gradients(&graph, &weights, &Batch::new(&graph, 2));
     }
+}
+
+#[test]
+fn both_halves_of_a_pair_have_their_gradients() {
+    let mut graph = Graph::default();
+    let input = graph.push("input", Op::Input { shape: vec![3, 4] }, &[]);
+    let adapter = graph.push("adapter", ADAPTER, &[input]);
+    let fc = graph.push("fc", linear(3), &[adapter]);
+    let first = graph.push("cat", Op::Concat, &[adapter, fc]);
+    let second = graph.push("cat2", Op::Concat, &[input, first]);
+    let pool = graph.push("pool", Op::MeanTokens { skip: 1 }, &[second]);
+    graph.push("head", linear(3), &[pool]);
+    let graph = with_weights(graph);
+    check_gradients(&graph, &weights_of(&graph, &["adapter", "fc.", "head"]), &Batch::new(&graph, 3));
 }
 
 #[test]

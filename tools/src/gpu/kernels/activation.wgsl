@@ -1,5 +1,6 @@
 // A nonlinearity on each value, or the gradient of its input. The exact GELU is x (1 + erf(x / sqrt 2)) / 2; the other two
-// GELUs are x sigmoid(u): u = 1.702 x (quick), u = 2 sqrt(2 / pi) (x + 0.044715 x^3) (with the hyperbolic tangent).
+// GELUs and SiLU are x sigmoid(u): u = 1.702 x (quick), u = 2 sqrt(2 / pi) (x + 0.044715 x^3) (with the hyperbolic tangent),
+// u = x (SiLU).
 
 struct Shape {
     lines: u32,
@@ -54,6 +55,10 @@ fn main(place: Place) {
 //: if QUICK_GELU
     let gate = 1.0 / (1.0 + exp(-1.702 * value));
     let slope = gate + 1.702 * value * gate * (1.0 - gate);
+//: end
+//: if SILU
+    let gate = 1.0 / (1.0 + exp(-value));
+    let slope = gate + value * gate * (1.0 - gate);
 //: end
 //: if RELU
     let gate = select(vec4<f32>(), vec4<f32>(1.0), value > vec4<f32>());

@@ -1,5 +1,5 @@
-// A convolution of each channel by itself, stride 1, zeros around the map [height, width, dim]; the weight is [dim, k k].
-// The gradient of the input is the same with the kernel turned around and without bias. That of the weight sums over places:
+// A convolution of each channel by itself, zeros around the map [height, width, dim]; the weight is [dim, k k], the output
+// [down, across, dim]. The gradient of a value of the input sums over the places that read it, that of the weight over all places:
 // an invocation has one tap of one channel, over one part of the pictures' rows.
 
 struct Shape {
@@ -8,9 +8,12 @@ struct Shape {
     width: u32,
     dim: u32,
     side: u32,
-    // Rows of all pictures' maps, and rows of a part.
+    // Rows of all pictures' outputs, and rows of a part.
     rows: u32,
     part: u32,
+    stride: u32,
+    down: u32,
+    across: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -40,42 +43,62 @@ fn main(place: Place) {
     let down = i32(tap / shape.side) - around;
     let right = i32(tap % shape.side) - around;
     var sum = 0.0;
+    let step = i32(shape.stride);
     for (var row = first; row < min(first + shape.part, shape.rows); row += 1u) {
-        let y = i32(row % shape.height) + down;
+        let y = i32(row % shape.down) * step + down;
         if (y < 0 || y >= i32(shape.height)) {
             continue;
         }
-        let source = u32(i32(row) + down) * shape.width;
-        for (var column = max(0, -right); column < i32(shape.width) - max(0, right); column += 1) {
-            let read = source + u32(column + right);
-            let written = row * shape.width + u32(column);
-            sum += x[read * shape.dim + channel] * out_grad[written * shape.dim + channel];
+        let source = (row / shape.down * shape.height + u32(y)) * shape.width;
+        for (var column = 0; column < i32(shape.across); column += 1) {
+            let x_read = column * step + right;
+            if (x_read < 0 || x_read >= i32(shape.width)) {
+                continue;
+            }
+            let written = row * shape.across + u32(column);
+            sum += x[(source + u32(x_read)) * shape.dim + channel] * out_grad[written * shape.dim + channel];
         }
     }
     result[i] = sum;
 //: else
     let channel = i % shape.dim;
     let at = i / shape.dim;
-    let column = i32(at % shape.width);
-    let row = at / shape.width;
-    let y = i32(row % shape.height);
-    let top = row - row % shape.height;
+    let step = i32(shape.stride);
 //: if FORWARD
+    let column = i32(at % shape.across) * step - around;
+    let row = at / shape.across;
+    let y = i32(row % shape.down) * step - around;
+    let top = row / shape.down * shape.height;
     var sum = bias[channel];
-//: else
-    var sum = 0.0;
-//: end
-    for (var tap_y = max(0, around - y); tap_y < min(i32(shape.side), i32(shape.height) + around - y); tap_y += 1) {
-        let source = (top + u32(y + tap_y - around)) * shape.width;
-        for (var tap_x = max(0, around - column); tap_x < min(i32(shape.side), i32(shape.width) + around - column); tap_x += 1) {
-//: if FORWARD
+    for (var tap_y = max(0, -y); tap_y < min(i32(shape.side), i32(shape.height) - y); tap_y += 1) {
+        let source = (top + u32(y + tap_y)) * shape.width;
+        for (var tap_x = max(0, -column); tap_x < min(i32(shape.side), i32(shape.width) - column); tap_x += 1) {
             let tap = u32(tap_y) * shape.side + u32(tap_x);
-//: else
-            let tap = taps - 1u - (u32(tap_y) * shape.side + u32(tap_x));
-//: end
-            sum += weight[channel * taps + tap] * x[(source + u32(column + tap_x - around)) * shape.dim + channel];
+            sum += weight[channel * taps + tap] * x[(source + u32(column + tap_x)) * shape.dim + channel];
         }
     }
+//: else
+    let column = i32(at % shape.width) + around;
+    let row = at / shape.width;
+    let y = i32(row % shape.height) + around;
+    let top = row / shape.height * shape.down;
+    var sum = 0.0;
+    for (var tap_y = 0; tap_y < min(i32(shape.side), y + 1); tap_y += 1) {
+        let from_y = (y - tap_y) / step;
+        if (from_y * step != y - tap_y || from_y >= i32(shape.down)) {
+            continue;
+        }
+        let source = (top + u32(from_y)) * shape.across;
+        for (var tap_x = 0; tap_x < min(i32(shape.side), column + 1); tap_x += 1) {
+            let from_x = (column - tap_x) / step;
+            if (from_x * step != column - tap_x || from_x >= i32(shape.across)) {
+                continue;
+            }
+            let tap = u32(tap_y) * shape.side + u32(tap_x);
+            sum += weight[channel * taps + tap] * x[(source + u32(from_x)) * shape.dim + channel];
+        }
+    }
+//: end
     result[i] = sum;
 //: end
 }

@@ -23,6 +23,7 @@ pub(crate) fn activation(
             ("GELU", u32::from(activation == Activation::Gelu)),
             ("GELU_TANH", u32::from(activation == Activation::GeluTanh)),
             ("QUICK_GELU", u32::from(activation == Activation::QuickGelu)),
+            ("SILU", u32::from(activation == Activation::Silu)),
             ("RELU", u32::from(activation == Activation::Relu)),
         ],
         vector: true,

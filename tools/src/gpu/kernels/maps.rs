@@ -54,11 +54,13 @@ pub(crate) struct Depthwise {
     pub(crate) width: usize,
     pub(crate) dim: usize,
     pub(crate) kernel: usize,
+    pub(crate) stride: usize,
 }
 
 impl Depthwise {
-    fn len(self) -> usize {
-        self.pictures * self.height * self.width * self.dim
+    /// Height and width of the output.
+    fn output(self) -> [usize; 2] {
+        [self.height, self.width].map(|side| side.div_ceil(self.stride))
     }
 
     /// The output, from `x`, `weight` `[dim, 1, k, k]` and `bias` `[dim]`.
@@ -69,9 +71,11 @@ impl Depthwise {
         weight: &wgpu::Buffer,
         bias: &wgpu::Buffer,
     ) -> Result<Buf, PoolError> {
-        let result = rec.tensor(self.len())?;
+        let [down, across] = self.output();
+        let count = self.pictures * down * across * self.dim;
+        let result = rec.tensor(count)?;
         let buffers = [(1, x), (2, weight), (3, &*result), (4, bias)];
-        self.record(rec, ["FORWARD", "INPUT", "WEIGHT"], &buffers, self.len(), 1)?;
+        self.record(rec, ["FORWARD", "INPUT", "WEIGHT"], &buffers, count, 1)?;
         Ok(result)
     }
 
@@ -82,9 +86,10 @@ impl Depthwise {
         out_grad: &wgpu::Buffer,
         weight: &wgpu::Buffer,
     ) -> Result<Buf, PoolError> {
-        let result = rec.tensor(self.len())?;
+        let count = self.pictures * self.height * self.width * self.dim;
+        let result = rec.tensor(count)?;
         let buffers = [(1, out_grad), (2, weight), (3, &*result)];
-        self.record(rec, ["INPUT", "FORWARD", "WEIGHT"], &buffers, self.len(), 1)?;
+        self.record(rec, ["INPUT", "FORWARD", "WEIGHT"], &buffers, count, 1)?;
         Ok(result)
     }
 
@@ -95,7 +100,7 @@ impl Depthwise {
         x: &wgpu::Buffer,
         out_grad: &wgpu::Buffer,
     ) -> Result<(Buf, usize), PoolError> {
-        let parts = (self.pictures * self.height).div_ceil(PART_ROWS);
+        let parts = (self.pictures * self.output()[0]).div_ceil(PART_ROWS);
         let count = parts * self.dim * self.kernel * self.kernel;
         let result = rec.tensor(count)?;
         let buffers = [(1, x), (2, out_grad), (3, &*result)];
@@ -119,8 +124,9 @@ impl Depthwise {
             constants: vec![(chosen, 1), (other, 0), (third, 0)],
             vector: false,
         };
-        let rows = self.pictures * self.height;
-        let params = [count, self.height, self.width, self.dim, self.kernel, rows, part].map(word);
+        let [down, across] = self.output();
+        let Self { height, width, dim, kernel: side, stride, .. } = self;
+        let params = [count, height, width, dim, side, self.pictures * down, part, stride, down, across].map(word);
         for_each(rec, kernel, &params, buffers, count)
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod matmul;
 pub(crate) mod reduce;
 pub(crate) mod response_norm;
 pub(crate) mod tokens;
+pub(crate) mod unfold;
 
 use super::device::AdapterInfo;
 use super::pool::PoolError;

@@ -73,21 +73,3 @@ fn record_mean(rec: &mut Recorder, tokens: &Tokens<'_>, skip: usize, backward: b
     for_each(rec, kernel, &params, &[(1, tokens.values), (2, &result)], rows * width)?;
     Ok(result)
 }
-
-/// Pictures `[pictures, C, H, W]` as rows of patches `[pictures (H/p)(W/p), C p p]`.
-pub(crate) fn unfold(
-    rec: &mut Recorder,
-    pixels: &wgpu::Buffer,
-    pictures: usize,
-    shape: [usize; 3],
-    patch: usize,
-) -> Result<Buf, PoolError> {
-    let [channels, height, width] = shape;
-    let count = pictures * channels * height * width;
-    let result = rec.tensor(count)?;
-    let kernel =
-        Kernel { name: "unfold", parts: &[COMMON, include_str!("unfold.wgsl")], constants: Vec::new(), vector: false };
-    let params = [word(count), word(channels), word(height), word(width), word(patch)];
-    for_each(rec, kernel, &params, &[(1, pixels), (2, &result)], count)?;
-    Ok(result)
-}

@@ -10,7 +10,7 @@ use crate::gpu::device::Gpu;
 use crate::gpu::kernels::elementwise::{activation, dropout};
 use crate::gpu::kernels::matmul::Product;
 use crate::gpu::kernels::reduce::{Parts, accumulate, column_sums};
-use crate::gpu::kernels::tokens::unfold;
+use crate::gpu::kernels::unfold::Unfold;
 use crate::gpu::kernels::{Drop, Tuning};
 use crate::gpu::pool::{Buf, Pool, PoolError};
 use crate::gpu::recorder::Recorder;
@@ -185,8 +185,9 @@ fn patches_are_rows() {
     let Some(gpu) = gpu() else { return };
     let (channels, height, width, p) = (2, 4, 6, 2);
     let pixels: Vec<f32> = (0..2 * channels * height * width).map(|i| i as f32).collect();
-    let got =
-        run(&gpu, &[&pixels], pixels.len(), |rec, operands| unfold(rec, &operands[0], 2, [channels, height, width], p));
+    let got = run(&gpu, &[&pixels], pixels.len(), |rec, operands| {
+        Unfold::patches(2, [channels, height, width], p).forward(rec, &operands[0])
+    });
     let mut expected = Vec::new();
     for picture in 0..2 {
         for (row, column) in (0..height / p).flat_map(|row| (0..width / p).map(move |column| (row, column))) {

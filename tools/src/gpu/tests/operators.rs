@@ -125,7 +125,7 @@ fn check_map(ops: &[Op], widths: &[usize]) {
 #[test]
 fn windows() {
     for shift in [[0, 0], [1, 2], [0, 1]] {
-        let windows = Windows { grid: [4, 6], window: [2, 3], shift };
+        let windows = Windows { grid: [4, 6], window: [2, 3], shift, is_dilated: false };
         let (cut, back) = (Op::WindowPartition(windows), Op::WindowReverse(windows));
         let attention = Op::WindowAttention { num_heads: 2, scale: 0.6, windows };
         check_map(&[cut.clone(), attention.clone(), back.clone()], &[24, 30]);
@@ -140,7 +140,42 @@ fn space_to_depth() {
 
 #[test]
 fn depthwise_convolutions() {
-    check_map(&[Op::DepthwiseConv { kernel_size: 3 }, Op::DepthwiseConv { kernel_size: 7 }], &[4, 5]);
+    let conv = |kernel_size, stride| Op::DepthwiseConv { kernel_size, stride };
+    check_map(&[conv(3, 1), conv(7, 1)], &[4, 5]);
+    check_map(&[conv(3, 2), conv(5, 3)], &[4, 5]);
+}
+
+#[test]
+fn convolutions() {
+    let unfold = |kernel_size, stride| Op::Unfold { kernel_size, stride, from_pixels: false };
+    let linear = |out_features| Op::Linear { out_features, bias: true };
+    check_map(&[unfold(3, 1), linear(6), unfold(3, 2), linear(5)], &[4, 5]);
+    check_map(&[unfold(5, 3), linear(6)], &[4]);
+}
+
+#[test]
+fn a_convolution_over_pixels_and_both_halves_of_a_pair() {
+    let Some(gpu) = gpu() else { return };
+    let mut graph = Graph::default();
+    let linear = |out_features| Op::Linear { out_features, bias: true };
+    let input = graph.push("pixels", Op::Input { shape: vec![3, 5, 8] }, &[]);
+    let covered = graph.push("patches", Op::Unfold { kernel_size: 3, stride: 2, from_pixels: true }, &[input]);
+    let first = graph.push("first", linear(6), &[covered]);
+    let second = graph.push("second", linear(3), &[first]);
+    let pair = graph.push("cat", Op::Concat, &[first, second]);
+    let frozen = graph.push("frozen", linear(5), &[covered]);
+    let pair = graph.push("cat2", Op::Concat, &[frozen, pair]);
+    let pool = graph.push("pool", Op::MeanTokens { skip: 0 }, &[pair]);
+    graph.push("head", linear(3), &[pool]);
+    fill(&mut graph);
+    assert_agrees(&gpu, &graph, &trainable(&graph, &["first", "second", "head"]), 3, &Noise::default());
+}
+
+#[test]
+fn attention_within_dilated_windows() {
+    let windows = Windows { grid: [4, 6], window: [2, 3], shift: [0, 0], is_dilated: true };
+    let (cut, back) = (Op::WindowPartition(windows), Op::WindowReverse(windows));
+    check_map(&[cut, Op::Attention { num_heads: 2, scale: 0.6 }, back], &[24, 30]);
 }
 
 #[test]
