@@ -133,11 +133,29 @@ impl Tensor {
         let values = (0..cols).flat_map(|c| (0..rows).map(move |r| source[r * cols + c])).collect();
         Some(Self { shape: vec![cols, rows], values: Arc::new(values) })
     }
+
+    /// A convolution `[out, in, height, width]` over the same channels in the reverse order. `None` where this is none.
+    pub fn reversed_channels(&self) -> Option<Self> {
+        let &[_, channels, height, width] = self.shape.as_slice() else { return None };
+        let plane = (height * width).max(1);
+        let rows = self.values().chunks_exact((channels * plane).max(1));
+        let values = rows.flat_map(|row| row.rchunks_exact(plane).flatten().copied()).collect();
+        Some(Self { shape: self.shape.clone(), values: Arc::new(values) })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_are_reversed_and_places_stay() {
+        let conv = Tensor::new([2, 3, 1, 2], (0..12).map(|i| i as f32).collect()).unwrap();
+        let reversed = conv.reversed_channels().unwrap();
+        assert_eq!(reversed.values(), [4., 5., 2., 3., 0., 1., 10., 11., 8., 9., 6., 7.]);
+        assert_eq!(reversed.reversed_channels().unwrap(), conv);
+        assert!(Tensor::full([2, 3], 1.0).unwrap().reversed_channels().is_none());
+    }
 
     #[test]
     fn the_number_of_values_is_checked() {

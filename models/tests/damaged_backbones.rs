@@ -13,7 +13,7 @@ use damage::{Damage, damage, damaged};
 
 mod damage;
 
-const FIXTURES: [&str; 11] = [
+const FIXTURES: [&str; 12] = [
     "timm_vit",
     "timm_siglip",
     "hf_clip",
@@ -25,6 +25,7 @@ const FIXTURES: [&str; 11] = [
     "timm_convnext",
     "hf_convnextv2",
     "timm_mobilevit",
+    "hf_mobilevit",
 ];
 
 fn fixture(name: &str) -> PathBuf {

@@ -170,6 +170,7 @@ fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
                 Publisher::HuggingFaceSwinV2 => "Hugging Face, Swin V2",
                 Publisher::MetaConvNext => "Meta, ConvNeXt",
                 Publisher::HuggingFaceConvNext => "Hugging Face, ConvNeXt",
+                Publisher::HuggingFaceMobileVit => "Hugging Face, MobileViT",
             };
             facts.extend([("names", json!(names)), ("backbone", sizes(&config))]);
         }

@@ -203,9 +203,10 @@ fn hugging_faces_registers_stand_behind_the_class_token() {
 }
 
 #[test]
-fn mobilevit_mixes_the_pixels_of_patches_as_timm_does_it() {
+fn mobilevit_mixes_the_pixels_of_patches_as_timm_and_hugging_face_do_it() {
     check("timm_mobilevit", &["tokens", "features", "logits"]);
     check("timm_mobilevit_short", &["tokens", "features", "logits"]);
+    check("hf_mobilevit", &["features", "logits"]);
 }
 
 #[test]

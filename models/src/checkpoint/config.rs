@@ -81,6 +81,9 @@ fn of(config: &Value) -> BTreeMap<String, String> {
         say("window_size", text(config.get("window_size")));
         say("image_size", text(config.get("image_size")));
     }
+    if model_type == "mobilevit" {
+        say("image_size", text(config.get("image_size")));
+    }
     say("layer_norm_eps", text(tower.get("layer_norm_eps")));
     say("text_num_heads", text(config.pointer("/text_config/num_attention_heads")));
     said

@@ -34,6 +34,8 @@ pub enum Publisher {
     MetaConvNext,
     /// Hugging Face's `modeling_convnext.py` and `modeling_convnextv2.py`.
     HuggingFaceConvNext,
+    /// Hugging Face's `modeling_mobilevit.py`.
+    HuggingFaceMobileVit,
 }
 
 impl Publisher {
@@ -43,7 +45,10 @@ impl Publisher {
             return Self::Jax;
         }
         let all = || tensors.keys().map(String::as_str);
-        let others = clip::publisher(all()).or_else(|| swin::publisher(all())).or_else(|| convnext::publisher(all()));
+        let others = clip::publisher(all())
+            .or_else(|| swin::publisher(all()))
+            .or_else(|| convnext::publisher(all()))
+            .or_else(|| mobilevit::publisher(all()));
         if let Some(publisher) = others {
             return publisher;
         }
@@ -92,6 +97,8 @@ pub(super) enum Target {
     Lowered(String),
     /// It is the transpose of timm's tensor of this name.
     Transposed(String),
+    /// It is timm's convolution of this name with the input's channels in the reverse order.
+    Reversed(String),
     /// It is the part 0, 1 or 2 (q, k, v) of timm's tensor of this name.
     Joined(String, usize),
     /// The forward pass to the class token does not read it.
@@ -104,7 +111,7 @@ pub(super) enum Target {
 
 /// Gives the tensors timm's names; q, k and v are joined into `blocks.{i}.attn.qkv`, `[3D, D]` and `[3D]`.
 ///
-/// Understood are timm's names, Hugging Face's of ViT, DeiT, DINOv2, CLIP, SigLIP, Swin and ConvNeXt, OpenAI's of CLIP, Microsoft's of
+/// Understood are timm's names, Hugging Face's of ViT, DeiT, DINOv2, CLIP, SigLIP, Swin, ConvNeXt and MobileViT, OpenAI's of CLIP, Microsoft's of
 /// Swin, Meta's of ConvNeXt, and Google's of ViT, whose kernels are turned to PyTorch's layout. timm's `head.fc` becomes
 /// `head`, its `head.norm` `norm`. Mask token, pooler, text tower and buffers, which the features do not depend on, are left
 /// out.
@@ -126,6 +133,7 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         Publisher::HuggingFaceSwinV2 => swin::hugging_face_v2_target,
         Publisher::MetaConvNext => convnext::meta_target,
         Publisher::HuggingFaceConvNext => convnext::hugging_face_target,
+        Publisher::HuggingFaceMobileVit => mobilevit::hugging_face_target,
     };
     let timm = renamed(tensors, target)?;
     if timm.contains_key("dist_token") && tensors.contains_key("classifier.weight") {
@@ -177,6 +185,14 @@ fn renamed(
                     got: tensor.shape().to_vec(),
                 })?;
                 renamed.insert(new, transposed);
+            }
+            Target::Reversed(new) => {
+                let reversed = tensor.reversed_channels().ok_or_else(|| CheckpointError::WrongShape {
+                    name: name.clone(),
+                    expected: "a convolution [out, in, k, k]".to_owned(),
+                    got: tensor.shape().to_vec(),
+                })?;
+                renamed.insert(new, reversed);
             }
             Target::Joined(new, part) => joined.entry(new).or_default()[part] = Some((name, tensor)),
             Target::Unused => {}
@@ -306,7 +322,7 @@ pub(super) fn timm_target(name: &str) -> Target {
 fn hugging_face_target(name: &str) -> Target {
     let name = without_prefix(name);
     if let Some((index, rest)) = block(name, "encoder.layer.") {
-        return hugging_face_block_target(index, &rest);
+        return hugging_face_block_target(&format!("blocks.{index}"), &rest);
     }
     match name {
         "embeddings.cls_token" => Target::Rename("cls_token".to_owned()),
@@ -327,10 +343,11 @@ fn hugging_face_target(name: &str) -> Target {
     }
 }
 
-fn hugging_face_block_target(index: usize, rest: &str) -> Target {
+/// Hugging Face's modules of a transformer's block, as those of timm's `block`.
+pub(super) fn hugging_face_block_target(block: &str, rest: &str) -> Target {
     let module = match rest {
-        "layer_scale1.lambda1" => return Target::Rename(format!("blocks.{index}.ls1.gamma")),
-        "layer_scale2.lambda1" => return Target::Rename(format!("blocks.{index}.ls2.gamma")),
+        "layer_scale1.lambda1" => return Target::Rename(format!("{block}.ls1.gamma")),
+        "layer_scale2.lambda1" => return Target::Rename(format!("{block}.ls2.gamma")),
         _ => match rest.rsplit_once('.') {
             Some((module, kind)) if is_weight_or_bias(kind) => (module, kind),
             _ => return Target::Unknown,
@@ -342,13 +359,13 @@ fn hugging_face_block_target(index: usize, rest: &str) -> Target {
         ("attention.output.dense", kind) => ("attn.proj", kind),
         ("mlp.fc1" | "intermediate.dense", kind) => ("mlp.fc1", kind),
         ("mlp.fc2" | "output.dense", kind) => ("mlp.fc2", kind),
-        ("attention.attention.query", kind) => return Target::Joined(format!("blocks.{index}.attn.qkv.{kind}"), 0),
-        ("attention.attention.key", kind) => return Target::Joined(format!("blocks.{index}.attn.qkv.{kind}"), 1),
-        ("attention.attention.value", kind) => return Target::Joined(format!("blocks.{index}.attn.qkv.{kind}"), 2),
+        ("attention.attention.query", kind) => return Target::Joined(format!("{block}.attn.qkv.{kind}"), 0),
+        ("attention.attention.key", kind) => return Target::Joined(format!("{block}.attn.qkv.{kind}"), 1),
+        ("attention.attention.value", kind) => return Target::Joined(format!("{block}.attn.qkv.{kind}"), 2),
         ("mlp.weights_in" | "mlp.weights_out", _) => return Target::Unsupported("a SwiGLU MLP"),
         _ => return Target::Unknown,
     };
-    Target::Rename(format!("blocks.{index}.{new}.{kind}"))
+    Target::Rename(format!("{block}.{new}.{kind}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! MobileViT as timm's `mobilevit.py` computes it (arXiv 2110.02178): inverted residuals, and between them transformers over
 //! the pixels that patches have in one place. Maps are channels last, so that a pointwise convolution is a Linear, and every
-//! BatchNorm is part of the convolution before it.
+//! BatchNorm is part of the convolution before it. Hugging Face's `modeling_mobilevit.py` computes the same of pictures whose
+//! channels are blue, green, red.
 
 mod detect;
 mod weights;
@@ -116,7 +117,8 @@ pub fn graph(config: &Config) -> Graph {
     let mut graph = Graph::default();
     let [height, width] = config.image_size;
     let pixels = graph.push("pixels", Op::Input { shape: vec![config.in_chans, height, width] }, &[]);
-    let mut x = convolution(&mut graph, "stem", config.stem_chs, [2, 1], pixels);
+    let first = Op::Unfold { kernel_size: KERNEL, stride: 2, from_pixels: true };
+    let mut x = convolution(&mut graph, "stem", config.stem_chs, first, pixels);
     let mut dim = config.stem_chs;
     let mut size = config.image_size.map(|side| side.div_ceil(2));
     for (index, stage) in config.stages.iter().enumerate() {
@@ -140,9 +142,8 @@ pub fn graph(config: &Config) -> Graph {
     graph
 }
 
-/// `silu(conv(x))`; `from_pixels` is 1 for the picture itself.
-fn convolution(graph: &mut Graph, name: &str, out: usize, [stride, from_pixels]: [usize; 2], x: NodeId) -> NodeId {
-    let unfold = Op::Unfold { kernel_size: KERNEL, stride, from_pixels: from_pixels == 1 };
+/// `silu(conv(x))`, where the kernel covers what `unfold` says.
+fn convolution(graph: &mut Graph, name: &str, out: usize, unfold: Op, x: NodeId) -> NodeId {
     let x = graph.push(format!("{name}.patches"), unfold, &[x]);
     pointwise(graph, name, out, x)
 }
@@ -181,7 +182,8 @@ fn transform(
 ) -> NodeId {
     let name = |module: &str| format!("{block}.{module}");
     let Transformer { embed_dim, depth, mlp_hidden } = *transformer;
-    let mut x = convolution(graph, &name("conv_kxk"), dim, [1, 0], input);
+    let unfold = Op::Unfold { kernel_size: KERNEL, stride: 1, from_pixels: false };
+    let mut x = convolution(graph, &name("conv_kxk"), dim, unfold.clone(), input);
     x = graph.push(name("conv_1x1"), Op::Linear { out_features: embed_dim, bias: false }, &[x]);
 
     let window = size.map(|side| side.checked_div(config.patch_size).unwrap_or(0));
@@ -205,7 +207,7 @@ fn transform(
 
     x = pointwise(graph, &name("conv_proj"), dim, x);
     x = graph.push(name("cat"), Op::Concat, &[input, x]);
-    convolution(graph, &name("conv_fusion"), dim, [1, 0], x)
+    convolution(graph, &name("conv_fusion"), dim, unfold, x)
 }
 
 /// The sizes and the graph of the model that has these weights, by timm's names, for pictures of `image_size`.
