@@ -61,13 +61,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     writeln!(
         stdout(),
         "simplified: {} LayerScales, {} attention scales, the weights of {} LayerNorms and the biases of {} response norms \
-         are part of linear layers, {} positions of learned tokens{}",
+         are part of linear layers; {} learned tokens hold their positions{}",
         simplified.layer_scales,
         simplified.attention_scales,
         simplified.layer_norms,
         simplified.response_norms,
         simplified.positions,
-        if simplified.normalization { ", the pictures' mean and deviation of the patch embedding" } else { "" }
+        if simplified.normalization { "; the patch embedding holds the pictures' mean and deviation" } else { "" }
     )?;
     writeln!(stdout(), "self-test through the device's code: logits within {:.3e} relative", merged.self_test)?;
     writeln!(stdout(), "{} ({:.1} MB)", args.out.display(), merged.bytes.len() as f64 / 1e6)?;
