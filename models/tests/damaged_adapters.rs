@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use edge_vit_models::adapter::{self, File, Meta, import};
+use edge_vit_models::adapter::import;
 use edge_vit_models::backbone::{self, Backbone};
 use edge_vit_models::checkpoint::{self, write_safetensors};
 use proptest::prelude::*;
@@ -30,18 +30,8 @@ fn fixture(name: &str) -> PathBuf {
 fn merged(path: &Path, scale: Option<f32>, backbone: &Backbone) -> Result<(), String> {
     let imported = import(path, scale).map_err(|error| error.to_string())?;
     let rows = imported.tensors["head.weight"].shape().first().copied().unwrap_or(0);
-    let meta = Meta {
-        format_version: adapter::FORMAT_VERSION,
-        method: imported.spec.method().to_owned(),
-        spec: imported.spec,
-        backbone_name: backbone.name.clone(),
-        backbone_sha256: backbone.sha256.clone(),
-        image_size: backbone.config.image_size(),
-        labels: (0..rows).map(|label| label.to_string()).collect(),
-        preprocessing: serde_json::Value::Null,
-        training: serde_json::Value::Null,
-    };
-    let file = File { meta, tensors: imported.tensors };
+    let labels = (0..rows).map(|label| label.to_string()).collect();
+    let file = imported.into_file(backbone, labels, serde_json::Value::Null, serde_json::Value::Null);
     let merged = file.merged(&backbone.graph, &backbone.sha256, 1.0).map_err(|error| error.to_string())?;
     merged.graph.validate().map(|_| ()).map_err(|error| error.to_string())
 }

@@ -113,18 +113,9 @@ fn hugging_faces_vit_gives_its_features_and_logits() {
 fn check_imported(adapters: &str, scale: Option<f32>, source: &str, logits: &str) -> Adaptation {
     let imported = adapter::import(&fixture(adapters), scale).unwrap();
     let backbone = backbone::load(fixture(&format!("{source}.safetensors")), None).unwrap();
-    let meta = adapter::Meta {
-        format_version: adapter::FORMAT_VERSION,
-        method: imported.spec.method().to_owned(),
-        spec: imported.spec.clone(),
-        backbone_name: backbone.name,
-        backbone_sha256: backbone.sha256.clone(),
-        image_size: backbone.config.image_size(),
-        labels: (0..5).map(|label| label.to_string()).collect(),
-        preprocessing: serde_json::Value::Null,
-        training: serde_json::Value::Null,
-    };
-    let file = adapter::File { meta, tensors: imported.tensors };
+    let spec = imported.spec.clone();
+    let labels = (0..5).map(|label| label.to_string()).collect();
+    let file = imported.into_file(&backbone, labels, serde_json::Value::Null, serde_json::Value::Null);
     let folded = file.merged(&backbone.graph, &backbone.sha256, 1.0).unwrap().graph;
     let tensor = |file: &str, name: &str| checkpoint::read(fixture(file)).unwrap().tensors.remove(name).unwrap();
     let pixels = tensor(&format!("{source}.reference.safetensors"), "pixels");
@@ -133,7 +124,7 @@ fn check_imported(adapters: &str, scale: Option<f32>, source: &str, logits: &str
     let got = engine.forward(pixels.values(), pixels.shape()[0]).unwrap();
     let difference = relative_difference(&got, expected.values());
     assert!(difference < RELATIVE_TOLERANCE, "{adapters}: {difference:.1e}");
-    imported.spec
+    spec
 }
 
 #[test]

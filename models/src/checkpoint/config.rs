@@ -75,13 +75,13 @@ fn of(config: &Value) -> BTreeMap<String, String> {
     let default = (model_type == "clip" || model_type == "clip_vision_model").then(|| "quick_gelu".to_owned());
     say("act_layer", text(tower.get("hidden_act")).or(default));
     say("num_heads", text(tower.get("num_attention_heads")));
-    if model_type == "swin" || model_type == "swinv2" || model_type.is_empty() {
+    let is_swin = matches!(model_type, "swin" | "swinv2" | "");
+    if is_swin {
         let pretrained = config.get("pretrained_window_sizes").filter(|sizes| sizes.is_array());
         say("pretrained_window_sizes", pretrained.map(Value::to_string));
         say("window_size", text(config.get("window_size")));
-        say("image_size", text(config.get("image_size")));
     }
-    if model_type == "mobilevit" {
+    if is_swin || model_type == "mobilevit" {
         say("image_size", text(config.get("image_size")));
     }
     say("layer_norm_eps", text(tower.get("layer_norm_eps")));

@@ -1,6 +1,6 @@
 //! The names of MobileViTs: timm's, and Hugging Face's to timm's.
 
-use super::names::{Publisher, Target, block, hugging_face_block_target, is_weight_or_bias};
+use super::names::{Publisher, Target, block, hugging_face_block_target, is_block_layer, is_weight_or_bias};
 
 /// Whose names these are; `None` where they are not Hugging Face's.
 pub(super) fn publisher<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<Publisher> {
@@ -73,11 +73,7 @@ fn hugging_face_convolution(module: &str, part: &str) -> Target {
 pub(super) fn timm_stage(name: &str, rest: &str) -> Option<Target> {
     let (_, module) = block(rest, "")?;
     if let Some((_, layer)) = block(&module, "transformer.") {
-        let is_known = matches!(
-            layer.rsplit_once('.'),
-            Some(("norm1" | "norm2" | "attn.qkv" | "attn.proj" | "mlp.fc1" | "mlp.fc2", kind)) if is_weight_or_bias(kind)
-        );
-        return Some(if is_known { Target::Rename(name.to_owned()) } else { Target::Unknown });
+        return Some(if is_block_layer(&layer) { Target::Rename(name.to_owned()) } else { Target::Unknown });
     }
     if matches!(module.as_str(), "norm.weight" | "norm.bias" | "conv_1x1.weight") {
         return Some(Target::Rename(name.to_owned()));

@@ -260,6 +260,12 @@ pub(super) fn is_weight_or_bias(name: &str) -> bool {
     name == "weight" || name == "bias"
 }
 
+/// Whether this is a weight or a bias of a layer that every transformer's block has, by timm's names.
+pub(super) fn is_block_layer(name: &str) -> bool {
+    const LAYERS: [&str; 6] = ["norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
+    name.rsplit_once('.').is_some_and(|(layer, kind)| is_weight_or_bias(kind) && LAYERS.contains(&layer))
+}
+
 /// Outside of the blocks.
 const TIMM_MODULES: [&str; 14] = [
     "patch_embed.proj",
@@ -287,9 +293,7 @@ pub(super) fn timm_target(name: &str) -> Target {
     }
     if let Some((_, rest)) = block(name, "blocks.") {
         let known = match rest.rsplit_once('.') {
-            Some(("norm1" | "norm2" | "attn.qkv" | "attn.proj" | "mlp.fc1" | "mlp.fc2", kind)) => {
-                is_weight_or_bias(kind)
-            }
+            _ if is_block_layer(&rest) => true,
             Some(("ls1" | "ls2", kind)) => kind == "gamma",
             // Meta's files of DeiT-3.
             None if rest == "gamma_1" => return Target::Rename(name.replace("gamma_1", "ls1.gamma")),

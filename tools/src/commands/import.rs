@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use edge_vit_models::adapter::{FORMAT_VERSION, File, Meta, import};
+use edge_vit_models::adapter::import;
 use edge_vit_models::backbone;
 use serde_json::json;
 
@@ -52,22 +52,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let backbone = backbone::load(&args.backbone, args.image_size.map(|side| [side, side]))
         .with_context(|| format!("backbone {}", args.backbone.display()))?;
-    let size = backbone.config.image_size();
-    let preprocessing = preprocessing::of(&backbone);
-    let file = File {
-        meta: Meta {
-            format_version: FORMAT_VERSION,
-            method: imported.spec.method().to_owned(),
-            spec: imported.spec,
-            backbone_name: backbone.name,
-            backbone_sha256: backbone.sha256,
-            image_size: size,
-            labels,
-            preprocessing: serde_json::to_value(&preprocessing)?,
-            training: json!({ "imported": args.adapters }),
-        },
-        tensors: imported.tensors,
-    };
+    let preprocessing = serde_json::to_value(preprocessing::of(&backbone))?;
+    let file = imported.into_file(&backbone, labels, preprocessing, json!({ "imported": args.adapters }));
     // What does not fit this backbone is refused here, and not by the command that reads the file next.
     let merged = file.merged(&backbone.graph, &file.meta.backbone_sha256, 1.0)?;
     file.write(&args.out)?;

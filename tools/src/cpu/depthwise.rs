@@ -135,6 +135,7 @@ mod tests {
         conv.backward_weight(&[1.0, 10.0, 100.0, 1000.0], &[1.0, 0.0, 0.0, 0.0], &mut dw);
         assert_eq!(dw, [0.0, 0.0, 0.0, 0.0, 1.0, 10.0, 0.0, 100.0, 1000.0]);
     }
+
     #[test]
     fn a_stride_leaves_places_out() {
         let conv = Depthwise { size: [3, 4], dim: 2, kernel: 3, stride: 2 };

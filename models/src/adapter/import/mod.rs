@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::Adaptation;
+use super::{Adaptation, FORMAT_VERSION, File, Meta};
+use crate::backbone::Backbone;
 use crate::checkpoint::CheckpointError;
 use crate::tensor::Tensor;
 
@@ -19,6 +20,31 @@ pub struct Imported {
     pub spec: Adaptation,
     /// Its tensors, and `head.weight` `[C, D]` and `head.bias` `[C]`.
     pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl Imported {
+    /// The adapter file of `backbone` with these adapters, the head's rows called `labels`; `preprocessing` and `training` as
+    /// [`Meta`] has them.
+    pub fn into_file(
+        self,
+        backbone: &Backbone,
+        labels: Vec<String>,
+        preprocessing: serde_json::Value,
+        training: serde_json::Value,
+    ) -> File {
+        let meta = Meta {
+            format_version: FORMAT_VERSION,
+            method: self.spec.method().to_owned(),
+            spec: self.spec,
+            backbone_name: backbone.name.clone(),
+            backbone_sha256: backbone.sha256.clone(),
+            image_size: backbone.config.image_size(),
+            labels,
+            preprocessing,
+            training,
+        };
+        File { meta, tensors: self.tensors }
+    }
 }
 
 /// Why adapters cannot be taken over.
