@@ -33,11 +33,13 @@ pub mod decision;
 mod error;
 pub mod frame;
 mod golden;
+mod kernels;
 mod model;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 #[cfg(feature = "capture")]
 mod observation;
+mod ops;
 mod picture;
 mod preprocessing;
 mod provenance;

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tract_core::internal::DimLike;
+use tract_core::ops::konst::Const;
 use tract_core::ops::matmul::optimized::OptMatMul;
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
-use crate::Error;
+use crate::{Error, kernels, ops};
 
 /// A model with one input `[1, 3, height, width]` and one output row, both float32, ready to run in this thread.
 ///
@@ -72,13 +73,23 @@ impl Model {
         &self.metadata
     }
 
-    /// The names of the engine's kernels that multiply this model's matrices on this machine, sorted: tract chose them
-    /// by the processor it found and by the sizes of the matrices.
+    /// The names of the kernels that multiply this model's matrices on this machine: tract's, which it chose by the
+    /// processor and by the sizes of the matrices, sorted, then ours, if the model has operators for them.
     pub fn kernels(&self) -> Vec<String> {
         let products = self.plan.model().nodes.iter().filter_map(|node| node.op_as::<OptMatMul>());
         let names: BTreeSet<String> =
             products.flat_map(|product| &product.mmm).map(|kernel| kernel.name().to_owned()).collect();
-        names.into_iter().collect()
+        let ours = kernels::name().filter(|_| self.plan.model().nodes.iter().any(ops::is_ours));
+        names.into_iter().chain(ours.map(str::to_owned)).collect()
+    }
+
+    /// The operators that a picture runs through and how many there are of each: tract's, and those of ours, whose names
+    /// begin with `EdgeVit`.
+    pub fn operators(&self) -> BTreeMap<String, usize> {
+        self.plan.model().nodes.iter().filter(|node| !node.op_is::<Const>()).fold(BTreeMap::new(), |mut count, node| {
+            *count.entry(node.op.name().into_owned()).or_default() += 1;
+            count
+        })
     }
 
     /// Runs the model on preprocessed `values`, float32 `[3, height, width]` in row-major order.
@@ -181,8 +192,16 @@ fn prepare(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Result<(Arc<TypedSimp
     model
         .set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width)))
         .map_err(failed)?;
-    let plan = model.into_optimized().and_then(|model| model.into_runnable()).map_err(failed)?;
+    let plan = optimize(model).map_err(failed)?;
     Ok((plan, input))
+}
+
+/// Brings the graph into the form in which it runs: operators of ours where there are some, tract's elsewhere.
+fn optimize(model: InferenceModel) -> TractResult<Arc<TypedSimplePlan>> {
+    let mut model = model.into_typed()?;
+    ops::declutter(&mut model)?;
+    model.optimize()?;
+    model.into_runnable()
 }
 
 /// `[3, height, width]` of a declared input `[1 or free, 3, height, width]` of float32.

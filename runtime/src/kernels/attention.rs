@@ -1,0 +1,243 @@
+//! Softmax attention without its matrix of weights in memory.
+
+use pulp::Simd;
+
+use super::Kernel;
+use super::elementary::exp;
+use super::product::{pack_rows, tile};
+
+/// Where the values of a matrix lie: value `(row, column)` is `row * row_stride + column * column_stride` behind the
+/// first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Strides {
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+/// Where the matrices of one head start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Head {
+    pub(crate) query: usize,
+    pub(crate) key: usize,
+    pub(crate) value: usize,
+    pub(crate) bias: usize,
+    pub(crate) out: usize,
+}
+
+/// `softmax(scale Q K^T + bias) V` for each head, as in arXiv 1706.03762.
+///
+/// Scores are computed for as many queries at a time as a tile is wide, a query a lane, so that maximum, exponential and
+/// sum run over all of them at once; they stay in the first-level cache.
+pub(crate) struct Attention<'a> {
+    /// `[queries, dim]` a head.
+    pub(crate) query: (&'a [f32], Strides),
+    /// `[keys, dim]` a head.
+    pub(crate) key: (&'a [f32], Strides),
+    /// `[keys, value_dim]` a head.
+    pub(crate) value: (&'a [f32], Strides),
+    /// `[queries, keys]` a head, added to the scores.
+    pub(crate) bias: Option<(&'a [f32], Strides)>,
+    /// `[queries, value_dim]` a head.
+    pub(crate) out: (&'a mut [f32], Strides),
+    pub(crate) heads: &'a [Head],
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+    pub(crate) dim: usize,
+    pub(crate) value_dim: usize,
+    pub(crate) scale: f32,
+    pub(crate) scratch: &'a mut Scratch,
+}
+
+/// What attention keeps of a head while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Keys and values in blocks of a tile's rows.
+    key_blocks: Vec<f32>,
+    value_blocks: Vec<f32>,
+    /// Queries of a tile, `[dim, width]`.
+    panel: Vec<f32>,
+    /// Their scores, `[keys, width]`.
+    scores: Vec<f32>,
+    /// Their outputs, `[value_dim, width]`.
+    mixed: Vec<f32>,
+}
+
+impl Kernel for Attention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let Self { queries, keys, dim, value_dim, scale, .. } = self;
+        if queries == 0 || keys == 0 {
+            return;
+        }
+        let width = VECTORS * S::F32_LANES;
+        let Scratch { key_blocks, value_blocks, panel, scores, mixed } = self.scratch;
+        key_blocks.resize(keys.next_multiple_of(ROWS) * dim, 0.0);
+        value_blocks.resize(value_dim.next_multiple_of(ROWS) * keys, 0.0);
+        panel.resize(dim * width, 0.0);
+        scores.resize(keys.next_multiple_of(ROWS) * width, 0.0);
+        mixed.resize(value_dim.next_multiple_of(ROWS) * width, 0.0);
+        let (out, out_at) = self.out;
+        for head in self.heads {
+            let (key, at) = self.key;
+            pack_rows::<ROWS>(&key[head.key..], [at.row, at.column], keys, dim, key_blocks);
+            let (value, at) = self.value;
+            pack_rows::<ROWS>(&value[head.value..], [at.column, at.row], value_dim, keys, value_blocks);
+            for first in (0..queries).step_by(width) {
+                let lanes = width.min(queries - first);
+                let (query, at) = self.query;
+                let query = &query[head.query + first * at.row..];
+                for (column, line) in panel.chunks_exact_mut(width).enumerate() {
+                    for (lane, to) in line[..lanes].iter_mut().enumerate() {
+                        *to = scale * query[lane * at.row + column * at.column];
+                    }
+                }
+                multiply::<S, ROWS, VECTORS>(simd, key_blocks, dim, panel, scores);
+                let scores = &mut scores[..keys * width];
+                if let Some((bias, at)) = self.bias {
+                    let bias = &bias[head.bias + first * at.row..];
+                    for (key, line) in scores.chunks_exact_mut(width).enumerate() {
+                        for (lane, score) in line[..lanes].iter_mut().enumerate() {
+                            *score += bias[lane * at.row + key * at.column];
+                        }
+                    }
+                }
+                let sums = exponentials::<S, VECTORS>(simd, scores);
+                multiply::<S, ROWS, VECTORS>(simd, value_blocks, keys, scores, mixed);
+                for line in S::as_mut_simd_f32s(&mut mixed[..value_dim * width]).0.as_chunks_mut::<VECTORS>().0 {
+                    for (value, sum) in line.iter_mut().zip(sums) {
+                        *value = simd.div_f32s(*value, sum);
+                    }
+                }
+                let out = &mut out[head.out + first * out_at.row..];
+                for lane in 0..lanes {
+                    for (column, line) in mixed[..value_dim * width].chunks_exact(width).enumerate() {
+                        out[lane * out_at.row + column * out_at.column] = line[lane];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows in blocks, `[rows, deep]`, times a panel, `[deep, width]`: `[rows, width]`, the rows up to a whole block.
+#[inline(always)]
+fn multiply<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    blocks: &[f32],
+    deep: usize,
+    panel: &[f32],
+    out: &mut [f32],
+) {
+    let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
+    let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<VECTORS>().0.as_chunks_mut::<ROWS>().0;
+    for (block, out) in blocks.chunks_exact((deep * ROWS).max(1)).zip(out) {
+        *out = tile::<S, ROWS, VECTORS>(simd, block.as_chunks().0, panel, [simd.splat_f32s(0.0); VECTORS]);
+    }
+}
+
+/// Replaces the scores of each lane by their exponentials, the largest being 1; gives the sum of each lane's.
+#[inline(always)]
+fn exponentials<S: Simd, const VECTORS: usize>(simd: S, scores: &mut [f32]) -> [S::f32s; VECTORS] {
+    let scores = S::as_mut_simd_f32s(scores).0.as_chunks_mut::<VECTORS>().0;
+    let mut most = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
+    for line in &*scores {
+        for (most, score) in most.iter_mut().zip(line) {
+            *most = simd.max_f32s(*most, *score);
+        }
+    }
+    let mut sums = [simd.splat_f32s(0.0); VECTORS];
+    for line in scores {
+        for ((score, most), sum) in line.iter_mut().zip(most).zip(&mut sums) {
+            *score = exp(simd, simd.sub_f32s(*score, most));
+            *sum = simd.add_f32s(*sum, *score);
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{noise, run};
+    use super::*;
+
+    /// What attention is, in float64: rows `[queries, value_dim]` of one head.
+    fn expected(attention: &Attention<'_>, head: Head) -> Vec<f64> {
+        let at = |(values, at): (&[f32], Strides), start: usize, row: usize, column: usize| {
+            f64::from(values[start + row * at.row + column * at.column])
+        };
+        let Attention { query, key, value, bias, queries, keys, dim, value_dim, scale, .. } = *attention;
+        let mut out = Vec::new();
+        for row in 0..queries {
+            let score = |place| {
+                let product: f64 = (0..dim).map(|p| at(query, head.query, row, p) * at(key, head.key, place, p)).sum();
+                f64::from(scale) * product + bias.map_or(0.0, |bias| at(bias, head.bias, row, place))
+            };
+            let scores: Vec<f64> = (0..keys).map(score).collect();
+            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            out.extend((0..value_dim).map(|column| {
+                weights
+                    .iter()
+                    .enumerate()
+                    .map(|(place, weight)| weight * at(value, head.value, place, column))
+                    .sum::<f64>()
+                    / sum
+            }));
+        }
+        out
+    }
+
+    proptest! {
+        /// Two heads side by side in each row, the keys' rows being columns.
+        #[test]
+        fn attention_is_that_of_its_matrices(
+            (queries, keys, dim, value_dim) in (1_usize..40, 1_usize..30, 1_usize..20, 1_usize..20),
+            scale in 0.1_f32..30.0,
+            has_bias: bool,
+            seed: u32,
+        ) {
+            let mut values = noise(seed);
+            let (query, key) = (values(queries * 2 * dim), values(2 * dim * keys));
+            let (value, bias) = (values(keys * 2 * value_dim), values(queries * keys));
+            let mut out = vec![0.0; queries * 2 * value_dim];
+            let head = |head: usize| Head {
+                query: head * dim,
+                key: head * dim * keys,
+                value: head * value_dim,
+                bias: 0,
+                out: head * value_dim,
+            };
+            let heads = [head(0), head(1)];
+            let out_at = Strides { row: 2 * value_dim, column: 1 };
+            let mut scratch = Scratch::default();
+            let attention = Attention {
+                query: (&query, Strides { row: 2 * dim, column: 1 }),
+                key: (&key, Strides { row: 1, column: keys }),
+                value: (&value, Strides { row: 2 * value_dim, column: 1 }),
+                bias: has_bias.then_some((&*bias, Strides { row: keys, column: 1 })),
+                out: (&mut out, out_at),
+                heads: &heads,
+                queries,
+                keys,
+                dim,
+                value_dim,
+                scale,
+                scratch: &mut scratch,
+            };
+            let expected = heads.map(|head| expected(&attention, head));
+            run(attention);
+            for (head, expected) in heads.iter().zip(expected) {
+                for (place, expected) in expected.into_iter().enumerate() {
+                    let (row, column) = (place / value_dim, place % value_dim);
+                    let value = out[head.out + row * out_at.row + column];
+                    prop_assert!((f64::from(value) - expected).abs() < 1e-4, "{value} instead of {expected}");
+                }
+            }
+        }
+    }
+}

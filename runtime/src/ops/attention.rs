@@ -1,0 +1,280 @@
+//! Softmax attention in one operator.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::einsum::EinSum;
+use tract_core::ops::math::{Add, Mul};
+use tract_core::ops::nn::{Softmax, SoftmaxKind};
+
+use super::axes::{Axis, axes, offsets, row_major};
+use super::pattern::{only_reader, other_operand, scalar, values};
+use crate::kernels::{self, Head, Scratch, Strides};
+
+/// `softmax(scale Q K^T + bias) V`; the inputs are Q, K, V and perhaps the bias, of any axes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Attention {
+    query: Strides,
+    key: Strides,
+    value: Strides,
+    bias: Option<Strides>,
+    out: Strides,
+    heads: Arc<[Head]>,
+    queries: usize,
+    keys: usize,
+    dim: usize,
+    value_dim: usize,
+    scale: f32,
+    shape: TVec<usize>,
+}
+
+impl Eq for Attention {}
+
+impl Op for Attention {
+    fn name(&self) -> StaticName {
+        "EdgeVitAttention".into()
+    }
+
+    op_as_typed_op!();
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+impl EvalOp for Attention {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut out = Tensor::zero::<f32>(&self.shape)?;
+        let [query, key, value, bias @ ..] = inputs.as_slice() else { bail!("attention has three inputs or four") };
+        let bias = bias.first().map(|bias| values(bias)).transpose()?;
+        SCRATCH.with_borrow_mut(|scratch| {
+            kernels::run(kernels::Attention {
+                query: (values(query)?, self.query),
+                key: (values(key)?, self.key),
+                value: (values(value)?, self.value),
+                bias: bias.zip(self.bias),
+                out: (out.try_as_plain_ram_mut()?.as_slice_mut()?, self.out),
+                heads: &self.heads,
+                queries: self.queries,
+                keys: self.keys,
+                dim: self.dim,
+                value_dim: self.value_dim,
+                scale: self.scale,
+                scratch,
+            });
+            TractResult::Ok(())
+        })?;
+        Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+impl TypedOp for Attention {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(f32::fact(&self.shape)))
+    }
+
+    as_op!();
+}
+
+/// Scores, perhaps a scale, perhaps a bias, a softmax over the keys, and the product with the values.
+pub(super) fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &Softmax,
+) -> TractResult<Option<TypedModelPatch>> {
+    let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
+    if op.kind != SoftmaxKind::Softmax || op.axes.as_slice() != [shape.len() - 1] {
+        return Ok(None);
+    }
+    let Some(Scores { product, mut scale, bias }) = Scores::behind(model, node.inputs[0], shape) else {
+        return Ok(None);
+    };
+    let (Some(scores), Some(mixed)) = (model.node(product).op_as::<EinSum>(), only_reader(model, node)) else {
+        return Ok(None);
+    };
+    let Some(mixing) = mixed.op_as::<EinSum>() else { return Ok(None) };
+    let product = model.node(product);
+    let (Some(scores), Some(mixing)) = (axes(model, product, scores)?, axes(model, mixed, mixing)?) else {
+        return Ok(None);
+    };
+    let Some(places) = Places::of(&scores, &mixing, usize::from(mixed.inputs[0] == node.id.into())) else {
+        return Ok(None);
+    };
+    let mut query = product.inputs[places.query];
+    if let Some((input, factor)) = scaled(model, query) {
+        (query, scale) = (input, scale * factor);
+    }
+    let out_shape = mixed.outputs[0].fact.shape.as_concrete().map(TVec::from_slice);
+    let Some(out_shape) = out_shape else { return Ok(None) };
+
+    let bias_strides = match bias {
+        None => vec![0; shape.len()],
+        Some(bias) => {
+            let Some(bias) = model.outlet_fact(bias)?.shape.as_concrete() else { return Ok(None) };
+            row_major(bias).into_iter().zip(bias).map(|(stride, side)| if *side == 1 { 0 } else { stride }).collect()
+        }
+    };
+    let attention = places.attention(shape, &bias_strides, bias.is_some(), scale, out_shape);
+
+    let mut patch = TypedModelPatch::default();
+    let value = mixed.inputs[places.value];
+    let inputs = [Some(query), Some(product.inputs[1 - places.query]), Some(value), bias];
+    let inputs: Vec<_> =
+        inputs.into_iter().flatten().map(|input| patch.tap_model(model, input)).collect::<TractResult<_>>()?;
+    let out = patch.wire_node(name, attention, &inputs)?;
+    patch.shunt_outside(model, mixed.id.into(), out[0])?;
+    Ok(Some(patch))
+}
+
+/// What goes into a softmax.
+struct Scores {
+    /// The node of the product.
+    product: usize,
+    scale: f32,
+    bias: Option<OutletId>,
+}
+
+impl Scores {
+    /// Follows `outlet` back to a product that nothing else reads. All on the way have `shape`.
+    fn behind(model: &TypedModel, outlet: OutletId, shape: &[usize]) -> Option<Self> {
+        let node = model.node(outlet.node);
+        if node.outputs[0].fact.shape.as_concrete() != Some(shape) || only_reader(model, node).is_none() {
+            return None;
+        }
+        if node.op_is::<EinSum>() {
+            return Some(Self { product: node.id, scale: 1.0, bias: None });
+        }
+        if let Some((input, factor)) = scaled(model, outlet) {
+            let scores = Self::behind(model, input, shape)?;
+            // Behind a bias, the factor is the bias's too.
+            return scores.bias.is_none().then_some(Self { scale: scores.scale * factor, ..scores });
+        }
+        node.op_as::<TypedBinOp>().filter(|op| op.0.is::<Add>())?;
+        node.inputs.iter().find_map(|input| {
+            let other = other_operand::<Add>(node, *input)?;
+            let scores = Self::behind(model, *input, shape)?;
+            let fact = model.outlet_fact(other).ok()?;
+            (scores.bias.is_none() && fact.datum_type == f32::datum_type() && fact.shape.rank() == shape.len())
+                .then_some(Self { bias: Some(other), ..scores })
+        })
+    }
+}
+
+/// The input and the factor of a node that scales all values alike.
+fn scaled(model: &TypedModel, outlet: OutletId) -> Option<(OutletId, f32)> {
+    let node = model.node(outlet.node);
+    let shape = &node.outputs[0].fact.shape;
+    node.inputs.iter().find_map(|input| {
+        let factor = scalar(model, other_operand::<Mul>(node, *input)?)?;
+        (model.outlet_fact(*input).ok()?.shape == *shape).then_some((*input, factor))
+    })
+}
+
+/// The axes of attention in its two products.
+struct Places {
+    /// Which input of the first product holds the queries, and of the second the values.
+    query: usize,
+    value: usize,
+    /// One axis a head, through the scores; in the second product the same ones.
+    heads: Vec<(Axis, Axis)>,
+    /// The queries' in both products; a single query has none.
+    queries: Option<(Axis, Axis)>,
+    keys: (Axis, Axis),
+    dim: Axis,
+    value_dim: Axis,
+}
+
+impl Places {
+    /// None where the products are not those of attention, whose second has its values in slot `value`.
+    fn of(scores: &[Axis], mixing: &[Axis], value: usize) -> Option<Self> {
+        let weights = 1 - value;
+        let keys = *scores.iter().find(|axis| axis.strides[2] == Some(1))?;
+        let query = match keys.strides {
+            [None, Some(_), _] => 0,
+            [Some(_), None, _] => 1,
+            _ => return None,
+        };
+        let (mut heads, mut queries, mut dim) = (Vec::new(), None, None);
+        for axis in scores.iter().filter(|axis| **axis != keys) {
+            // The second product sees the scores' axes where the first has left them.
+            let again =
+                mixing.iter().find(|other| axis.strides[2].is_some() && other.strides[weights] == axis.strides[2]);
+            match (axis.strides[query].is_some(), axis.strides[1 - query].is_some(), axis.strides[2].is_some()) {
+                (true, true, true) => heads.push((*axis, *again?)),
+                (true, false, true) if queries.is_none() => queries = Some((*axis, *again?)),
+                (true, true, false) if dim.is_none() => dim = Some(*axis),
+                _ => return None,
+            }
+        }
+        let keys = (keys, *mixing.iter().find(|axis| axis.strides[weights] == Some(1))?);
+        let others = |axis: &&Axis| axis.strides[weights].is_none();
+        let (mut own, shared) = (mixing.iter().filter(others), mixing.iter().filter(|axis| !others(axis)).count());
+        let value_dim = *own.next()?;
+        let through = |axis: &Axis, slot: usize| axis.strides[slot].is_some();
+        let sound = own.next().is_none()
+            && through(&value_dim, value)
+            && through(&value_dim, 2)
+            && shared == heads.len() + usize::from(queries.is_some()) + 1
+            && through(&keys.1, value)
+            && !through(&keys.1, 2)
+            && heads.iter().all(|(_, axis)| through(axis, value) && through(axis, 2))
+            && queries.is_none_or(|(_, axis)| !through(&axis, value) && through(&axis, 2));
+        sound.then_some(Self { query, value, heads, queries, keys, dim: dim?, value_dim })
+    }
+
+    /// The operator. `bias` are the bias's strides along the axes of the scores, whose shape is `scores`.
+    fn attention(&self, scores: &[usize], bias: &[usize], has_bias: bool, scale: f32, shape: TVec<usize>) -> Attention {
+        let Self { query, value, ref heads, queries, keys, dim, value_dim } = *self;
+        let key = 1 - query;
+        let stride = |axis: &Axis, slot: usize| axis.strides[slot].unwrap_or(0);
+        // The bias has the axes of the scores: it is found by where those lie.
+        let bias_stride = |axis: &Axis| {
+            let place = row_major(scores)
+                .iter()
+                .zip(scores)
+                .position(|(stride, side)| *side > 1 && Some(*stride) == axis.strides[2]);
+            place.map_or(0, |place| bias[place])
+        };
+        let with_bias: Vec<Axis> = (heads.iter())
+            .map(|(axis, _)| Axis { len: axis.len, strides: [Some(bias_stride(axis)), None, None] })
+            .collect();
+        let (first, second): (Vec<Axis>, Vec<Axis>) = heads.iter().copied().unzip();
+        let starts = [
+            offsets(&first, query),
+            offsets(&first, key),
+            offsets(&second, value),
+            offsets(&with_bias, 0),
+            offsets(&second, 2),
+        ];
+        let heads = (0..starts[0].len())
+            .map(|head| {
+                let [query, key, value, bias, out] = starts.each_ref().map(|starts| starts[head]);
+                Head { query, key, value, bias, out }
+            })
+            .collect();
+        let (row, row_out, row_bias) = match queries {
+            Some((axis, again)) => (stride(&axis, query), stride(&again, 2), bias_stride(&axis)),
+            None => (0, 0, 0),
+        };
+        Attention {
+            query: Strides { row, column: stride(&dim, query) },
+            key: Strides { row: stride(&keys.0, key), column: stride(&dim, key) },
+            value: Strides { row: stride(&keys.1, value), column: stride(&value_dim, value) },
+            bias: has_bias.then(|| Strides { row: row_bias, column: bias_stride(&keys.0) }),
+            out: Strides { row: row_out, column: stride(&value_dim, 2) },
+            heads,
+            queries: queries.map_or(1, |(axis, _)| axis.len),
+            keys: keys.0.len,
+            dim: dim.len,
+            value_dim: value_dim.len,
+            scale,
+            shape,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Layer normalisation in one operator.
+
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_core::ops::math::{Add, Mul, Sub};
+use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
+
+use super::pattern::{only_reader, other_operand, row, scalar, values};
+use crate::kernels;
+
+/// Normalises the last axis, then scales and shifts it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LayerNorm {
+    eps: f32,
+    weight: Arc<[f32]>,
+    bias: Arc<[f32]>,
+}
+
+impl Eq for LayerNorm {}
+
+impl Op for LayerNorm {
+    fn name(&self) -> StaticName {
+        "EdgeVitLayerNorm".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for LayerNorm {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let mut out = Tensor::zero::<f32>(input.shape())?;
+        kernels::run(kernels::LayerNorm {
+            input: values(&input)?,
+            weight: &self.weight,
+            bias: &self.bias,
+            eps: self.eps,
+            out: out.try_as_plain_ram_mut()?.as_slice_mut()?,
+        });
+        Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+impl TypedOp for LayerNorm {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(inputs[0].without_value()))
+    }
+
+    as_op!();
+}
+
+/// `x - mean(x)`, its root mean square made 1, then perhaps a weight and a bias.
+pub(super) fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &RmsNorm,
+) -> TractResult<Option<TypedModelPatch>> {
+    let fact = &node.outputs[0].fact;
+    let (Some(shape), true) = (fact.shape.as_concrete(), fact.datum_type == f32::datum_type()) else { return Ok(None) };
+    let dim = shape[op.axis];
+    if op.axis + 1 != shape.len() {
+        return Ok(None);
+    }
+    let Some(input) = centred(model, node.inputs[0], op.axis, dim) else { return Ok(None) };
+    let (mut last, mut weight, mut bias) = (node, vec![1.0; dim], vec![0.0; dim]);
+    if let Some((next, values)) = only_reader(model, last)
+        .and_then(|next| Some((next, row(model, other_operand::<Mul>(next, last.id.into())?, 1, dim)?)))
+        .filter(|(next, _)| next.outputs[0].fact.shape == fact.shape)
+    {
+        (last, weight) = (next, values);
+    }
+    if let Some((next, values)) = only_reader(model, last)
+        .and_then(|next| Some((next, row(model, other_operand::<Add>(next, last.id.into())?, 1, dim)?)))
+        .filter(|(next, _)| next.outputs[0].fact.shape == fact.shape)
+    {
+        (last, bias) = (next, values);
+    }
+    let eps = op.eps.cast_to_scalar::<f32>()?;
+    let mut patch = TypedModelPatch::default();
+    let input = patch.tap_model(model, input)?;
+    let norm = LayerNorm { eps, weight: weight.into(), bias: bias.into() };
+    let out = patch.wire_node(name, norm, &[input])?;
+    patch.shunt_outside(model, last.id.into(), out[0])?;
+    Ok(Some(patch))
+}
+
+/// What `outlet` is the departure of from its mean over `axis`, `dim` values long.
+fn centred(model: &TypedModel, outlet: OutletId, axis: usize, dim: usize) -> Option<OutletId> {
+    let difference = model.node(outlet.node);
+    let input = *difference.inputs.first()?;
+    let mean = model.node(other_operand::<Sub>(difference, input)?.node);
+    if difference.inputs[0] != input {
+        return None;
+    }
+    let sum = mean.inputs.iter().find_map(|input| {
+        let share = scalar(model, other_operand::<Mul>(mean, *input)?)?;
+        ((share * dim as f32 - 1.0).abs() < 1e-5).then(|| model.node(input.node))
+    })?;
+    let reduce = sum.op_as::<Reduce>()?;
+    (reduce.reducer == Reducer::Sum && reduce.axes.as_slice() == [axis] && sum.inputs.as_slice() == [input])
+        .then_some(input)
+}

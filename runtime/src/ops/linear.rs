@@ -1,0 +1,206 @@
+//! A linear layer in one operator, with what follows it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_core::ops::einsum::EinSum;
+use tract_core::ops::element_wise::ElementWiseOp;
+use tract_core::ops::math::{Add, Mul};
+use tract_core::ops::nn::{GeluApproximate, GeluExact, Sigmoid, Silu};
+
+use super::axes::{Axis, axes, offsets, places};
+use super::pattern::{constant, only_reader, other_operand, row, scalar, values};
+use crate::kernels::{self, Activation, Weights};
+
+/// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    weights: Arc<Weights>,
+    activation: Activation,
+    shape: TVec<usize>,
+}
+
+impl Linear {
+    /// A layer whose outputs have `shape`, the last axes of which are the columns of `weights`.
+    pub(super) fn new(weights: Arc<Weights>, activation: Activation, shape: &[usize]) -> Self {
+        Self { weights, activation, shape: shape.into() }
+    }
+}
+
+impl PartialEq for Linear {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.weights, &other.weights) && self.activation == other.activation && self.shape == other.shape
+    }
+}
+
+impl Eq for Linear {}
+
+impl Op for Linear {
+    fn name(&self) -> StaticName {
+        "EdgeVitLinear".into()
+    }
+
+    op_as_typed_op!();
+}
+
+thread_local! {
+    /// The packed input, which no two layers of a thread need at once.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl EvalOp for Linear {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, mut inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let residual = (inputs.len() > 1).then(|| inputs.pop()).flatten();
+        let accumulate = residual.is_some();
+        let input = args_1!(inputs);
+        let mut out = match residual {
+            Some(residual) => residual.into_tensor(),
+            None => Tensor::zero::<f32>(&self.shape)?,
+        };
+        ensure!(out.len() / self.weights.columns() * self.weights.depth() == input.len());
+        SCRATCH.with_borrow_mut(|scratch| {
+            kernels::run(kernels::Product {
+                input: values(&input)?,
+                weights: &self.weights,
+                activation: self.activation,
+                accumulate,
+                out: out.try_as_plain_ram_mut()?.as_slice_mut()?,
+                scratch,
+            });
+            TractResult::Ok(())
+        })?;
+        Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+impl TypedOp for Linear {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(f32::fact(&self.shape)))
+    }
+
+    as_op!();
+}
+
+/// A product with constant weights; then perhaps a weight for each output, a bias, and an activation or a residual.
+pub(super) fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &EinSum,
+) -> TractResult<Option<TypedModelPatch>> {
+    let Some(axes) = axes(model, node, op)? else { return Ok(None) };
+    let Some((input, weights)) = (0..2).find_map(|slot| Some((1 - slot, constant(model, node.inputs[slot])?.1))) else {
+        return Ok(None);
+    };
+    let Some(layout) = Layout::of(axes, input) else { return Ok(None) };
+    let Layout { depth, columns, column_axes, .. } = layout;
+
+    let (mut last, mut scale, mut bias) = (node, vec![1.0; columns], vec![0.0; columns]);
+    let outputs = |next: &TypedNode| next.outputs[0].fact.shape == node.outputs[0].fact.shape;
+    let follower = |last: &TypedNode| only_reader(model, last).filter(|next| outputs(next));
+    while let Some(next) = follower(last) {
+        let values = |operand| row(model, operand, column_axes, columns);
+        if let Some(factors) = other_operand::<Mul>(next, last.id.into()).and_then(values) {
+            scale.iter_mut().chain(&mut bias).zip(factors.iter().cycle()).for_each(|(value, factor)| *value *= factor);
+        } else if let Some(terms) = other_operand::<Add>(next, last.id.into()).and_then(values) {
+            bias.iter_mut().zip(terms).for_each(|(value, term)| *value += term);
+        } else {
+            break;
+        }
+        last = next;
+    }
+    let mut activation = Activation::Identity;
+    let mut residual = None;
+    if let Some((next, found)) = activated(model, last) {
+        (last, activation) = (next, found);
+    } else if let Some(next) = follower(last)
+        && let Some(other) = other_operand::<Add>(next, last.id.into())
+    {
+        let fact = model.outlet_fact(other)?;
+        if fact.shape == node.outputs[0].fact.shape && fact.konst.is_none() {
+            (last, residual) = (next, Some(other));
+        }
+    }
+
+    let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
+    let weights = Weights::pack(depth, bias, |p, j| weights[layout.rows_at[p] + layout.columns_at[j]] * scale[j]);
+    let linear = Linear::new(Arc::new(weights), activation, shape);
+    let mut patch = TypedModelPatch::default();
+    let mut inputs = tvec!(patch.tap_model(model, node.inputs[input])?);
+    if let Some(residual) = residual {
+        inputs.push(patch.tap_model(model, residual)?);
+    }
+    let out = patch.wire_node(name, linear, &inputs)?;
+    patch.shunt_outside(model, last.id.into(), out[0])?;
+    Ok(Some(patch))
+}
+
+/// The activation that all of `node`'s outputs go through, and the node that gives them then.
+fn activated<'m>(model: &'m TypedModel, node: &TypedNode) -> Option<(&'m TypedNode, Activation)> {
+    let Some(next) = only_reader(model, node) else { return gated(model, node) };
+    let op = &next.op_as::<ElementWiseOp>()?.0;
+    let activation = if op.is::<GeluExact>() {
+        Activation::Gelu
+    } else if op.is::<GeluApproximate>() {
+        Activation::GeluTanh
+    } else if op.is::<Silu>() {
+        Activation::Swish { gate: 1.0 }
+    } else {
+        return None;
+    };
+    Some((next, activation))
+}
+
+/// `x sigmoid(gate x)` of what `node` gives, which two nodes read.
+fn gated<'m>(model: &'m TypedModel, node: &TypedNode) -> Option<(&'m TypedNode, Activation)> {
+    let outlet = OutletId::from(node.id);
+    let [output] = node.outputs.as_slice() else { return None };
+    if output.successors.len() != 2 || model.outputs.contains(&outlet) {
+        return None;
+    }
+    output.successors.iter().find_map(|reader| {
+        let scaled = model.node(reader.node);
+        let gate = scalar(model, other_operand::<Mul>(scaled, outlet)?)?;
+        let sigmoid = only_reader(model, scaled)?;
+        sigmoid.op_as::<ElementWiseOp>()?.0.is::<Sigmoid>().then_some(())?;
+        let last = only_reader(model, sigmoid)?;
+        (other_operand::<Mul>(last, outlet)? == sigmoid.id.into()).then_some((last, Activation::Swish { gate }))
+    })
+}
+
+/// A product read as one of two matrices: rows of `depth` values times weights `[depth, columns]`.
+struct Layout {
+    depth: usize,
+    columns: usize,
+    /// How many of the output's last axes make a row.
+    column_axes: usize,
+    /// Where the rows and columns of the weights lie.
+    rows_at: Vec<usize>,
+    columns_at: Vec<usize>,
+}
+
+impl Layout {
+    /// None where the rows do not lie one after another in both the input, which is in slot `input`, and the output.
+    fn of(axes: Vec<Axis>, input: usize) -> Option<Self> {
+        let weights = 1 - input;
+        let (mut rows, mut deep, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+        for axis in axes {
+            match (axis.strides[input].is_some(), axis.strides[weights].is_some(), axis.strides[2].is_some()) {
+                (true, false, true) => rows.push(axis),
+                (true, true, false) => deep.push(axis),
+                (false, true, true) => columns.push(axis),
+                _ => return None,
+            }
+        }
+        let depth = places(&mut deep, input, 1)?;
+        let width = places(&mut columns, 2, 1)?;
+        places(&mut rows, input, depth)?;
+        places(&mut rows, 2, width)?;
+        let (rows_at, columns_at) = (offsets(&deep, weights), offsets(&columns, weights));
+        Some(Self { depth, columns: width, column_axes: columns.len(), rows_at, columns_at })
+    }
+}

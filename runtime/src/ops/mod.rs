@@ -1,0 +1,41 @@
+//! Operators of our own in tract's graphs, and the rules that put them there.
+//!
+//! The rules read tract's decluttered form, to which it brings the files of every exporter, so that a vision transformer
+//! gains wherever its file comes from. What no rule recognises stays with tract.
+
+mod attention;
+mod axes;
+mod layer_norm;
+mod linear;
+mod patches;
+mod pattern;
+
+use tract_core::internal::*;
+use tract_core::model::Rewriter;
+
+use crate::kernels;
+
+/// Declutters a graph, and replaces what this machine has kernels of ours for.
+pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
+    if kernels::name().is_none() {
+        return model.declutter();
+    }
+    model.prop_consts()?;
+    Rewriter::default().with_rule_for("patches", patches::rule).rewrite(&(), model)?;
+    model.declutter()?;
+    // A norm is recognised by its scaling, which must not have gone into anything else, and attention by operands that
+    // linear layers make: the rules of one pass do not see what another has taken away.
+    for rules in [
+        Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
+        Rewriter::default().with_rule_for("attention", attention::rule),
+        Rewriter::default().with_rule_for("linear layer", linear::rule),
+    ] {
+        rules.rewrite(&(), model)?;
+    }
+    Ok(())
+}
+
+/// Whether `node` is an operator of ours.
+pub(crate) fn is_ours(node: &TypedNode) -> bool {
+    node.op_is::<attention::Attention>() || node.op_is::<layer_norm::LayerNorm>() || node.op_is::<linear::Linear>()
+}

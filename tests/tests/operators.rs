@@ -1,0 +1,112 @@
+//! The operators of ours in the runtime: which of a model's they take over, and that they compute what tract's do.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::BTreeMap;
+
+use edge_vit::Model;
+use edge_vit_models::backbone::Architecture;
+use edge_vit_models::onnx;
+use edge_vit_tests::variants;
+use edge_vit_tools::engine::uniform;
+use tract_onnx::prelude::*;
+
+/// What plain tract makes of the file.
+fn plain_tract(bytes: &[u8], side: usize, picture: &[f32]) -> Vec<f32> {
+    let mut model = tract_onnx::onnx().model_for_read(&mut &*bytes).unwrap();
+    model.set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), [1, 3, side, side])).unwrap();
+    let plan = model.into_optimized().unwrap().into_runnable().unwrap();
+    let input = Tensor::from_shape(&[1, 3, side, side], picture).unwrap();
+    let outputs = plan.run(tvec!(input.into_tvalue())).unwrap();
+    outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
+}
+
+/// The operators of a plain and a simplified model of `name`, each of which gives what plain tract gives.
+fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
+    let picture: Vec<f32> = (0..3 * side * side).map(|index| 2.0 * uniform(5, 0, index as u32) - 1.0).collect();
+    let mut graphs = variants(Architecture::named(name).unwrap().config([side, side]).graph(), 3).unwrap();
+    [0, 2].map(|variant| {
+        let bytes =
+            onnx::to_bytes(&std::mem::take(&mut graphs[variant].1), onnx::Batch::One, &BTreeMap::new()).unwrap();
+        let model = Model::from_bytes(&bytes).unwrap();
+        let (ours, expected) = (model.run(&picture).unwrap(), plain_tract(&bytes, side, &picture));
+        let size = expected.iter().fold(0_f32, |size, value| size.max(value.abs()));
+        for (ours, expected) in ours.iter().zip(&expected) {
+            assert!(
+                (ours - expected).abs() < 2e-5 * size,
+                "{name}: {ours} instead of {expected}, the largest being {size}"
+            );
+        }
+        model.operators()
+    })
+}
+
+/// Asserts that all linear layers, norms and attentions, `expected` of them, are operators of ours, and that nothing of
+/// `without` is left for tract.
+fn assert_ours(operators: &BTreeMap<String, usize>, expected: [usize; 3], without: &[&str]) {
+    if std::env::consts::ARCH != "x86_64" && std::env::consts::ARCH != "aarch64" {
+        return;
+    }
+    let count = |name: &str| operators.get(name).copied().unwrap_or(0);
+    let found = ["EdgeVitLinear", "EdgeVitLayerNorm", "EdgeVitAttention"].map(count);
+    assert_eq!(found, expected, "linear layers, norms and attentions of {operators:?}");
+    for name in without {
+        assert_eq!(count(name), 0, "{name} in {operators:?}");
+    }
+}
+
+/// What is left of norms, attention and activations where they are not taken.
+const OF_A_BLOCK: &[&str] = &["GeluApproximate", "GeluExact", "RmsNorm", "Sigmoid", "Softmax"];
+
+#[test]
+fn all_layers_of_a_vit_are_ours() {
+    for operators in operators("vit_tiny_patch16_224", 48) {
+        assert_ours(&operators, [12 * 6 + 1, 25, 12], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn layer_scale_goes_into_the_layer_before_it() {
+    for operators in operators("vit_small_patch14_dinov2", 56) {
+        assert_ours(&operators, [12 * 6 + 1, 25, 12], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn both_other_forms_of_gelu_are_taken() {
+    for operators in operators("vit_base_patch32_clip_quickgelu_224", 64) {
+        assert_ours(&operators, [12 * 6 + 1, 26, 12], OF_A_BLOCK);
+    }
+    // Its attention pool has the queries of one token that is always the same, and layers of its own.
+    for operators in operators("vit_base_patch16_siglip_224", 48) {
+        assert_ours(&operators, [12 * 6 + 6, 26, 13], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn windows_with_their_biases_are_attention() {
+    for operators in operators("swin_tiny_patch4_window7_224", 224) {
+        assert_ours(&operators, [12 * 6 + 4, 29, 12], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn attention_over_cosines_is_attention() {
+    for operators in operators("swinv2_tiny_window8_256", 256) {
+        assert_ours(&operators, [12 * 6 + 4, 29, 12], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn a_convnexts_layers_are_linear() {
+    for operators in operators("convnext_atto", 64) {
+        assert_ours(&operators, [12 * 2 + 4, 17, 0], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn a_mobilevits_transformers_are_taken() {
+    for operators in operators("mobilevit_xxs", 128) {
+        assert_ours(&operators, [9 * 6 + 18, 21, 9], OF_A_BLOCK);
+    }
+}
