@@ -57,6 +57,15 @@ impl Classifier {
         Ok(Self { model, bundle })
     }
 
+    /// The same with its model on `count` threads: see [`Model::with_threads`].
+    ///
+    /// # Errors
+    /// Those of [`Model::with_threads`].
+    #[cfg(feature = "threads")]
+    pub fn with_threads(self, count: usize) -> Result<Self, Error> {
+        Ok(Self { model: self.model.with_threads(count)?, ..self })
+    }
+
     /// What the file carries beside the graph.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle

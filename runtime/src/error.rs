@@ -34,6 +34,14 @@ pub enum Error {
         /// The largest decoded size that is read, in MiB.
         max_mib: u64,
     },
+    /// The system gives no threads for the model to run on.
+    #[error("cannot start {count} threads ({reason}); choose fewer")]
+    Threads {
+        /// How many were to be started.
+        count: usize,
+        /// What the system said.
+        reason: String,
+    },
     /// The picture has no pixels.
     #[error("the picture has no pixels ({width}x{height})")]
     EmptyPicture {

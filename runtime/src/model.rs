@@ -24,7 +24,14 @@ pub struct Model {
     input: [usize; 3],
     outputs: usize,
     metadata: BTreeMap<String, String>,
+    threads: Threads,
 }
+
+/// The threads that a model runs on beside the one that calls it; none where it runs on that one alone.
+#[cfg(feature = "threads")]
+type Threads = Option<Arc<rayon::ThreadPool>>;
+#[cfg(not(feature = "threads"))]
+type Threads = Option<std::convert::Infallible>;
 
 impl Model {
     /// Reads and prepares the model at `path`.
@@ -55,7 +62,24 @@ impl Model {
         let (plan, input) = catch_unwind(AssertUnwindSafe(|| prepare(&onnx, &proto)))
             .unwrap_or_else(|_| Err(Error::Prepare { reason: "the graph is malformed".to_owned() }))?;
         let outputs = row_length(&plan)?;
-        Ok(Self { plan, input, outputs, metadata })
+        Ok(Self { plan, input, outputs, metadata, threads: None })
+    }
+
+    /// The same model on `count` threads of its own, which all clones share; with 1, on the thread that calls it.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] if the system gives no more threads.
+    #[cfg(feature = "threads")]
+    pub fn with_threads(mut self, count: usize) -> Result<Self, Error> {
+        self.threads = match count {
+            0 | 1 => None,
+            _ => {
+                let builder = rayon::ThreadPoolBuilder::new().num_threads(count);
+                let pool = builder.thread_name(|index| format!("edge-vit-model-{index}")).build();
+                Some(Arc::new(pool.map_err(|error| Error::Threads { count, reason: error.to_string() })?))
+            }
+        };
+        Ok(self)
     }
 
     /// The shape of the input without its batch axis: `[3, height, width]`.
@@ -114,13 +138,14 @@ impl Model {
 pub(crate) struct Run {
     state: TypedSimpleState,
     input: Arc<Tensor>,
+    threads: Threads,
 }
 
 impl Run {
     pub(crate) fn new(model: &Model) -> Result<Self, Error> {
         let [channels, height, width] = model.input;
         let input = Tensor::zero::<f32>(&[1, channels, height, width]).map_err(failed)?;
-        Ok(Self { state: model.plan.spawn().map_err(failed)?, input: Arc::new(input) })
+        Ok(Self { state: model.plan.spawn().map_err(failed)?, input: Arc::new(input), threads: model.threads.clone() })
     }
 
     /// Whether this is a run of `model` or of a clone of it.
@@ -139,7 +164,16 @@ impl Run {
     /// Runs the model on the input and puts its outputs into `row`. After an error the run is of no more use.
     pub(crate) fn run(&mut self, row: &mut Vec<f32>) -> Result<(), Error> {
         row.clear();
-        let outputs = self.state.run(tvec!(self.input.clone().into_tvalue())).map_err(failed)?;
+        let inputs = tvec!(self.input.clone().into_tvalue());
+        let state = &mut self.state;
+        #[cfg(feature = "threads")]
+        let outputs = match &self.threads {
+            Some(threads) => threads.install(|| state.run(inputs)),
+            None => state.run(inputs),
+        };
+        #[cfg(not(feature = "threads"))]
+        let outputs = state.run(inputs);
+        let outputs = outputs.map_err(failed)?;
         let output = outputs.first().ok_or_else(|| Error::Run { reason: "it gave no output".to_owned() })?;
         row.extend(output.to_plain_array_view::<f32>().map_err(failed)?.iter());
         match row.iter().position(|value| !value.is_finite()) {

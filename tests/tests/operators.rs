@@ -37,6 +37,8 @@ fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
                 "{name}: {ours} instead of {expected}, the largest being {size}"
             );
         }
+        let on_threads = model.clone().with_threads(3).unwrap().run(&picture).unwrap();
+        assert_eq!(on_threads, ours, "{name} on three threads");
         model.operators()
     })
 }

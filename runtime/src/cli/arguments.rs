@@ -47,6 +47,10 @@ pub(crate) struct Classify {
     #[arg(long, value_name = "KEY")]
     require_key: Vec<String>,
 
+    /// Run the model on so many threads (default: one for each processor core)
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
     /// Prove that this machine computes what the desktop computed, on pictures that the model file carries
     #[arg(long, conflicts_with = "source")]
     pub(crate) self_test: bool,
@@ -174,8 +178,12 @@ struct Output {
 impl Classify {
     /// The options given, in the form of the file.
     pub(crate) fn overlay(&self) -> Config {
-        let mut config =
-            Config { model: self.model.clone(), require_key: self.require_key.clone(), ..Config::default() };
+        let mut config = Config {
+            model: self.model.clone(),
+            require_key: self.require_key.clone(),
+            threads: self.threads,
+            ..Config::default()
+        };
         let source = &mut config.source;
         source.image.clone_from(&self.source.image);
         source.dir.clone_from(&self.source.dir);

@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) model: Option<PathBuf>,
     /// Public keys of which one has to have signed the model.
     pub(crate) require_key: Vec<String>,
+    /// Threads that the model runs on.
+    pub(crate) threads: Option<NonZeroUsize>,
     pub(crate) source: Source,
     pub(crate) decision: Decision,
     pub(crate) output: Output,
@@ -124,6 +126,7 @@ impl Config {
         Self {
             model: self.model.or(below.model),
             require_key: list(self.require_key, below.require_key),
+            threads: self.threads.or(below.threads),
             source: self.source.over(below.source),
             decision: Decision {
                 top_k: self.decision.top_k.or(below.decision.top_k),

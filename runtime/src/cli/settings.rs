@@ -1,7 +1,9 @@
 //! From a configuration to what the program does, everything checked before anything starts.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -32,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) keys: Vec<PublicKey>,
     pub(crate) decision: decision::Options,
     pub(crate) top_k: usize,
+    threads: usize,
     pub(crate) output: Output,
     #[cfg(feature = "serve")]
     pub(crate) serve: Option<crate::serve::Options>,
@@ -75,6 +78,7 @@ impl Settings {
             keys: keys(&config.require_key)?,
             top_k: config.decision.top_k.map_or(TOP_K, |top_k| top_k.get()),
             decision: options(&config.decision)?,
+            threads: config.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get),
             output: config.output,
             #[cfg(feature = "serve")]
             serve: serve(&config.serve),
@@ -88,7 +92,7 @@ impl Settings {
 
     /// An eye with the model `classifier`.
     pub(crate) fn eye(&self, classifier: &Classifier) -> Result<Eye> {
-        Eye::new(classifier.clone(), &self.decision, self.top_k)
+        Eye::new(classifier.clone().with_threads(self.threads)?, &self.decision, self.top_k)
     }
 
     /// Whether there is a source.

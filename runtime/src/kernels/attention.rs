@@ -39,6 +39,8 @@ pub(crate) struct Attention<'a> {
     pub(crate) bias: Option<(&'a [f32], Strides)>,
     /// `[queries, value_dim]` a head.
     pub(crate) out: (&'a mut [f32], Strides),
+    /// What the heads' starts count from in `out`.
+    pub(crate) out_start: usize,
     pub(crate) heads: &'a [Head],
     pub(crate) queries: usize,
     pub(crate) keys: usize,
@@ -110,7 +112,7 @@ impl Kernel for Attention<'_> {
                         *value = simd.div_f32s(*value, sum);
                     }
                 }
-                let out = &mut out[head.out + first * out_at.row..];
+                let out = &mut out[head.out - self.out_start + first * out_at.row..];
                 for lane in 0..lanes {
                     for (column, line) in mixed[..value_dim * width].chunks_exact(width).enumerate() {
                         out[lane * out_at.row + column * out_at.column] = line[lane];
@@ -221,6 +223,7 @@ mod tests {
                 value: (&value, Strides { row: 2 * value_dim, column: 1 }),
                 bias: has_bias.then_some((&*bias, Strides { row: keys, column: 1 })),
                 out: (&mut out, out_at),
+                out_start: 0,
                 heads: &heads,
                 queries,
                 keys,

@@ -6,12 +6,14 @@
 mod attention;
 mod elementary;
 mod layer_norm;
+mod parallel;
 mod product;
 mod weights;
 
 pub(crate) use attention::{Attention, Head, Scratch, Strides};
 pub(crate) use elementary::Activation;
 pub(crate) use layer_norm::LayerNorm;
+pub(crate) use parallel::over_rows;
 pub(crate) use product::Product;
 pub(crate) use weights::Weights;
 
@@ -66,18 +68,18 @@ pub(crate) fn name() -> Option<&'static str> {
     }
 }
 
-/// How many columns a panel of [`Weights`] has on this machine: the width of a product's tile.
-pub(crate) fn panel_width() -> usize {
-    struct Width;
-    impl Kernel for Width {
-        type Output = usize;
+/// The rows and columns of a product's tile on this machine; the columns are those of a panel of [`Weights`].
+pub(crate) fn tile() -> [usize; 2] {
+    struct Size;
+    impl Kernel for Size {
+        type Output = [usize; 2];
 
         #[inline(always)]
-        fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, _: S) -> usize {
-            VECTORS * S::F32_LANES
+        fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, _: S) -> [usize; 2] {
+            [ROWS, VECTORS * S::F32_LANES]
         }
     }
-    run(Width)
+    run(Size)
 }
 
 /// Seeded values between -1 and 1, as many at a time as are asked for.

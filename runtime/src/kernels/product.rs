@@ -9,7 +9,7 @@ use super::{Activation, Kernel, Weights};
 /// A tile of sums stays in registers while it goes down the weights; a panel of weights stays in a cache while all rows
 /// pass by it. So each weight is read from memory once.
 pub(crate) struct Product<'a> {
-    /// `[rows, depth]`.
+    /// `[rows, depth]`; `out` tells how many rows.
     pub(crate) input: &'a [f32],
     pub(crate) weights: &'a Weights,
     pub(crate) activation: Activation,

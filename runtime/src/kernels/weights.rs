@@ -1,6 +1,6 @@
 //! The weights of a linear layer, laid out in the order in which a product reads them.
 
-use super::panel_width;
+use super::tile;
 
 /// A matrix `[depth, columns]` and a bias `[columns]`, float32.
 ///
@@ -22,7 +22,7 @@ impl Weights {
     /// Packs the matrix `[depth, bias.len()]` whose value at row `p` and column `j` is `at(p, j)`.
     pub(crate) fn pack(depth: usize, bias: Vec<f32>, at: impl Fn(usize, usize) -> f32) -> Self {
         const CACHE_LINE: usize = 64;
-        let (columns, width) = (bias.len(), panel_width());
+        let (columns, [_, width]) = (bias.len(), tile());
         let room = depth * columns.next_multiple_of(width) + CACHE_LINE / size_of::<f32>();
         let mut values = Vec::<f32>::with_capacity(room);
         // The vector never grows beyond its capacity, so that its values stay where they are.

@@ -28,6 +28,7 @@ pub(super) struct Attention {
     value_dim: usize,
     scale: f32,
     shape: TVec<usize>,
+    apart: Apart,
 }
 
 impl Eq for Attention {}
@@ -50,25 +51,72 @@ impl EvalOp for Attention {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let mut out = Tensor::zero::<f32>(&self.shape)?;
         let [query, key, value, bias @ ..] = inputs.as_slice() else { bail!("attention has three inputs or four") };
-        let bias = bias.first().map(|bias| values(bias)).transpose()?;
-        SCRATCH.with_borrow_mut(|scratch| {
-            kernels::run(kernels::Attention {
-                query: (values(query)?, self.query),
-                key: (values(key)?, self.key),
-                value: (values(value)?, self.value),
-                bias: bias.zip(self.bias),
-                out: (out.try_as_plain_ram_mut()?.as_slice_mut()?, self.out),
-                heads: &self.heads,
-                queries: self.queries,
-                keys: self.keys,
-                dim: self.dim,
-                value_dim: self.value_dim,
-                scale: self.scale,
-                scratch,
+        let (query, key, value) = (values(query)?, values(key)?, values(value)?);
+        let bias = bias.first().map(|bias| values(bias)).transpose()?.zip(self.bias);
+        let run = |heads: &[Head], first: usize, queries: usize, out: &mut [f32], out_start: usize| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                kernels::run(kernels::Attention {
+                    query: (&query[first * self.query.row..], self.query),
+                    key: (key, self.key),
+                    value: (value, self.value),
+                    bias: bias.map(|(bias, at)| (&bias[first * at.row..], at)),
+                    out: (out, self.out),
+                    out_start,
+                    heads,
+                    queries,
+                    keys: self.keys,
+                    dim: self.dim,
+                    value_dim: self.value_dim,
+                    scale: self.scale,
+                    scratch,
+                });
             });
-            TractResult::Ok(())
-        })?;
+        };
+        let out_values = &mut out.try_as_plain_ram_mut()?;
+        let out_values: &mut [f32] = out_values.as_slice_mut()?;
+        match self.apart {
+            Apart::Groups { len, heads } => kernels::over_rows(out_values, len, 1, |first, out| {
+                let some = &self.heads[first * heads..(first + out.len() / len) * heads];
+                run(some, 0, self.queries, out, first * len);
+            }),
+            Apart::Queries => kernels::over_rows(out_values, self.out.row, kernels::tile()[1], |first, out| {
+                run(&self.heads, first, out.len() / self.out.row, out, 0);
+            }),
+            Apart::Nothing => run(&self.heads, 0, self.queries, out_values, 0),
+        }
         Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+/// What of the outputs lies apart, so that threads can share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Apart {
+    /// So many heads one after another fill so many values, as the heads of a window do.
+    Groups {
+        len: usize,
+        heads: usize,
+    },
+    /// What all heads make of a query lies in one row.
+    Queries,
+    Nothing,
+}
+
+impl Apart {
+    /// `total` values in which `heads` write `queries` rows of `value_dim` values each.
+    fn of(heads: &[Head], at: Strides, queries: usize, value_dim: usize, total: usize) -> Self {
+        let (row, rows) = ((value_dim - 1) * at.column, queries.saturating_sub(1) * at.row);
+        let len = queries * at.row;
+        if len > 0 && total > len && total.is_multiple_of(len) && heads.len().is_multiple_of(total / len) {
+            let each = heads.len() / (total / len);
+            let within = |(place, head): (usize, &Head)| {
+                let start = place / each * len;
+                head.out >= start && head.out + row + rows < start + len
+            };
+            if heads.iter().enumerate().all(within) {
+                return Self::Groups { len, heads: each };
+            }
+        }
+        if total == len && heads.iter().all(|head| head.out + row < at.row) { Self::Queries } else { Self::Nothing }
     }
 }
 
@@ -252,7 +300,7 @@ impl Places {
             offsets(&with_bias, 0),
             offsets(&second, 2),
         ];
-        let heads = (0..starts[0].len())
+        let heads: Arc<[Head]> = (0..starts[0].len())
             .map(|head| {
                 let [query, key, value, bias, out] = starts.each_ref().map(|starts| starts[head]);
                 Head { query, key, value, bias, out }
@@ -262,14 +310,17 @@ impl Places {
             Some((axis, again)) => (stride(&axis, query), stride(&again, 2), bias_stride(&axis)),
             None => (0, 0, 0),
         };
+        let out = Strides { row: row_out, column: stride(&value_dim, 2) };
+        let (queries, total) = (queries.map_or(1, |(axis, _)| axis.len), shape.iter().product());
         Attention {
+            apart: Apart::of(&heads, out, queries, value_dim.len, total),
             query: Strides { row, column: stride(&dim, query) },
             key: Strides { row: stride(&keys.0, key), column: stride(&dim, key) },
             value: Strides { row: stride(&keys.1, value), column: stride(&value_dim, value) },
             bias: has_bias.then(|| Strides { row: row_bias, column: bias_stride(&keys.0) }),
-            out: Strides { row: row_out, column: stride(&value_dim, 2) },
+            out,
             heads,
-            queries: queries.map_or(1, |(axis, _)| axis.len),
+            queries,
             keys: keys.0.len,
             dim: dim.len,
             value_dim: value_dim.len,

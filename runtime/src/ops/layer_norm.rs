@@ -33,12 +33,16 @@ impl EvalOp for LayerNorm {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let mut out = Tensor::zero::<f32>(input.shape())?;
-        kernels::run(kernels::LayerNorm {
-            input: values(&input)?,
-            weight: &self.weight,
-            bias: &self.bias,
-            eps: self.eps,
-            out: out.try_as_plain_ram_mut()?.as_slice_mut()?,
+        let (input, dim) = (values(&input)?, self.weight.len());
+        let out_values = &mut out.try_as_plain_ram_mut()?;
+        kernels::over_rows(out_values.as_slice_mut()?, dim, 1, |first, out| {
+            kernels::run(kernels::LayerNorm {
+                input: &input[first * dim..],
+                weight: &self.weight,
+                bias: &self.bias,
+                eps: self.eps,
+                out,
+            });
         });
         Ok(tvec!(out.into_tvalue()))
     }

@@ -61,17 +61,20 @@ impl EvalOp for Linear {
             None => Tensor::zero::<f32>(&self.shape)?,
         };
         ensure!(out.len() / self.weights.columns() * self.weights.depth() == input.len());
-        SCRATCH.with_borrow_mut(|scratch| {
-            kernels::run(kernels::Product {
-                input: values(&input)?,
-                weights: &self.weights,
-                activation: self.activation,
-                accumulate,
-                out: out.try_as_plain_ram_mut()?.as_slice_mut()?,
-                scratch,
+        let (input, [tile, _]) = (values(&input)?, kernels::tile());
+        let out_values = &mut out.try_as_plain_ram_mut()?;
+        kernels::over_rows(out_values.as_slice_mut()?, self.weights.columns(), tile, |first, out| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                kernels::run(kernels::Product {
+                    input: &input[first * self.weights.depth()..],
+                    weights: &self.weights,
+                    activation: self.activation,
+                    accumulate,
+                    out,
+                    scratch,
+                });
             });
-            TractResult::Ok(())
-        })?;
+        });
         Ok(tvec!(out.into_tvalue()))
     }
 }
