@@ -51,6 +51,7 @@ pub mod serve;
 pub mod signature;
 #[cfg(all(feature = "verify", unix))]
 pub mod store;
+mod threads;
 mod workspace;
 
 pub use bundle::{Activation, Bundle, FORMAT_VERSION, Rejection};

@@ -13,6 +13,7 @@ use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
+use crate::threads::Threads;
 use crate::{Error, kernels, ops};
 
 /// A model with one input `[1, 3, height, width]` and one output row, both float32, ready to run in this thread.
@@ -26,12 +27,6 @@ pub struct Model {
     metadata: BTreeMap<String, String>,
     threads: Threads,
 }
-
-/// The threads that a model runs on beside the one that calls it; none where it runs on that one alone.
-#[cfg(feature = "threads")]
-type Threads = Option<Arc<rayon::ThreadPool>>;
-#[cfg(not(feature = "threads"))]
-type Threads = Option<std::convert::Infallible>;
 
 impl Model {
     /// Reads and prepares the model at `path`.
@@ -62,7 +57,7 @@ impl Model {
         let (plan, input) = catch_unwind(AssertUnwindSafe(|| prepare(&onnx, &proto)))
             .unwrap_or_else(|_| Err(Error::Prepare { reason: "the graph is malformed".to_owned() }))?;
         let outputs = row_length(&plan)?;
-        Ok(Self { plan, input, outputs, metadata, threads: None })
+        Ok(Self { plan, input, outputs, metadata, threads: Threads::default() })
     }
 
     /// The same model on `count` threads of its own, which all clones share; with 1, on the thread that calls it.
@@ -71,14 +66,7 @@ impl Model {
     /// [`Error::Threads`] if the system gives no more threads.
     #[cfg(feature = "threads")]
     pub fn with_threads(mut self, count: usize) -> Result<Self, Error> {
-        self.threads = match count {
-            0 | 1 => None,
-            _ => {
-                let builder = rayon::ThreadPoolBuilder::new().num_threads(count);
-                let pool = builder.thread_name(|index| format!("edge-vit-model-{index}")).build();
-                Some(Arc::new(pool.map_err(|error| Error::Threads { count, reason: error.to_string() })?))
-            }
-        };
+        self.threads = Threads::new(count)?;
         Ok(self)
     }
 
@@ -166,14 +154,7 @@ impl Run {
         row.clear();
         let inputs = tvec!(self.input.clone().into_tvalue());
         let state = &mut self.state;
-        #[cfg(feature = "threads")]
-        let outputs = match &self.threads {
-            Some(threads) => threads.install(|| state.run(inputs)),
-            None => state.run(inputs),
-        };
-        #[cfg(not(feature = "threads"))]
-        let outputs = state.run(inputs);
-        let outputs = outputs.map_err(failed)?;
+        let outputs = self.threads.run(|| state.run(inputs)).map_err(failed)?;
         let output = outputs.first().ok_or_else(|| Error::Run { reason: "it gave no output".to_owned() })?;
         row.extend(output.to_plain_array_view::<f32>().map_err(failed)?.iter());
         match row.iter().position(|value| !value.is_finite()) {
