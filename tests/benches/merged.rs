@@ -10,7 +10,7 @@ use std::time::Instant;
 use edge_vit::Model;
 use edge_vit_models::backbone::Architecture;
 use edge_vit_models::onnx;
-use edge_vit_tests::{median, variants};
+use edge_vit_tests::{median, ramp, variants};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         models.push((variant, Model::from_bytes(&bytes)?, Vec::with_capacity(rounds)));
     }
-    let picture: Vec<f32> = (0..3 * side * side).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect();
+    let picture = ramp(3 * side * side);
     for round in 0..=rounds {
         for (_, model, seconds) in &mut models {
             let start = Instant::now();

@@ -4,8 +4,9 @@ pub mod chart;
 
 use std::error::Error;
 
-use edge_vit_models::{Graph, GraphError, Tensor, adapter, fold, vit};
+use edge_vit_models::{Graph, GraphError, adapter, fold, vit};
 use edge_vit_tools::engine::uniform;
+use tract_onnx::prelude::*;
 
 /// DINOv2's ViT-S/14 for square pictures of `side` pixels, without a head.
 pub fn dinov2_small(side: usize) -> vit::Config {
@@ -31,7 +32,7 @@ pub fn fill_random(graph: &mut Graph, seed: u32) -> Result<(), GraphError> {
         let len = param.shape.iter().product::<usize>();
         // A graph has fewer than 2^32 weights, and a weight fewer than 2^32 values.
         let value = |index: usize| center + 0.1 * (uniform(seed, stream as u32, index as u32) - 0.5);
-        if let Ok(tensor) = Tensor::new(param.shape, (0..len).map(value).collect()) {
+        if let Ok(tensor) = edge_vit_models::Tensor::new(param.shape, (0..len).map(value).collect()) {
             graph.weights.entry(param.name).or_insert(tensor);
         }
     }
@@ -58,4 +59,28 @@ pub fn variants(graph: Graph, seed: u32) -> Result<[(&'static str, Graph); 4], B
 pub fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds.get(seconds.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// `len` values that a benchmark takes for a picture's.
+pub fn ramp(len: usize) -> Vec<f32> {
+    (0..len).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect()
+}
+
+/// An ONNX file that takes one picture of `shape`, `[3, height, width]`, in plain tract: from values to outputs.
+///
+/// # Errors
+/// When tract cannot prepare the file.
+pub fn plain_tract(
+    mut bytes: &[u8],
+    shape: [usize; 3],
+) -> TractResult<impl Fn(&[f32]) -> TractResult<Vec<f32>> + use<>> {
+    let [channels, height, width] = shape;
+    let shape = [1, channels, height, width];
+    let model = tract_onnx::onnx().model_for_read(&mut bytes)?;
+    let model = model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?;
+    let plan = model.into_optimized()?.into_runnable()?;
+    Ok(move |picture: &[f32]| {
+        let outputs = plan.run(tvec!(Tensor::from_shape(&shape, picture)?.into_tvalue()))?;
+        Ok(outputs[0].to_plain_array_view::<f32>()?.iter().copied().collect())
+    })
 }

@@ -7,19 +7,8 @@ use std::collections::BTreeMap;
 use edge_vit::Model;
 use edge_vit_models::backbone::Architecture;
 use edge_vit_models::onnx;
-use edge_vit_tests::variants;
+use edge_vit_tests::{plain_tract, variants};
 use edge_vit_tools::engine::uniform;
-use tract_onnx::prelude::*;
-
-/// What plain tract makes of the file.
-fn plain_tract(bytes: &[u8], side: usize, picture: &[f32]) -> Vec<f32> {
-    let mut model = tract_onnx::onnx().model_for_read(&mut &*bytes).unwrap();
-    model.set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), [1, 3, side, side])).unwrap();
-    let plan = model.into_optimized().unwrap().into_runnable().unwrap();
-    let input = Tensor::from_shape(&[1, 3, side, side], picture).unwrap();
-    let outputs = plan.run(tvec!(input.into_tvalue())).unwrap();
-    outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
-}
 
 /// The operators of a plain and a simplified model of `name`, each of which gives what plain tract gives.
 fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
@@ -29,7 +18,8 @@ fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
         let bytes =
             onnx::to_bytes(&std::mem::take(&mut graphs[variant].1), onnx::Batch::One, &BTreeMap::new()).unwrap();
         let model = Model::from_bytes(&bytes).unwrap();
-        let (ours, expected) = (model.run(&picture).unwrap(), plain_tract(&bytes, side, &picture));
+        let expected = plain_tract(&bytes, model.input_shape()).unwrap()(&picture).unwrap();
+        let ours = model.run(&picture).unwrap();
         let size = expected.iter().fold(0_f32, |size, value| size.max(value.abs()));
         for (ours, expected) in ours.iter().zip(&expected) {
             assert!(

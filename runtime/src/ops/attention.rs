@@ -10,7 +10,7 @@ use tract_core::ops::math::{Add, Mul};
 use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 use super::axes::{Axis, axes, offsets, row_major};
-use super::pattern::{only_reader, other_operand, scalar, values};
+use super::pattern::{filled, only_reader, other_operand, replace, scalar, values};
 use crate::kernels::{self, Head, Scratch, Strides};
 
 /// `softmax(scale Q K^T + bias) V`; the inputs are Q, K, V and perhaps the bias, of any axes.
@@ -49,7 +49,6 @@ impl EvalOp for Attention {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let mut out = Tensor::zero::<f32>(&self.shape)?;
         let [query, key, value, bias @ ..] = inputs.as_slice() else { bail!("attention has three inputs or four") };
         let (query, key, value) = (values(query)?, values(key)?, values(value)?);
         let bias = bias.first().map(|bias| values(bias)).transpose()?.zip(self.bias);
@@ -72,19 +71,16 @@ impl EvalOp for Attention {
                 });
             });
         };
-        let out_values = &mut out.try_as_plain_ram_mut()?;
-        let out_values: &mut [f32] = out_values.as_slice_mut()?;
-        match self.apart {
-            Apart::Groups { len, heads } => kernels::over_rows(out_values, len, 1, |first, out| {
+        filled(Tensor::zero::<f32>(&self.shape)?, |out| match self.apart {
+            Apart::Groups { len, heads } => kernels::over_rows(out, len, 1, |first, out| {
                 let some = &self.heads[first * heads..(first + out.len() / len) * heads];
                 run(some, 0, self.queries, out, first * len);
             }),
-            Apart::Queries => kernels::over_rows(out_values, self.out.row, kernels::tile()[1], |first, out| {
+            Apart::Queries => kernels::over_rows(out, self.out.row, kernels::tile()[1], |first, out| {
                 run(&self.heads, first, out.len() / self.out.row, out, 0);
             }),
-            Apart::Nothing => run(&self.heads, 0, self.queries, out_values, 0),
-        }
-        Ok(tvec!(out.into_tvalue()))
+            Apart::Nothing => run(&self.heads, 0, self.queries, out, 0),
+        })
     }
 }
 
@@ -137,7 +133,7 @@ pub(super) fn rule(
     op: &Softmax,
 ) -> TractResult<Option<TypedModelPatch>> {
     let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
-    if op.kind != SoftmaxKind::Softmax || op.axes.as_slice() != [shape.len() - 1] {
+    if op.kind != SoftmaxKind::Softmax || op.axes.len() != 1 || op.axes[0] + 1 != shape.len() {
         return Ok(None);
     }
     let Some(Scores { product, mut scale, bias }) = Scores::behind(model, node.inputs[0], shape) else {
@@ -161,23 +157,15 @@ pub(super) fn rule(
     let out_shape = mixed.outputs[0].fact.shape.as_concrete().map(TVec::from_slice);
     let Some(out_shape) = out_shape else { return Ok(None) };
 
-    let bias_strides = match bias {
-        None => vec![0; shape.len()],
-        Some(bias) => {
-            let Some(bias) = model.outlet_fact(bias)?.shape.as_concrete() else { return Ok(None) };
-            row_major(bias).into_iter().zip(bias).map(|(stride, side)| if *side == 1 { 0 } else { stride }).collect()
-        }
-    };
-    let attention = places.attention(shape, &bias_strides, bias.is_some(), scale, out_shape);
-
-    let mut patch = TypedModelPatch::default();
-    let value = mixed.inputs[places.value];
-    let inputs = [Some(query), Some(product.inputs[1 - places.query]), Some(value), bias];
-    let inputs: Vec<_> =
-        inputs.into_iter().flatten().map(|input| patch.tap_model(model, input)).collect::<TractResult<_>>()?;
-    let out = patch.wire_node(name, attention, &inputs)?;
-    patch.shunt_outside(model, mixed.id.into(), out[0])?;
-    Ok(Some(patch))
+    let mut inputs = vec![query, product.inputs[1 - places.query], mixed.inputs[places.value]];
+    let mut bias_strides = None;
+    if let Some(bias) = bias {
+        let Some(shape) = model.outlet_fact(bias)?.shape.as_concrete() else { return Ok(None) };
+        let broadcast = |(stride, side): (usize, &usize)| if *side == 1 { 0 } else { stride };
+        bias_strides = Some(row_major(shape).into_iter().zip(shape).map(broadcast).collect());
+        inputs.push(bias);
+    }
+    replace(model, &inputs, mixed, name, places.attention(shape, bias_strides, scale, out_shape))
 }
 
 /// What goes into a softmax.
@@ -276,8 +264,8 @@ impl Places {
         sound.then_some(Self { query, value, heads, queries, keys, dim: dim?, value_dim })
     }
 
-    /// The operator. `bias` are the bias's strides along the axes of the scores, whose shape is `scores`.
-    fn attention(&self, scores: &[usize], bias: &[usize], has_bias: bool, scale: f32, shape: TVec<usize>) -> Attention {
+    /// The operator. `bias` are the bias's strides, if there is one, along the axes of the scores, whose shape is `scores`.
+    fn attention(&self, scores: &[usize], bias: Option<Vec<usize>>, scale: f32, shape: TVec<usize>) -> Attention {
         let Self { query, value, ref heads, queries, keys, dim, value_dim } = *self;
         let key = 1 - query;
         let stride = |axis: &Axis, slot: usize| axis.strides[slot].unwrap_or(0);
@@ -287,7 +275,7 @@ impl Places {
                 .iter()
                 .zip(scores)
                 .position(|(stride, side)| *side > 1 && Some(*stride) == axis.strides[2]);
-            place.map_or(0, |place| bias[place])
+            place.zip(bias.as_ref()).map_or(0, |(place, bias)| bias[place])
         };
         let with_bias: Vec<Axis> = (heads.iter())
             .map(|(axis, _)| Axis { len: axis.len, strides: [Some(bias_stride(axis)), None, None] })
@@ -317,7 +305,7 @@ impl Places {
             query: Strides { row, column: stride(&dim, query) },
             key: Strides { row: stride(&keys.0, key), column: stride(&dim, key) },
             value: Strides { row: stride(&keys.1, value), column: stride(&value_dim, value) },
-            bias: has_bias.then(|| Strides { row: row_bias, column: bias_stride(&keys.0) }),
+            bias: bias.is_some().then(|| Strides { row: row_bias, column: bias_stride(&keys.0) }),
             out,
             heads,
             queries,

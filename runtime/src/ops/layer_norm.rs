@@ -6,7 +6,7 @@ use tract_core::internal::*;
 use tract_core::ops::math::{Add, Mul, Sub};
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
-use super::pattern::{only_reader, other_operand, row, scalar, values};
+use super::pattern::{by_row, filled, other_operand, replace, scalar, values};
 use crate::kernels;
 
 /// Normalises the last axis, then scales and shifts it.
@@ -32,19 +32,18 @@ impl EvalOp for LayerNorm {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let mut out = Tensor::zero::<f32>(input.shape())?;
-        let (input, dim) = (values(&input)?, self.weight.len());
-        let out_values = &mut out.try_as_plain_ram_mut()?;
-        kernels::over_rows(out_values.as_slice_mut()?, dim, 1, |first, out| {
-            kernels::run(kernels::LayerNorm {
-                input: &input[first * dim..],
-                weight: &self.weight,
-                bias: &self.bias,
-                eps: self.eps,
-                out,
+        let (out, input, dim) = (Tensor::zero::<f32>(input.shape())?, values(&input)?, self.weight.len());
+        filled(out, |out| {
+            kernels::over_rows(out, dim, 1, |first, out| {
+                kernels::run(kernels::LayerNorm {
+                    input: &input[first * dim..],
+                    weight: &self.weight,
+                    bias: &self.bias,
+                    eps: self.eps,
+                    out,
+                });
             });
-        });
-        Ok(tvec!(out.into_tvalue()))
+        })
     }
 }
 
@@ -72,25 +71,14 @@ pub(super) fn rule(
     }
     let Some(input) = centred(model, node.inputs[0], op.axis, dim) else { return Ok(None) };
     let (mut last, mut weight, mut bias) = (node, vec![1.0; dim], vec![0.0; dim]);
-    if let Some((next, values)) = only_reader(model, last)
-        .and_then(|next| Some((next, row(model, other_operand::<Mul>(next, last.id.into())?, 1, dim)?)))
-        .filter(|(next, _)| next.outputs[0].fact.shape == fact.shape)
-    {
+    if let Some((next, values)) = by_row::<Mul>(model, last, 1, dim) {
         (last, weight) = (next, values);
     }
-    if let Some((next, values)) = only_reader(model, last)
-        .and_then(|next| Some((next, row(model, other_operand::<Add>(next, last.id.into())?, 1, dim)?)))
-        .filter(|(next, _)| next.outputs[0].fact.shape == fact.shape)
-    {
+    if let Some((next, values)) = by_row::<Add>(model, last, 1, dim) {
         (last, bias) = (next, values);
     }
-    let eps = op.eps.cast_to_scalar::<f32>()?;
-    let mut patch = TypedModelPatch::default();
-    let input = patch.tap_model(model, input)?;
-    let norm = LayerNorm { eps, weight: weight.into(), bias: bias.into() };
-    let out = patch.wire_node(name, norm, &[input])?;
-    patch.shunt_outside(model, last.id.into(), out[0])?;
-    Ok(Some(patch))
+    let norm = LayerNorm { eps: op.eps.cast_to_scalar::<f32>()?, weight: weight.into(), bias: bias.into() };
+    replace(model, &[input], last, name, norm)
 }
 
 /// What `outlet` is the departure of from its mean over `axis`, `dim` values long.

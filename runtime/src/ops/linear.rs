@@ -10,7 +10,7 @@ use tract_core::ops::math::{Add, Mul};
 use tract_core::ops::nn::{GeluApproximate, GeluExact, Sigmoid, Silu};
 
 use super::axes::{Axis, axes, offsets, places};
-use super::pattern::{constant, only_reader, other_operand, row, scalar, values};
+use super::pattern::{by_row, constant, filled, only_reader, other_operand, replace, scalar, values};
 use crate::kernels::{self, Activation, Weights};
 
 /// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
@@ -23,8 +23,8 @@ pub(super) struct Linear {
 
 impl Linear {
     /// A layer whose outputs have `shape`, the last axes of which are the columns of `weights`.
-    pub(super) fn new(weights: Arc<Weights>, activation: Activation, shape: &[usize]) -> Self {
-        Self { weights, activation, shape: shape.into() }
+    pub(super) fn new(weights: Weights, activation: Activation, shape: &[usize]) -> Self {
+        Self { weights: Arc::new(weights), activation, shape: shape.into() }
     }
 }
 
@@ -56,26 +56,27 @@ impl EvalOp for Linear {
         let residual = (inputs.len() > 1).then(|| inputs.pop()).flatten();
         let accumulate = residual.is_some();
         let input = args_1!(inputs);
-        let mut out = match residual {
+        let out = match residual {
             Some(residual) => residual.into_tensor(),
             None => Tensor::zero::<f32>(&self.shape)?,
         };
-        ensure!(out.len() / self.weights.columns() * self.weights.depth() == input.len());
+        let (depth, columns) = (self.weights.depth(), self.weights.columns());
+        ensure!(out.len() / columns * depth == input.len());
         let (input, [tile, _]) = (values(&input)?, kernels::tile());
-        let out_values = &mut out.try_as_plain_ram_mut()?;
-        kernels::over_rows(out_values.as_slice_mut()?, self.weights.columns(), tile, |first, out| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                kernels::run(kernels::Product {
-                    input: &input[first * self.weights.depth()..],
-                    weights: &self.weights,
-                    activation: self.activation,
-                    accumulate,
-                    out,
-                    scratch,
+        filled(out, |out| {
+            kernels::over_rows(out, columns, tile, |first, out| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    kernels::run(kernels::Product {
+                        input: &input[first * depth..],
+                        weights: &self.weights,
+                        activation: self.activation,
+                        accumulate,
+                        out,
+                        scratch,
+                    });
                 });
             });
-        });
-        Ok(tvec!(out.into_tvalue()))
+        })
     }
 }
 
@@ -96,50 +97,41 @@ pub(super) fn rule(
     op: &EinSum,
 ) -> TractResult<Option<TypedModelPatch>> {
     let Some(axes) = axes(model, node, op)? else { return Ok(None) };
-    let Some((input, weights)) = (0..2).find_map(|slot| Some((1 - slot, constant(model, node.inputs[slot])?.1))) else {
+    let Some((input, weights)) = (0..2).find_map(|slot| Some((1 - slot, constant(model, node.inputs[slot])?))) else {
         return Ok(None);
     };
     let Some(layout) = Layout::of(axes, input) else { return Ok(None) };
     let Layout { depth, columns, column_axes, .. } = layout;
 
     let (mut last, mut scale, mut bias) = (node, vec![1.0; columns], vec![0.0; columns]);
-    let outputs = |next: &TypedNode| next.outputs[0].fact.shape == node.outputs[0].fact.shape;
-    let follower = |last: &TypedNode| only_reader(model, last).filter(|next| outputs(next));
-    while let Some(next) = follower(last) {
-        let values = |operand| row(model, operand, column_axes, columns);
-        if let Some(factors) = other_operand::<Mul>(next, last.id.into()).and_then(values) {
+    loop {
+        if let Some((next, factors)) = by_row::<Mul>(model, last, column_axes, columns) {
             scale.iter_mut().chain(&mut bias).zip(factors.iter().cycle()).for_each(|(value, factor)| *value *= factor);
-        } else if let Some(terms) = other_operand::<Add>(next, last.id.into()).and_then(values) {
+            last = next;
+        } else if let Some((next, terms)) = by_row::<Add>(model, last, column_axes, columns) {
             bias.iter_mut().zip(terms).for_each(|(value, term)| *value += term);
+            last = next;
         } else {
             break;
         }
-        last = next;
     }
     let mut activation = Activation::Identity;
-    let mut residual = None;
+    let mut inputs = vec![node.inputs[input]];
     if let Some((next, found)) = activated(model, last) {
         (last, activation) = (next, found);
-    } else if let Some(next) = follower(last)
+    } else if let Some(next) = only_reader(model, last)
         && let Some(other) = other_operand::<Add>(next, last.id.into())
     {
-        let fact = model.outlet_fact(other)?;
-        if fact.shape == node.outputs[0].fact.shape && fact.konst.is_none() {
-            (last, residual) = (next, Some(other));
+        let (shape, fact) = (&node.outputs[0].fact.shape, model.outlet_fact(other)?);
+        if next.outputs[0].fact.shape == *shape && fact.shape == *shape && fact.konst.is_none() {
+            (last, inputs) = (next, vec![node.inputs[input], other]);
         }
     }
 
     let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
+    let weights = values(&weights)?;
     let weights = Weights::pack(depth, bias, |p, j| weights[layout.rows_at[p] + layout.columns_at[j]] * scale[j]);
-    let linear = Linear::new(Arc::new(weights), activation, shape);
-    let mut patch = TypedModelPatch::default();
-    let mut inputs = tvec!(patch.tap_model(model, node.inputs[input])?);
-    if let Some(residual) = residual {
-        inputs.push(patch.tap_model(model, residual)?);
-    }
-    let out = patch.wire_node(name, linear, &inputs)?;
-    patch.shunt_outside(model, last.id.into(), out[0])?;
-    Ok(Some(patch))
+    replace(model, &inputs, last, name, Linear::new(weights, activation, shape))
 }
 
 /// The activation that all of `node`'s outputs go through, and the node that gives them then.

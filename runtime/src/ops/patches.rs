@@ -1,13 +1,11 @@
 //! Convolutions whose windows do not overlap: the patch embedding of a vision transformer, and what makes maps smaller.
 
-use std::sync::Arc;
-
 use tract_core::internal::*;
 use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
 use tract_core::ops::nn::DataFormat;
 
 use super::linear::Linear;
-use super::pattern::{constant, only_reader, values};
+use super::pattern::{constant, filled, only_reader, values};
 use crate::kernels::{Activation, Weights};
 
 /// From a picture `[1, channels, height, width]` to its patches `[1, rows, columns, channels * kernel]`, the values of each
@@ -41,18 +39,17 @@ impl EvalOp for Patches {
         let input = values(&input)?;
         let ([_, height, width], [kernel_height, kernel_width]) = (self.picture, self.kernel);
         let [_, rows, columns, depth] = self.shape();
-        let mut out = Tensor::zero::<f32>(&self.shape())?;
-        let mut plain = out.try_as_plain_ram_mut()?;
-        let patches = plain.as_slice_mut::<f32>()?.chunks_exact_mut(depth);
-        for (patch, place) in patches.zip((0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]))) {
-            let corner = place[0] * kernel_height * width + place[1] * kernel_width;
-            for (line, to) in patch.chunks_exact_mut(kernel_width).enumerate() {
-                let (channel, line) = (line / kernel_height, line % kernel_height);
-                let from = corner + (channel * height + line) * width;
-                to.copy_from_slice(&input[from..from + kernel_width]);
+        filled(Tensor::zero::<f32>(&self.shape())?, |out| {
+            let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+            for (patch, [row, column]) in out.chunks_exact_mut(depth).zip(places) {
+                let corner = row * kernel_height * width + column * kernel_width;
+                for (line, to) in patch.chunks_exact_mut(kernel_width).enumerate() {
+                    let (channel, line) = (line / kernel_height, line % kernel_height);
+                    let from = corner + (channel * height + line) * width;
+                    to.copy_from_slice(&input[from..from + kernel_width]);
+                }
             }
-        }
-        Ok(tvec!(out.into_tvalue()))
+        })
     }
 }
 
@@ -94,20 +91,18 @@ pub(super) fn rule(
     if !(unpadded && apart && dense && plain && fact.datum_type == f32::datum_type()) {
         return Ok(None);
     }
-    let (Some((_, kernel)), Some((_, bias))) = (constant(model, *kernel), constant(model, *bias)) else {
-        return Ok(None);
-    };
-    let (depth, outputs) = (channels * rows * columns, pool.output_channels);
-    let bias = match bias.as_slice() {
+    let (Some(kernel), Some(bias)) = (constant(model, *kernel), constant(model, *bias)) else { return Ok(None) };
+    let (depth, outputs, kernel) = (channels * rows * columns, pool.output_channels, values(&kernel)?);
+    let bias = match values(&bias)? {
         [value] => vec![*value; outputs],
-        _ => bias,
+        bias => bias.to_vec(),
     };
     let patches = Patches { picture: [channels, height, width], kernel: [rows, columns] };
     let [_, rows, columns, _] = patches.shape();
     if kernel.len() != depth * outputs || bias.len() != outputs || rows * columns == 0 {
         return Ok(None);
     }
-    let weights = Arc::new(Weights::pack(depth, bias, |p, j| kernel[j * depth + p]));
+    let weights = Weights::pack(depth, bias, |p, j| kernel[j * depth + p]);
     let (last, shape) = channels_last(model, node, [rows, columns], outputs);
     let linear = Linear::new(weights, Activation::Identity, &shape);
     let mut patch = TypedModelPatch::default();

@@ -1,4 +1,4 @@
-//! What the rules look for around a node.
+//! What the rules look for around a node, and how operators read and write tensors.
 
 use std::sync::Arc;
 
@@ -23,35 +23,62 @@ pub(super) fn other_operand<Op: BinMiniOp>(node: &TypedNode, outlet: OutletId) -
     }
 }
 
-/// The values of a float32 constant.
-pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<(Arc<Tensor>, Vec<f32>)> {
-    let tensor = model.outlet_fact(outlet).ok()?.konst.clone()?;
-    let values = tensor.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec();
-    Some((tensor, values))
+/// A float32 constant.
+pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<Arc<Tensor>> {
+    model.outlet_fact(outlet).ok()?.konst.clone().filter(|tensor| values(tensor).is_ok())
 }
 
 /// The value of a float32 constant that has only one.
 pub(super) fn scalar(model: &TypedModel, outlet: OutletId) -> Option<f32> {
-    match constant(model, outlet)?.1.as_slice() {
+    match values(&*constant(model, outlet)?).ok()? {
         [value] => Some(*value),
         _ => None,
     }
 }
 
-/// The values of a constant that is broadcast over rows of `len` values, in a tensor whose last `axes` axes make a row.
-pub(super) fn row(model: &TypedModel, outlet: OutletId, axes: usize, len: usize) -> Option<Vec<f32>> {
-    let (tensor, values) = constant(model, outlet)?;
+/// The one node that reads `node`, and its other operand, if it is the operation `Op` with a constant that is broadcast over
+/// rows: `len` values, the last `axes` axes of a tensor.
+pub(super) fn by_row<'m, Op: BinMiniOp>(
+    model: &'m TypedModel,
+    node: &TypedNode,
+    axes: usize,
+    len: usize,
+) -> Option<(&'m TypedNode, Vec<f32>)> {
+    let next = only_reader(model, node)?;
+    let tensor = constant(model, other_operand::<Op>(next, node.id.into())?)?;
     let shape = tensor.shape();
-    match values.as_slice() {
-        [value] => Some(vec![*value; len]),
-        _ if values.len() == len && shape[..shape.len().saturating_sub(axes)].iter().all(|side| *side == 1) => {
-            Some(values)
+    let row = match values(&tensor).ok()? {
+        [value] => vec![*value; len],
+        row if row.len() == len && shape[..shape.len().saturating_sub(axes)].iter().all(|side| *side == 1) => {
+            row.to_vec()
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    (next.outputs[0].fact.shape == node.outputs[0].fact.shape).then_some((next, row))
+}
+
+/// What puts `op` on `inputs` in the place of all nodes from these to `last`.
+pub(super) fn replace(
+    model: &TypedModel,
+    inputs: &[OutletId],
+    last: &TypedNode,
+    name: &str,
+    op: impl Into<Box<dyn TypedOp>>,
+) -> TractResult<Option<TypedModelPatch>> {
+    let mut patch = TypedModelPatch::default();
+    let inputs = patch.taps(model, inputs)?;
+    let out = patch.wire_node(name, op, &inputs)?;
+    patch.shunt_outside(model, last.id.into(), out[0])?;
+    Ok(Some(patch))
 }
 
 /// The float32 values of an operand.
 pub(super) fn values(tensor: &Tensor) -> TractResult<&[f32]> {
     tensor.try_as_plain_ram()?.as_slice()
+}
+
+/// `out` with the values that `fill` gives it, as the one output of an operator.
+pub(super) fn filled(mut out: Tensor, fill: impl FnOnce(&mut [f32])) -> TractResult<TVec<TValue>> {
+    fill(out.try_as_plain_ram_mut()?.as_slice_mut()?);
+    Ok(tvec!(out.into_tvalue()))
 }

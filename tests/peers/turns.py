@@ -1,0 +1,35 @@
+"""Runs that take turns, and their medians; onnxruntime as one that runs."""
+
+import statistics
+import time
+
+import numpy as np
+import onnxruntime
+
+
+def session(file, threads=1):
+    """A function that runs the file once, on the picture that all get, and gives the seconds."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0]
+    picture = np.random.default_rng(0).standard_normal(source.shape).astype(np.float32)
+
+    def run():
+        start = time.perf_counter()
+        session.run(None, {source.name: picture})
+        return time.perf_counter() - start
+
+    return run
+
+
+def medians(runs, rounds):
+    """The median of each run's seconds over rounds in which all of them run once."""
+    seconds = [[] for _ in runs]
+    for turn in range(rounds + 1):
+        for run, times in zip(runs, seconds):
+            taken = run()
+            # The first round warms caches and allocators.
+            if turn:
+                times.append(taken)
+    return [statistics.median(times) for times in seconds]
