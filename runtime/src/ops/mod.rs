@@ -9,6 +9,7 @@ mod layer_norm;
 mod linear;
 mod patches;
 mod pattern;
+mod place;
 
 use tract_core::internal::*;
 use tract_core::model::Rewriter;
@@ -21,8 +22,12 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         return model.declutter();
     }
     model.prop_consts()?;
-    Rewriter::default().with_rule_for("patches", patches::rule).rewrite(&(), model)?;
+    Rewriter::default()
+        .with_rule_for("patches", patches::rule)
+        .with_rule_for("one place", place::slice)
+        .rewrite(&(), model)?;
     model.declutter()?;
+    Rewriter::default().with_rule_for("places ahead", place::ahead).rewrite(&(), model)?;
     // A norm is recognised by its scaling, which must not have gone into anything else, and attention by operands that
     // linear layers make: the rules of one pass do not see what another has taken away.
     for rules in [
