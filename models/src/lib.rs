@@ -17,6 +17,7 @@ pub mod method;
 pub mod mobilevit;
 pub mod onnx;
 pub mod op;
+pub mod quant;
 pub mod swin;
 pub mod tensor;
 pub mod text;

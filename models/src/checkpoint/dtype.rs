@@ -1,5 +1,7 @@
 //! Bytes of floats of any width, little endian, as float32.
 
+use half::f16;
+
 /// The floating-point types that weights come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Float {
@@ -13,7 +15,7 @@ impl Float {
     /// The values in `bytes`, or `None` where their number is not that of whole values.
     pub(super) fn decode(self, bytes: &[u8]) -> Option<Vec<f32>> {
         match self {
-            Self::F16 => decode(bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+            Self::F16 => decode(bytes, |b| f16::from_le_bytes(b).to_f32()),
             Self::Bf16 => decode(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
             Self::F32 => decode(bytes, f32::from_le_bytes),
             Self::F64 => decode(bytes, |b| f64::from_le_bytes(b) as f32),
@@ -24,19 +26,6 @@ impl Float {
 fn decode<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Option<Vec<f32>> {
     let (values, rest) = bytes.as_chunks::<N>();
     rest.is_empty().then(|| values.iter().map(|&bytes| value(bytes)).collect())
-}
-
-/// IEEE 754 binary16 to binary32; every value of the former is one of the latter.
-pub(super) fn f16_to_f32(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from((bits >> 10) & 0x1f);
-    let fraction = f32::from(bits & 0x3ff);
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        0x1f if fraction == 0.0 => sign * f32::INFINITY,
-        0x1f => f32::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
-    }
 }
 
 #[cfg(test)]
@@ -59,7 +48,7 @@ mod tests {
         for (bits, value) in halves {
             assert_eq!(Float::F16.decode(&bits.to_le_bytes()).unwrap(), [value], "{bits:#06x}");
         }
-        assert!(f16_to_f32(0x7e00).is_nan());
+        assert!(Float::F16.decode(&0x7e00u16.to_le_bytes()).unwrap()[0].is_nan());
     }
 
     #[test]

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use half::f16;
 use prost::Message as _;
 
 use super::CheckpointError;
-use super::dtype::{Float, f16_to_f32};
+use super::dtype::Float;
 use crate::Tensor;
 use crate::onnx::proto::{DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 
@@ -37,7 +38,7 @@ fn decode(proto: &TensorProto) -> Result<Option<Tensor>, CheckpointError> {
         Ok(DataType::Float16) => Float::F16,
         Ok(DataType::Bfloat16) => Float::Bf16,
         Ok(DataType::Double) => Float::F64,
-        Ok(DataType::Int32 | DataType::Int64 | DataType::Bool) => return Ok(None),
+        Ok(DataType::Uint8 | DataType::Int8 | DataType::Int32 | DataType::Int64 | DataType::Bool) => return Ok(None),
         Ok(DataType::Undefined) | Err(_) => {
             let got = format!("ONNX type {}", proto.data_type);
             return Err(CheckpointError::Dtype { name: name.to_owned(), got });
@@ -54,7 +55,7 @@ fn decode(proto: &TensorProto) -> Result<Option<Tensor>, CheckpointError> {
         (None, Float::F32) => proto.float_data.clone(),
         (None, Float::F64) => proto.double_data.iter().map(|&value| value as f32).collect(),
         // The upper half of each entry is padding.
-        (None, Float::F16) => proto.int32_data.iter().map(|&bits| f16_to_f32(bits as u16)).collect(),
+        (None, Float::F16) => proto.int32_data.iter().map(|&bits| f16::from_bits(bits as u16).to_f32()).collect(),
         (None, Float::Bf16) => proto.int32_data.iter().map(|&bits| f32::from_bits((bits as u32) << 16)).collect(),
     };
     let shape: Result<Vec<usize>, _> = proto.dims.iter().map(|&dim| usize::try_from(dim)).collect();

@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointEr
         let decode: fn(&[u8]) -> Vec<f32> = match tensor.dtype() {
             DType::F32 => |bytes| convert(bytes, f32::from_ne_bytes),
             DType::F64 => |bytes| convert(bytes, |value| f64::from_ne_bytes(value) as f32),
-            DType::F16 => |bytes| convert(bytes, |value| super::dtype::f16_to_f32(u16::from_ne_bytes(value))),
+            DType::F16 => |bytes| convert(bytes, |value| half::f16::from_ne_bytes(value).to_f32()),
             DType::BF16 => |bytes| convert(bytes, |value| f32::from_bits(u32::from(u16::from_ne_bytes(value)) << 16)),
             _ => continue,
         };

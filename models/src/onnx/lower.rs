@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod int8;
 mod maps;
 mod tokens;
 
@@ -9,9 +10,11 @@ use std::collections::BTreeSet;
 
 use crate::graph::{Graph, GraphError, Node};
 use crate::op::{Op, score_bias};
+use crate::quant::{QuantError, is_halved, to_f16};
 use crate::tensor::Tensor;
 
 use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
+use super::precision::{Precision, Precisions};
 use super::{Batch, INPUT, OnnxError};
 use maps::Kernel;
 
@@ -26,15 +29,31 @@ pub(super) struct Lowering<'a> {
     graph: &'a Graph,
     shapes: &'a [Vec<usize>],
     batch: Batch,
+    precisions: &'a Precisions,
+    /// That of the node at hand.
+    precision: Precision,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
+    /// What is there already and is shared by all that read it.
     constants: BTreeSet<String>,
+    /// The first weight that did not fit its precision.
+    refused: Option<QuantError>,
 }
 
 impl<'a> Lowering<'a> {
     /// `shapes` are those of a valid `graph`.
-    pub(super) fn new(graph: &'a Graph, shapes: &'a [Vec<usize>], batch: Batch) -> Self {
-        Self { graph, shapes, batch, nodes: Vec::new(), initializers: Vec::new(), constants: BTreeSet::new() }
+    pub(super) fn new(graph: &'a Graph, shapes: &'a [Vec<usize>], batch: Batch, precisions: &'a Precisions) -> Self {
+        Self {
+            graph,
+            shapes,
+            batch,
+            precisions,
+            precision: Precision::F32,
+            nodes: Vec::new(),
+            initializers: Vec::new(),
+            constants: BTreeSet::new(),
+            refused: None,
+        }
     }
 
     /// All nodes and initializers, the last value being called `output`.
@@ -43,8 +62,12 @@ impl<'a> Lowering<'a> {
         for (id, node) in self.graph.nodes.iter().enumerate() {
             let inputs: Vec<&str> = node.inputs.iter().map(|&input| values[input].as_str()).collect();
             let shape = node.inputs.first().map_or(&[][..], |&input| self.shapes[input].as_slice());
+            self.precision = self.precisions.get(&node.name).copied().unwrap_or(Precision::F32);
             let value = self.node(node, &inputs, shape, id)?;
             values.push(value);
+        }
+        if let Some(refused) = self.refused {
+            return Err(refused.into());
         }
         // A valid graph has nodes, and all but the input end with the ONNX node that gives their value.
         match self.nodes.last_mut() {
@@ -156,13 +179,21 @@ impl<'a> Lowering<'a> {
     }
 
     fn linear(&mut self, name: &str, x: &str, bias: bool) -> Result<Value, OnnxError> {
-        let weight = self.transposed(&format!("{name}.weight"))?;
         if !bias {
-            return Ok(self.push("MatMul", name, &[x, &weight], Vec::new()));
+            return self.product(name, name, x);
         }
-        let product = self.push("MatMul", &format!("{name}/matmul"), &[x, &weight], Vec::new());
+        let product = self.product(name, &format!("{name}/matmul"), x)?;
         let bias = self.own_weight(name, "bias")?;
         Ok(self.push("Add", name, &[&product, &bias], Vec::new()))
+    }
+
+    /// `x W^T` of the Linear `node`, as the value `name`.
+    fn product(&mut self, node: &str, name: &str, x: &str) -> Result<Value, OnnxError> {
+        if self.precision == Precision::Int8 {
+            return self.int8_product(node, name, x);
+        }
+        let weight = self.transposed(&format!("{node}.weight"))?;
+        Ok(self.push("MatMul", name, &[x, &weight], Vec::new()))
     }
 
     /// The unmerged adapter; the grouped `B` as its block-diagonal dense form.
@@ -257,10 +288,27 @@ impl<'a> Lowering<'a> {
         name.to_owned()
     }
 
-    /// A float32 initializer; one that is there already is kept.
+    /// Constant floats: a float32 initializer, or a float16 one and its cast; one that is there already is kept.
     fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        if self.precision == Precision::F16 && is_halved(shape) {
+            return self.halves(name, shape, values);
+        }
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(name, DataType::Float, shape, bytes);
+    }
+
+    fn halves(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        if !self.constants.insert(name.to_owned()) {
+            return;
+        }
+        match values.iter().map(|&value| Ok(to_f16(name, value)?.to_le_bytes())).collect::<Result<Vec<_>, _>>() {
+            Ok(halves) => {
+                let half = format!("{name}/half");
+                self.initializer(&half, DataType::Float16, shape, halves.concat());
+                self.push("Cast", name, &[&half], vec![int("to", DataType::Float as i64)]);
+            }
+            Err(refused) => self.refused = self.refused.take().or(Some(refused)),
+        }
     }
 
     /// An int64 initializer; one that is there already is kept.

@@ -2,6 +2,7 @@
 //! snapshots compare.
 
 mod lower;
+mod precision;
 pub mod proto;
 mod text;
 mod write;
@@ -11,9 +12,11 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::graph::GraphError;
+use crate::quant::QuantError;
 
+pub use precision::{Precision, Precisions, all_f16, int8_layers};
 pub use text::to_text;
-pub use write::{to_bytes, write};
+pub use write::{to_bytes, to_bytes_at, write};
 
 /// Name of the input: normalised pixels `[N, C, H, W]`, float32.
 pub const INPUT: &str = "pixels";
@@ -45,6 +48,17 @@ pub enum OnnxError {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// A node is to be held in a precision that it cannot have.
+    #[error("`{node}` cannot be held in {precision:?}: the graph has no such node, or it is no product of matrices")]
+    Precision {
+        /// Its name.
+        node: String,
+        /// The precision asked for.
+        precision: Precision,
+    },
+    /// A weight has no form in the precision asked for.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
     /// The model does not fit one file of the format.
     #[error("the model takes {bytes} bytes, an ONNX file holds at most {limit}; use a smaller backbone")]
     TooLarge {

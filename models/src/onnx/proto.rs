@@ -198,6 +198,10 @@ pub enum DataType {
     Undefined = 0,
     /// 32-bit float.
     Float = 1,
+    /// Unsigned 8-bit integer.
+    Uint8 = 2,
+    /// 8-bit integer.
+    Int8 = 3,
     /// 32-bit integer.
     Int32 = 6,
     /// 64-bit integer.

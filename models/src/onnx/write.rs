@@ -14,6 +14,7 @@ use super::proto::{
     DataType, Dimension, DimensionValue, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use super::precision::{self, Precisions};
 use super::{Batch, FEATURES, INPUT, LOGITS, OnnxError};
 
 /// The version of the file format that goes with [`OPSET`].
@@ -23,23 +24,39 @@ const OPSET: i64 = 17;
 /// Protocol buffers cannot hold more in one message.
 const SIZE_LIMIT: usize = i32::MAX as usize;
 
-/// The graph as an ONNX model of standard operators (opset 17, IR version 8), float32 throughout.
+/// The graph as an ONNX model of standard operators (opset 17, IR version 8), float32 throughout: see [`to_bytes_at`].
+///
+/// # Errors
+/// When the graph is not valid, or the model does not fit one file.
+pub fn to_bytes(graph: &Graph, batch: Batch, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, OnnxError> {
+    to_bytes_at(graph, batch, &Precisions::new(), metadata)
+}
+
+/// The graph as an ONNX model of standard operators (opset 17, IR version 8), with the weights held at `precisions`. Input and
+/// output are float32 at any.
 ///
 /// The input is [`INPUT`], the output [`LOGITS`] where the graph ends with a Linear named `head`, else [`FEATURES`].
 /// Nodes bear the names of the graph's nodes, with `/part` behind them where one node becomes several. `metadata` is
 /// written as it is into `metadata_props`. Equal arguments give equal bytes.
 ///
 /// # Errors
-/// When the graph is not valid, or the model does not fit one file.
-pub fn to_bytes(graph: &Graph, batch: Batch, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, OnnxError> {
+/// When the graph is not valid, a node cannot have its precision, a weight has no form in it, or the model does not fit one
+/// file.
+pub fn to_bytes_at(
+    graph: &Graph,
+    batch: Batch,
+    precisions: &Precisions,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, OnnxError> {
     let shapes = graph.validate()?;
+    precision::check(graph, precisions)?;
     let (output, output_shape) = match (graph.nodes.last(), shapes.last()) {
         (Some(node), Some(shape)) if node.name == "head" && matches!(node.op, Op::Linear { .. }) => (LOGITS, shape),
         (_, Some(shape)) => (FEATURES, shape),
         (_, None) => return Err(OnnxError::Graph(crate::GraphError::NoInput)),
     };
     let input = value_info(INPUT, &shapes[0], batch);
-    let (node, initializer) = Lowering::new(graph, &shapes, batch).run(output)?;
+    let (node, initializer) = Lowering::new(graph, &shapes, batch, precisions).run(output)?;
     let model = ModelProto {
         ir_version: IR_VERSION,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
