@@ -20,6 +20,10 @@ const ACTIVATION: &str = "edge_vit.activation";
 const PROVENANCE: &str = "edge_vit.provenance";
 const GOLDEN: &str = "edge_vit.golden";
 const REJECTION: &str = "edge_vit.rejection";
+const GOLDEN_TOLERANCE: &str = "edge_vit.golden_tolerance";
+
+/// The widest tolerance of golden cases that a file may ask for. With a wider one a self-test would prove nothing.
+pub const LARGEST_GOLDEN_TOLERANCE: f32 = 0.25;
 
 /// What turns the model's logits into scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +106,10 @@ pub struct Bundle {
     pub golden: Vec<GoldenCase>,
     /// When the answer is that none of the classes fits; `None` in files that were made without validation pictures.
     pub rejection: Option<Rejection>,
+    /// How far logits may be from the golden ones, relative to a case's largest, on a machine that computes as it should;
+    /// `None` for that of float32. A model in 8 bits needs more: where one processor rounds a value up and another down, the
+    /// layers behind see a whole step of difference.
+    pub golden_tolerance: Option<f32>,
 }
 
 impl Bundle {
@@ -120,6 +128,7 @@ impl Bundle {
             write(GOLDEN, &self.golden)?,
         ]);
         metadata.extend(self.rejection.as_ref().map(|rejection| write(REJECTION, rejection)).transpose()?);
+        metadata.extend(self.golden_tolerance.map(|tolerance| write(GOLDEN_TOLERANCE, &tolerance)).transpose()?);
         Ok(metadata)
     }
 
@@ -143,6 +152,8 @@ impl Bundle {
             provenance: read(metadata, PROVENANCE)?,
             golden: read(metadata, GOLDEN)?,
             rejection: metadata.contains_key(REJECTION).then(|| read(metadata, REJECTION)).transpose()?,
+            golden_tolerance: (metadata.contains_key(GOLDEN_TOLERANCE).then(|| read(metadata, GOLDEN_TOLERANCE)))
+                .transpose()?,
         };
         bundle.check()?;
         Ok(bundle)
@@ -152,7 +163,8 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::InvalidLabels`] if there are none, or one is empty or comes twice; [`Error::InvalidPreprocessing`];
-    /// [`Error::InvalidGoldenCase`] if a golden case has not one finite logit a label; [`Error::InvalidRejection`].
+    /// [`Error::InvalidGoldenCase`] if a golden case has not one finite logit a label; [`Error::InvalidRejection`];
+    /// [`Error::InvalidGoldenTolerance`].
     pub fn check(&self) -> Result<(), Error> {
         let invalid = |reason| Err(Error::InvalidLabels { reason });
         if self.labels.is_empty() {
@@ -169,6 +181,12 @@ impl Bundle {
         }
         self.preprocessing.check()?;
         self.rejection.as_ref().map_or(Ok(()), Rejection::check)?;
+        match self.golden_tolerance {
+            Some(tolerance) if !(tolerance > 0.0 && tolerance <= LARGEST_GOLDEN_TOLERANCE) => {
+                return Err(Error::InvalidGoldenTolerance { got: tolerance });
+            }
+            _ => {}
+        }
         self.golden.iter().try_for_each(|case| case.check(self.labels.len()))
     }
 }
@@ -199,13 +217,14 @@ mod tests {
             provenance: Provenance { backbone: "b".into(), fold_error: Some(1.25e-7), ..Provenance::default() },
             golden: vec![case],
             rejection: Some(Rejection { temperature: 1.5, threshold: 0.4, false_rejection_rate: 0.05 }),
+            golden_tolerance: Some(0.02),
         }
     }
 
     #[test]
     fn metadata_is_read_back() {
         let mut metadata = bundle().to_metadata().unwrap();
-        assert_eq!(metadata.len(), 7);
+        assert_eq!(metadata.len(), 8);
         metadata.insert("someone.else".into(), "not JSON".into());
         assert_eq!(Bundle::from_metadata(&metadata).unwrap(), bundle());
     }
@@ -220,6 +239,8 @@ mod tests {
             metadata.remove(key);
             if key == REJECTION {
                 assert_eq!(Bundle::from_metadata(&metadata).unwrap(), Bundle { rejection: None, ..bundle() });
+            } else if key == GOLDEN_TOLERANCE {
+                assert_eq!(Bundle::from_metadata(&metadata).unwrap(), Bundle { golden_tolerance: None, ..bundle() });
             } else {
                 let error = Bundle::from_metadata(&metadata).unwrap_err();
                 assert!(matches!(error, Error::BundleKeyMissing { .. }) && error.to_string().contains(key), "{error}");
@@ -255,6 +276,14 @@ mod tests {
         ] {
             let error = Bundle { rejection: Some(rejection), ..bundle() }.to_metadata().unwrap_err();
             assert!(matches!(error, Error::InvalidRejection { field: named, .. } if named == field), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tolerance_under_which_all_would_pass_is_refused() {
+        for wrong in [0.0, -0.1, 0.26, f32::NAN, f32::INFINITY] {
+            let error = Bundle { golden_tolerance: Some(wrong), ..bundle() }.to_metadata().unwrap_err();
+            assert!(matches!(error, Error::InvalidGoldenTolerance { .. }), "{error}");
         }
     }
 

@@ -207,6 +207,15 @@ pub enum Error {
         /// What is wrong with its value.
         reason: String,
     },
+    /// The tolerance of the golden cases is none under which they would prove something.
+    #[error(
+        "golden tolerance: is {got}, not above 0 and at most {}; fold the model again",
+        crate::bundle::LARGEST_GOLDEN_TOLERANCE
+    )]
+    InvalidGoldenTolerance {
+        /// The tolerance in the file.
+        got: f32,
+    },
     /// The labels are empty, or one of them is empty or comes twice.
     #[error("labels: {reason}")]
     InvalidLabels {

@@ -54,7 +54,7 @@ pub mod store;
 mod threads;
 mod workspace;
 
-pub use bundle::{Activation, Bundle, FORMAT_VERSION, Rejection};
+pub use bundle::{Activation, Bundle, FORMAT_VERSION, LARGEST_GOLDEN_TOLERANCE, Rejection};
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use golden::GoldenCase;
@@ -63,7 +63,7 @@ pub use model::Model;
 pub use observation::{Candidate, Observation, Stages, UNKNOWN};
 pub use picture::{PICTURE_ENDINGS, decode_picture, has_picture_ending, open_picture};
 pub use preprocessing::{ColorOrder, Preprocessing, ResizeMode};
-pub use provenance::Provenance;
+pub use provenance::{Measured, Provenance, Quantization};
 pub use resize::Filter;
-pub use self_test::{CaseReport, SelfTestReport};
+pub use self_test::{CaseReport, LOGIT_TOLERANCE, SelfTestReport};
 pub use workspace::Workspace;

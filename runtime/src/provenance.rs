@@ -18,4 +18,38 @@ pub struct Provenance {
     pub fold_error: Option<f64>,
     /// Share of the validation pictures whose first prediction was right, 0 to 1.
     pub validation_accuracy: Option<f64>,
+    /// What was done to the weights behind the fold; `None` where they are float32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
+}
+
+/// In which numbers a file holds its weights, and what that cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantization {
+    /// `f16` or `int8`.
+    pub precision: String,
+    /// How many linear layers multiply 8-bit integers.
+    pub int8_layers: usize,
+    /// How many layers could.
+    pub layers: usize,
+    /// Largest logit difference against the float32 model on the pictures that the fold was checked on, relative to the
+    /// largest logit.
+    pub error: f64,
+    /// What labelled pictures say; `None` where none were asked.
+    pub measured: Option<Measured>,
+}
+
+/// A float32 model and the same in fewer bits on the same labelled pictures, both through the device's code.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// How many pictures.
+    pub pictures: usize,
+    /// Share of them that the float32 model calls right, 0 to 1.
+    pub float32_accuracy: f64,
+    /// Share of them that this model calls right, 0 to 1.
+    pub accuracy: f64,
+    /// Share of them that both call the same, 0 to 1.
+    pub agreement: f64,
+    /// What was lost, in points of a hundred; below 0 where this model is the better one.
+    pub drop: f64,
 }

@@ -48,11 +48,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 backbone_sha256: "0".repeat(64),
                 adapters_sha256: "0".repeat(64),
                 tool: "board_models".to_owned(),
-                fold_error: None,
-                validation_accuracy: None,
+                ..Provenance::default()
             },
             golden: vec![GoldenCase::new(&picture, &preprocessing, logits)?],
             rejection: None,
+            golden_tolerance: None,
         };
         fs::write(
             folder.join(format!("{name}.onnx")),

@@ -140,6 +140,7 @@ pub fn model() -> Result<Vec<u8>, Box<dyn Error>> {
         provenance: Provenance { backbone: "chart".to_owned(), ..Provenance::default() },
         golden: Vec::new(),
         rejection: None,
+        golden_tolerance: None,
     };
     Ok(onnx::to_bytes(&graph, onnx::Batch::One, &bundle.to_metadata()?)?)
 }

@@ -73,6 +73,7 @@ impl Trained {
             pictures: Some(&self.data),
             strength: 1.0,
             free_batch: false,
+            quantize: None,
         };
         merge.run()
     }
@@ -183,6 +184,7 @@ fn adapters_of_another_backbone_are_refused() {
         pictures: Some(&trained.data),
         strength: 1.0,
         free_batch: false,
+        quantize: None,
     };
     assert!(matches!(merge.run(), Err(MergeError::Adapters { .. })));
 }

@@ -325,6 +325,7 @@ fn onnx(bytes: &[u8]) -> Result<Description, String> {
             ("provenance", as_json(&bundle.provenance)),
             ("golden_cases", json!(bundle.golden.len())),
             ("rejection", as_json(&bundle.rejection)),
+            ("golden_tolerance", json!(bundle.golden_tolerance.unwrap_or(edge_vit::LOGIT_TOLERANCE))),
         ];
         let what = "merged model: one file for `edge-vit` (ONNX)";
         return Ok(Description { what, facts: own.into_iter().chain(graph_facts).collect() });
@@ -403,6 +404,7 @@ mod tests {
             provenance: edge_vit::Provenance::default(),
             golden: Vec::new(),
             rejection: Some(edge_vit::Rejection { temperature: 1.25, threshold: 0.5, false_rejection_rate: 0.05 }),
+            golden_tolerance: None,
         };
         let metadata = bundle.to_metadata().unwrap();
         let pairs: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

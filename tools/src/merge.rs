@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use edge_vit::{Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, Rejection, open_picture};
+use edge_vit::{
+    Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, Quantization, Rejection, open_picture,
+};
 use edge_vit_models::adapter::{AdapterError, File, Meta};
 use edge_vit_models::backbone::{self, BackboneError};
 use edge_vit_models::file::hex;
@@ -19,6 +21,7 @@ use thiserror::Error;
 use crate::cpu::CpuEngine;
 use crate::data::find_pictures;
 use crate::engine::{Engine, EngineError};
+use crate::quantize::{Layer, Quantize, QuantizeError, Whole};
 
 /// The largest difference between folded and unfolded logits, relative to the largest logit, that is written.
 pub const LIMIT: f64 = 1e-4;
@@ -90,6 +93,9 @@ pub enum MergeError {
         /// Relative to the largest logit.
         relative: f64,
     },
+    /// The model cannot be brought to fewer bits, or loses too much by it.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
     /// A graph could not be run.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -122,6 +128,8 @@ pub struct Merge<'a> {
     pub strength: f64,
     /// Leave the batch free instead of fixing it at one picture.
     pub free_batch: bool,
+    /// How the weights are to be written; `None` in float32.
+    pub quantize: Option<Quantize<'a>>,
 }
 
 /// The largest difference between two sets of logits.
@@ -168,6 +176,19 @@ pub struct Merged {
     pub difference: Difference,
     /// The device's logits against the desktop's, relative to the largest.
     pub self_test: f64,
+    /// What was done to the weights; `None` where they are float32.
+    pub quantized: Option<Quantized>,
+}
+
+/// What bringing a model to fewer bits came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantized {
+    /// What the file says of it.
+    pub record: Quantization,
+    /// The layers that can be in eight bits, the most sensitive first; none for float16.
+    pub layers: Vec<Layer>,
+    /// How far a device's logits may be from the golden ones, relative to the largest; `None` for float32's tolerance.
+    pub tolerance: Option<f32>,
 }
 
 impl Merge<'_> {
@@ -218,9 +239,7 @@ impl Merge<'_> {
             None => (folded, preprocessing),
         };
         let classes = file.meta.labels.len().max(1);
-        let golden = pictures.iter().zip(logits.chunks(classes)).take(GOLDEN);
-        let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &preprocessing, logits.to_vec()));
-        let bundle = Bundle {
+        let mut bundle = Bundle {
             labels: file.meta.labels.clone(),
             activation: Activation::Softmax,
             provenance: provenance(
@@ -229,12 +248,30 @@ impl Merge<'_> {
                 self.strength,
                 difference.relative.max(merged.departure),
             ),
-            golden: golden.collect::<Result<_, _>>()?,
+            golden: Vec::new(),
             rejection: self.rejection(&file.meta)?,
+            golden_tolerance: None,
             preprocessing,
         };
         let batch = if self.free_batch { Batch::Free } else { Batch::One };
-        let bytes = onnx::to_bytes(&folded, batch, &bundle.to_metadata()?)?;
+        let (mut precisions, mut golden_logits, mut quantized) = (onnx::Precisions::new(), logits, None);
+        if let Some(quantize) = self.quantize {
+            let input: Vec<f32> = pictures.iter().flat_map(|picture| bundle.preprocessing.apply(picture)).collect();
+            let whole = Whole { graph: &folded, batch, bundle: &bundle };
+            let chosen = quantize.choose(whole, &file.meta, &input, pictures.len())?;
+            let logits = chosen.logits(&folded, &input, pictures.len())?;
+            let shown = pictures.len().min(GOLDEN);
+            let input = &input[..input.len() / pictures.len() * shown];
+            let tolerance = chosen.tolerance(&folded, input, shown, &logits[..shown * classes])?;
+            let record = chosen.record(quantize.bits, largest_difference(&logits, &golden_logits).relative);
+            (bundle.golden_tolerance, bundle.provenance.quantization) = (tolerance, Some(record.clone()));
+            (precisions, golden_logits) = (chosen.precisions, logits);
+            quantized = Some(Quantized { record, layers: chosen.layers, tolerance });
+        }
+        let golden = pictures.iter().zip(golden_logits.chunks(classes)).take(GOLDEN);
+        let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &bundle.preprocessing, logits.to_vec()));
+        bundle.golden = golden.collect::<Result<_, _>>()?;
+        let bytes = onnx::to_bytes_at(&folded, batch, &precisions, &bundle.to_metadata()?)?;
         let report = Classifier::from_bytes(&bytes)?.self_test()?;
         let self_test = f64::from(report.logit_difference());
         if !report.passed() {
@@ -249,7 +286,8 @@ impl Merge<'_> {
             response_norms: simplified.response_norms,
         };
         let departure = merged.departure;
-        Ok(Merged { bytes, adapters, departure, simplifications, pictures: pictures.len(), difference, self_test })
+        let pictures = pictures.len();
+        Ok(Merged { bytes, adapters, departure, simplifications, pictures, difference, self_test, quantized })
     }
 
     /// What was fitted on the validation pictures. A weakened fold is another model than the one that was fitted.
@@ -327,6 +365,7 @@ fn provenance(file: &File, adapters_sha256: String, strength: f64, fold_error: f
         tool: format!("edge-vit-tools {}", env!("CARGO_PKG_VERSION")),
         fold_error: Some(fold_error),
         validation_accuracy: validated,
+        quantization: None,
     }
 }
 

@@ -13,8 +13,8 @@ use crate::op::{Op, score_bias};
 use crate::quant::{QuantError, is_halved, to_f16};
 use crate::tensor::Tensor;
 
-use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
 use super::precision::{Precision, Precisions};
+use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
 use super::{Batch, INPUT, OnnxError};
 use maps::Kernel;
 
@@ -301,7 +301,8 @@ impl<'a> Lowering<'a> {
         if !self.constants.insert(name.to_owned()) {
             return;
         }
-        match values.iter().map(|&value| Ok(to_f16(name, value)?.to_le_bytes())).collect::<Result<Vec<_>, _>>() {
+        let weight = name.split('/').next().unwrap_or(name);
+        match values.iter().map(|&value| Ok(to_f16(weight, value)?.to_le_bytes())).collect::<Result<Vec<_>, _>>() {
             Ok(halves) => {
                 let half = format!("{name}/half");
                 self.initializer(&half, DataType::Float16, shape, halves.concat());

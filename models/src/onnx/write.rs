@@ -10,11 +10,11 @@ use crate::graph::Graph;
 use crate::op::Op;
 
 use super::lower::Lowering;
+use super::precision::{self, Precisions};
 use super::proto::{
     DataType, Dimension, DimensionValue, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use super::precision::{self, Precisions};
 use super::{Batch, FEATURES, INPUT, LOGITS, OnnxError};
 
 /// The version of the file format that goes with [`OPSET`].

@@ -13,6 +13,7 @@ struct Case<'a> {
     passed: bool,
     tensor_equal: bool,
     logit_difference: f32,
+    tolerance: f32,
     kernels: &'a [String],
     instructions: &'a [&'static str],
 }
@@ -52,13 +53,15 @@ impl Output {
         }
         for (index, report) in cases.iter().enumerate() {
             let (case, passed) = (index + 1, report.passed());
-            let CaseReport { tensor_equal, logit_difference } = *report;
+            let CaseReport { tensor_equal, logit_difference, tolerance } = *report;
             if self.json {
-                json(&Case { case, passed, tensor_equal, logit_difference, kernels, instructions })?;
+                json(&Case { case, passed, tensor_equal, logit_difference, tolerance, kernels, instructions })?;
             } else {
                 let verdict = if passed { "ok" } else { "FAILED" };
                 let tensor = if tensor_equal { "equal" } else { "differs" };
-                line(&format!("golden case {case}: {verdict}, tensor {tensor}, logits within {logit_difference:.1e}"))?;
+                line(&format!(
+                    "golden case {case}: {verdict}, tensor {tensor}, logits within {logit_difference:.1e} (limit {tolerance:.1e})"
+                ))?;
             }
         }
         Ok(())

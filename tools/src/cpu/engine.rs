@@ -9,7 +9,7 @@ use edge_vit_models::{Graph, Tensor, TensorError};
 
 use super::Real;
 use super::adamw::Moments;
-use super::model::Model;
+use super::model::{Fixed, Model};
 use super::pass::{Learned, Pass};
 use super::pool::{Meter, Pool};
 use super::vector::add_assign;
@@ -23,7 +23,7 @@ const CHUNK: usize = 4;
 /// Bit-exactly repeatable on one machine, whatever the number of threads.
 #[derive(Debug)]
 pub struct CpuEngine<T: Real> {
-    model: Model<T>,
+    pub(super) model: Model<T>,
     /// In the order of [`Model::trained`].
     moments: Vec<Moments<T>>,
     steps: u64,
@@ -40,6 +40,31 @@ impl<T: Real> CpuEngine<T> {
         let model = Model::new(graph, trainable)?;
         let moments = model.trained().map(|(id, param)| Moments::zero(model.weights[id][param].len())).collect();
         Ok(Self { model, moments, steps: 0, pools: Mutex::default(), meter: Arc::default() })
+    }
+
+    /// An engine for `graph` in which the Linears `int8` compute as a file in int8 does: on weights in eight bits, and on inputs
+    /// that are brought to eight bits picture by picture. It does not learn.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when a layer is no Linear of the graph or has weights that are not finite.
+    pub fn quantized(graph: &Graph, int8: &[String]) -> Result<Self, EngineError> {
+        let mut engine = Self::new(graph, &BTreeSet::new())?;
+        for (id, matrix) in engine.model.int8(int8)? {
+            engine.model.fixed[id] = Fixed::Int8(matrix);
+        }
+        Ok(engine)
+    }
+
+    /// The output for `count` pictures from the batch's picture `first` on; `see` is shown every node's first input and output.
+    pub(super) fn walk(
+        &self,
+        first: usize,
+        count: usize,
+        pool: &mut Pool<T>,
+        input: &[f32],
+        see: &mut dyn FnMut(usize, &[T], &[T]),
+    ) -> Vec<T> {
+        Pass::new(&self.model, pool, first, count, None).infer(input, see)
     }
 
     /// The mean loss and its gradients, in the order of [`Model::trained`].
@@ -73,7 +98,7 @@ impl<T: Real> CpuEngine<T> {
 
     /// Runs `work` over chunks of `pictures` pictures, given the first picture and the number of pictures, on all
     /// threads, and hands the results to `collect` in the order of the chunks.
-    fn in_order<R: Send>(
+    pub(super) fn in_order<R: Send>(
         &self,
         pictures: usize,
         work: impl Fn(usize, usize, &mut Pool<T>) -> R + Sync,
@@ -161,9 +186,7 @@ impl<T: Real> Engine for CpuEngine<T> {
         let mut output = Vec::with_capacity(pictures * self.model.plan.output_len());
         self.in_order(
             pictures,
-            |first, count, pool| {
-                Pass::new(&self.model, pool, first, count, None).infer(&input[first * len..][..count * len])
-            },
+            |first, count, pool| self.walk(first, count, pool, &input[first * len..][..count * len], &mut |_, _, _| ()),
             |values, pool| {
                 output.extend(values.iter().map(|value| value.to_f32()));
                 pool.give(values);

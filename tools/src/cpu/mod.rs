@@ -12,9 +12,11 @@ mod cross_entropy;
 mod depthwise;
 mod engine;
 mod heads;
+mod int8;
 mod layer_norm;
 mod linear;
 mod model;
+mod noise;
 mod pass;
 mod patch_embed;
 mod pool;
@@ -30,4 +32,5 @@ mod vector;
 
 pub(crate) use adamw::Moments;
 pub use engine::CpuEngine;
+pub use noise::Noise;
 pub use real::Real;

@@ -1,9 +1,10 @@
 //! A graph with its weights in the engine's numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edge_vit_models::op::{inverse, rows, score_bias};
-use edge_vit_models::{Graph, Node};
+use edge_vit_models::quant::Int8Matrix;
+use edge_vit_models::{Graph, Node, NodeId, Op, Tensor};
 
 use super::Real;
 use crate::engine::{EngineError, Plan};
@@ -30,6 +31,8 @@ pub(super) enum Fixed<T> {
     Rows { forward: Vec<u32>, backward: Vec<u32> },
     /// What attention adds to its scores, see [`score_bias`].
     Bias(Vec<T>),
+    /// The weight of a Linear that multiplies integers.
+    Int8(Int8Matrix),
 }
 
 impl<T: Real> Model<T> {
@@ -56,6 +59,28 @@ impl<T: Real> Model<T> {
         });
         let fixed = fixed.collect();
         Ok(Self { nodes: graph.nodes.clone(), plan, weights, fixed })
+    }
+
+    /// The weights of the Linears `layers` in eight bits, by node.
+    pub(super) fn int8(&self, layers: &[String]) -> Result<BTreeMap<NodeId, Int8Matrix>, EngineError> {
+        let matrix = |name: &String| {
+            let is_it = |node: &Node| node.name == *name && matches!(node.op, Op::Linear { .. });
+            let Some(id) = self.nodes.iter().position(is_it) else {
+                let expected = "a Linear of the graph".to_owned();
+                return Err(EngineError::Mismatch { what: "int8 layer", expected, got: format!("`{name}`") });
+            };
+            let param = &self.plan.params[id][0];
+            let values = self.weights[id][0].iter().map(|value| value.to_f32()).collect();
+            let weight =
+                Tensor::new(param.shape.clone(), values).map_err(|error| EngineError::Device(error.to_string()))?;
+            Ok((id, Int8Matrix::new(&param.name, &weight)?))
+        };
+        layers.iter().map(matrix).collect()
+    }
+
+    /// The bias of the Linear `id`, where it has one.
+    pub(super) fn bias(&self, id: NodeId) -> Option<&[T]> {
+        self.weights[id].get(1).map(Vec::as_slice)
     }
 
     /// The shape of what node `id` reads first.

@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::rep_adapter::{Gradients, RepAdapter};
 use super::unfold::Unfold;
 use super::{
-    Real, activation, cross_entropy, heads, layer_norm, linear, residual, response_norm, rows, tokens, vector,
+    Real, activation, cross_entropy, heads, int8, layer_norm, linear, residual, response_norm, rows, tokens, vector,
 };
 use crate::engine::Noise;
 
@@ -57,15 +57,15 @@ impl<'a, T: Real> Pass<'a, T> {
         Self { model, pool, first, pictures, noise, values, extras, gradients, weight_gradients }
     }
 
-    /// The output for the chunk's `input`.
-    pub(super) fn infer(mut self, input: &[f32]) -> Vec<T> {
-        self.forward(input, false)
+    /// The output for the chunk's `input`. `see` is shown every node's first input and its output.
+    pub(super) fn infer(mut self, input: &[f32], see: &mut dyn FnMut(usize, &[T], &[T])) -> Vec<T> {
+        self.forward(input, false, see)
     }
 
     /// The loss and its gradient for the chunk's `input` and `labels`; the gradient is `share` times that of the losses'
     /// sum.
     pub(super) fn learn(mut self, input: &[f32], labels: &[u32], smoothing: f32, share: T) -> Learned<T> {
-        let mut logits = self.forward(input, true);
+        let mut logits = self.forward(input, true, &mut |_, _, _| ());
         let loss = cross_entropy::in_place(&mut logits, labels, smoothing, share);
         let last = self.model.nodes.len() - 1;
         self.hand_down(last, logits);
@@ -88,10 +88,12 @@ impl<'a, T: Real> Pass<'a, T> {
     }
 
     /// Runs all nodes and returns the last one's output; with `keep`, what the backward reads stays.
-    fn forward(&mut self, input: &[f32], keep: bool) -> Vec<T> {
+    fn forward(&mut self, input: &[f32], keep: bool, see: &mut dyn FnMut(usize, &[T], &[T])) -> Vec<T> {
         let (model, last) = (self.model, self.model.nodes.len() - 1);
         for id in 0..=last {
             self.values[id] = self.output(id, input, keep);
+            let first = model.nodes[id].inputs.first().map_or(&[][..], |&read| &self.values[read]);
+            see(id, first, &self.values[id]);
             for &read in model.nodes[id].inputs.iter().chain([&id]) {
                 if model.plan.last_use[read] == id && read != last && !(keep && model.plan.saved[read]) {
                     let value = std::mem::take(&mut self.values[read]);
@@ -130,7 +132,10 @@ impl<'a, T: Real> Pass<'a, T> {
                 layer_norm::forward(x, &weights[0], &weights[1], *eps, &mut moments, &mut y);
                 self.keep_extra(id, moments, keep && model.plan.needs[id].input);
             }
-            Op::Linear { .. } => linear::forward(x, &weights[0], weights.get(1).map(Vec::as_slice), dim, &mut y),
+            Op::Linear { .. } => match &model.fixed[id] {
+                Fixed::Int8(matrix) => int8::forward(x, self.pictures, matrix, model.bias(id), &mut y),
+                _ => linear::forward(x, &weights[0], model.bias(id), dim, &mut y),
+            },
             Op::Act(function) => activation::forward(*function, x, &mut y),
             Op::Attention { .. } | Op::CausalAttention { .. } | Op::WindowAttention { .. } => {
                 let mut scratch = self.pool.take(len * len);

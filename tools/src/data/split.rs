@@ -6,13 +6,13 @@ use std::path::Path;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{DataError, Folder};
 
 /// What makes pictures belong together, so that they must not be parted: those of one person, one scene, one film.
 /// Groups run across classes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
     /// The first so many characters of the file name.

@@ -7,6 +7,7 @@ mod plan;
 use std::collections::BTreeMap;
 
 use edge_vit_models::method::MethodError;
+use edge_vit_models::quant::QuantError;
 use edge_vit_models::{GraphError, Tensor};
 use thiserror::Error;
 
@@ -47,6 +48,9 @@ pub enum EngineError {
     /// The method's parameters do not fit the graph, or are not finite.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// A weight has no form in eight bits.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
     /// The device cannot do it.
     #[error("{0}")]
     Device(String),

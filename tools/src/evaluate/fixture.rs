@@ -47,6 +47,7 @@ pub(crate) fn colour_model(side: usize, labels: Option<[&str; 3]>) -> Vec<u8> {
             provenance: Provenance { backbone: "colours".into(), fold_error: Some(2.5e-7), ..Provenance::default() },
             golden: Vec::new(),
             rejection: None,
+            golden_tolerance: None,
         };
         bundle.to_metadata().unwrap()
     });

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use edge_vit::Classifier;
+use edge_vit::{Bundle, Classifier};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -45,6 +45,22 @@ pub enum EvaluateError {
         path.display()
     )]
     OnlyTrain {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A choice is to be made by pictures that are kept to measure the result.
+    #[error(
+        "{} is the test part of a data set: what is chosen by it is not measured by it any more. Name the validation \
+         pictures",
+        path.display()
+    )]
+    IsTest {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The data set has parts, and none to choose by.
+    #[error("{} holds train/ or test/, but no val/; name a folder with one folder a class", path.display())]
+    NoVal {
         /// The folder.
         path: PathBuf,
     },
@@ -115,12 +131,27 @@ enum Seen {
 /// A picture that cannot be read is left out and named in [`Evaluation::skipped`].
 ///
 /// # Errors
-/// When the model fails on a picture, gives logits that are no numbers, or when no picture can be read.
+/// Those of [`outcomes`].
 pub fn evaluate(
     classifier: &Classifier,
     samples: &Samples,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation, EvaluateError> {
+    let (outcomes, skipped) = outcomes(classifier, samples, progress)?;
+    let Bundle { labels, rejection, .. } = classifier.bundle();
+    Ok(Evaluation::new(labels, samples, &outcomes, skipped, *rejection))
+}
+
+/// What `classifier` says of each picture of `samples`, at least one, in their order, and the pictures that cannot be read; else
+/// as [`evaluate`].
+///
+/// # Errors
+/// When the model fails on a picture, gives logits that are no numbers, or when no picture can be read.
+pub fn outcomes(
+    classifier: &Classifier,
+    samples: &Samples,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<(Vec<Outcome>, Vec<Skipped>), EvaluateError> {
     let labels = &classifier.bundle().labels;
     let done = AtomicUsize::new(0);
     let look = |(index, sample): (usize, &Sample)| {
@@ -145,7 +176,7 @@ pub fn evaluate(
             reason: first.reason.clone(),
         }),
         None if outcomes.is_empty() => Err(EvaluateError::NoPictures { path: samples.folder.clone() }),
-        _ => Ok(Evaluation::new(labels, samples, &outcomes, skipped, classifier.bundle().rejection)),
+        _ => Ok((outcomes, skipped)),
     }
 }
 

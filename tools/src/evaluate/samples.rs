@@ -65,6 +65,28 @@ impl Samples {
     /// When a folder cannot be listed, no folder is named like one of `labels`, or there is no picture.
     pub fn find(dir: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
         let (folder, part) = choose_part(dir)?;
+        Self::list(folder, part, labels)
+    }
+
+    /// Lists the pictures of `dir` that a choice may be made by: of its `val` part if there is one, else of `dir` itself.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and when `dir` has other parts alone or is itself the `test` part.
+    pub fn validation(dir: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
+        sorted(dir)?;
+        if holds_folders(&dir.join("val"))? {
+            return Self::list(dir.join("val"), Part::Val, labels);
+        }
+        if holds_folders(&dir.join("train"))? || holds_folders(&dir.join("test"))? {
+            return Err(EvaluateError::NoVal { path: dir.to_owned() });
+        }
+        match own_part(dir) {
+            Part::Test => Err(EvaluateError::IsTest { path: dir.to_owned() }),
+            part => Self::list(dir.to_owned(), part, labels),
+        }
+    }
+
+    fn list(folder: PathBuf, part: Part, labels: &[String]) -> Result<Self, EvaluateError> {
         let mut by_label = HashMap::with_capacity(labels.len());
         for (class, label) in labels.iter().enumerate() {
             by_label.entry(label.as_str()).or_insert(class);
@@ -104,19 +126,19 @@ impl Samples {
 /// A part is a folder of folders: a class may be called `test` as well.
 fn choose_part(dir: &Path) -> Result<(PathBuf, Part), EvaluateError> {
     sorted(dir)?;
-    let holds_folders = |name: &str| -> Result<bool, EvaluateError> {
-        let path = dir.join(name);
-        Ok(path.is_dir() && sorted(&path)?.iter().any(|inner| inner.is_dir()))
-    };
-    if holds_folders("test")? {
+    if holds_folders(&dir.join("test"))? {
         Ok((dir.join("test"), Part::Test))
-    } else if holds_folders("val")? {
+    } else if holds_folders(&dir.join("val"))? {
         Ok((dir.join("val"), Part::Val))
-    } else if holds_folders("train")? {
+    } else if holds_folders(&dir.join("train"))? {
         Err(EvaluateError::OnlyTrain { path: dir.to_owned() })
     } else {
         Ok((dir.to_owned(), own_part(dir)))
     }
+}
+
+fn holds_folders(path: &Path) -> Result<bool, EvaluateError> {
+    Ok(path.is_dir() && sorted(path)?.iter().any(|inner| inner.is_dir()))
 }
 
 /// Which part `dir` itself is: one by its name, if the part that is trained on stands beside it.
@@ -197,6 +219,20 @@ mod tests {
         touch(dir.path(), &["test/1.png", "val/1.png"]);
         let samples = Samples::find(dir.path(), &labels(&["test", "val"])).unwrap();
         assert_eq!((samples.part, samples.pictures.len()), (Part::Whole, 2));
+    }
+
+    #[test]
+    fn nothing_is_chosen_by_test_pictures() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = |part: &str| Samples::validation(&dir.path().join(part), &labels(&["cat"]));
+        touch(dir.path(), &["test/cat/1.png", "train/cat/1.png", "chosen/cat/1.png"]);
+        assert!(matches!(find(""), Err(EvaluateError::NoVal { .. })));
+        assert!(matches!(find("test"), Err(EvaluateError::IsTest { .. })));
+        assert!(matches!(find("gone"), Err(EvaluateError::Folder { .. })));
+        assert_eq!(find("chosen").unwrap().part, Part::Whole);
+        touch(dir.path(), &["val/cat/1.png", "val/cat/2.png"]);
+        assert_eq!((find("").unwrap().part, find("").unwrap().pictures.len()), (Part::Val, 2));
+        assert_eq!(find("val").unwrap().part, Part::Val);
     }
 
     #[test]

@@ -12,8 +12,7 @@ impl Lowering<'_> {
         let key = format!("{node}.weight");
         let matrix = Int8Matrix::new(&key, self.tensor(&key)?)?;
         let [out, inputs] = matrix.shape();
-        let by_input =
-            (0..inputs).flat_map(|input| (0..out).map(move |output| output * inputs + input));
+        let by_input = (0..inputs).flat_map(|input| (0..out).map(move |output| output * inputs + input));
         let bytes = by_input.map(|index| matrix.values()[index].to_le_bytes()[0]).collect();
         let (weight, scales) = (format!("{key}/int8"), format!("{key}/scales"));
         self.initializer(&weight, DataType::Int8, &[inputs, out], bytes);

@@ -13,6 +13,7 @@ fn bundle(classes: usize, rejection: Option<Rejection>) -> Bundle {
         provenance: Provenance::default(),
         golden: Vec::new(),
         rejection,
+        golden_tolerance: None,
     }
 }
 

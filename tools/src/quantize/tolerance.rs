@@ -1,0 +1,59 @@
+//! How far two processors may differ that compute a model in eight bits as they should.
+//!
+//! float32 sums differ from processor to processor by some rounding errors. Before a value becomes an integer such a difference
+//! decides now and then whether it is rounded up or down, and the layers behind see a whole step; what comes of it at the logits
+//! does not depend on how small the cause was. It is measured here: on another arithmetic (float64) and on pictures changed by
+//! less than anyone could see.
+
+use edge_vit::{LARGEST_GOLDEN_TOLERANCE, LOGIT_TOLERANCE};
+use edge_vit_models::Graph;
+
+use super::QuantizeError;
+use crate::cpu::CpuEngine;
+use crate::engine::{Engine as _, EngineError, uniform};
+
+/// How many other processors are taken.
+const PROCESSORS: u32 = 6;
+/// What the pixels are changed by at most, relative: a few rounding errors of float32.
+const CHANGE: f32 = 1.0 / (1 << 21) as f32;
+/// The largest difference seen among so few is not the largest there is.
+const SAFETY: f64 = 3.0;
+
+/// The largest difference to allow from `logits`, those of the pictures `input` `[pictures, ...]` with the layers `int8` in eight
+/// bits, relative to a picture's largest logit: three times the largest that other processors show, and not below float32's own.
+///
+/// # Errors
+/// When it is wider than a file may ask for, or the graph cannot be run.
+pub(super) fn tolerance(
+    graph: &Graph,
+    int8: &[String],
+    input: &[f32],
+    pictures: usize,
+    logits: &[f32],
+) -> Result<f32, QuantizeError> {
+    let relative = SAFETY * spread(graph, int8, input, pictures, logits)?;
+    if relative.is_nan() || relative > f64::from(LARGEST_GOLDEN_TOLERANCE) {
+        return Err(QuantizeError::Unstable { relative });
+    }
+    Ok((relative as f32).max(LOGIT_TOLERANCE))
+}
+
+/// The largest difference that other processors show, relative to a picture's largest logit.
+fn spread(graph: &Graph, int8: &[String], input: &[f32], pictures: usize, logits: &[f32]) -> Result<f64, EngineError> {
+    let mut engine = CpuEngine::<f64>::quantized(graph, int8)?;
+    let mut worst = 0f64;
+    for processor in 0..PROCESSORS {
+        let change =
+            |(index, &value): (usize, &f32)| value * (1.0 + CHANGE * (2.0 * uniform(processor, 0, index as u32) - 1.0));
+        let changed: Vec<f32> = input.iter().enumerate().map(change).collect();
+        let others = engine.forward(&changed, pictures)?;
+        let classes = (logits.len() / pictures.max(1)).max(1);
+        for (others, logits) in others.chunks(classes).zip(logits.chunks(classes)) {
+            let largest = logits.iter().fold(f32::MIN_POSITIVE, |largest, logit| largest.max(logit.abs()));
+            let differences = others.iter().zip(logits).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
+            worst = differences
+                .fold(worst, |worst, value| if value.is_nan() { value } else { worst.max(value / f64::from(largest)) });
+        }
+    }
+    Ok(worst)
+}

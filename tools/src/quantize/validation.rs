@@ -1,0 +1,149 @@
+//! The pictures that chose the epoch of a training, found again by its record.
+
+use std::path::PathBuf;
+
+use edge_vit_models::adapter::Meta;
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use super::QuantizeError;
+use crate::data::{Dataset, Folder, Group, split};
+use crate::evaluate::{Part, Sample, Samples};
+
+/// What of a training's record decides its split.
+#[derive(Debug, Deserialize)]
+struct Record {
+    data: PathBuf,
+    train_pictures: usize,
+    val_pictures: usize,
+    recipe: SplitRecipe,
+}
+
+#[derive(Debug, Deserialize)]
+struct SplitRecipe {
+    val_fraction: f64,
+    group: Option<Group>,
+    seed: u64,
+}
+
+/// The validation pictures of the training that `meta` tells of: those of the data's `val` folder, else those that its split set
+/// apart.
+///
+/// # Errors
+/// When there was no training, or its pictures are not there any more, or not the same number of them.
+pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
+    if meta.training.get("val_pictures").is_none() {
+        return Err(QuantizeError::NoValidation { reason: "these adapters were made without a training".to_owned() });
+    }
+    let record: Record = serde_json::from_value(meta.training.clone())
+        .map_err(|error| QuantizeError::Record { reason: error.to_string() })?;
+    if !record.data.is_dir() {
+        let reason = format!("the training's own are not in {} any more", record.data.display());
+        return Err(QuantizeError::NoValidation { reason });
+    }
+    let data = Dataset::read(&record.data)?;
+    let chosen = match data.val {
+        Some(val) => val.relabel(&meta.labels)?,
+        None => set_apart(data.train.relabel(&meta.labels)?, &record)?,
+    };
+    let pictures = chosen.pictures.into_iter();
+    let pictures = pictures.map(|picture| Sample { path: picture.path, class: picture.label as usize }).collect();
+    Ok(Samples {
+        folder: chosen.path,
+        part: Part::Val,
+        pictures,
+        unknown_folders: Vec::new(),
+        missing_labels: Vec::new(),
+    })
+}
+
+/// The pictures of `folder` that the recorded split kept from training. Pictures that cannot be read took no part in it.
+fn set_apart(mut folder: Folder, record: &Record) -> Result<Folder, QuantizeError> {
+    let expected = record.train_pictures + record.val_pictures;
+    if folder.pictures.len() != expected {
+        let pictures = std::mem::take(&mut folder.pictures);
+        let is_readable = |picture: &crate::data::Picture| edge_vit::open_picture(&picture.path).is_ok();
+        folder.pictures = pictures.into_par_iter().filter(is_readable).collect();
+    }
+    if folder.pictures.len() != expected {
+        return Err(QuantizeError::Changed { path: folder.path, expected, found: folder.pictures.len() });
+    }
+    let SplitRecipe { val_fraction, group, seed } = &record.recipe;
+    let parts = split(&folder, *val_fraction, group.as_ref(), *seed)?;
+    let pictures = parts.val.iter().map(|&index| folder.pictures[index].clone()).collect();
+    Ok(Folder { pictures, ..folder })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use edge_vit_models::adapter::{Adaptation, FORMAT_VERSION, Spec};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::evaluate::fixture::paint;
+
+    fn meta(training: Value) -> Meta {
+        Meta {
+            format_version: FORMAT_VERSION,
+            method: "repadapter".into(),
+            spec: Adaptation::Adapters(Spec::default()),
+            backbone_name: "b".into(),
+            backbone_sha256: String::new(),
+            image_size: [8, 8],
+            labels: ["a", "b"].map(str::to_owned).to_vec(),
+            preprocessing: Value::Null,
+            training,
+        }
+    }
+
+    fn record(data: &Path, train: usize, val: usize) -> Meta {
+        let recipe = json!({ "val_fraction": 0.25, "group": { "before": "_" }, "seed": 3 });
+        meta(json!({ "data": data, "train_pictures": train, "val_pictures": val, "recipe": recipe }))
+    }
+
+    #[test]
+    fn the_split_is_the_trainings_own_and_unreadable_pictures_took_no_part() {
+        let dir = tempfile::tempdir().unwrap();
+        for class in ["a", "b"] {
+            (0..8).for_each(|index| paint(&dir.path().join(format!("{class}/{index}_{class}.png")), [index * 9, 0, 0]));
+        }
+        let parts = split(&Folder::read(dir.path()).unwrap(), 0.25, Some(&Group::Before("_".into())), 3).unwrap();
+        let names = |samples: &Samples| -> Vec<(PathBuf, usize)> {
+            samples.pictures.iter().map(|sample| (sample.path.clone(), sample.class)).collect()
+        };
+        let whole = Folder::read(dir.path()).unwrap().pictures;
+        let expected: Vec<(PathBuf, usize)> =
+            parts.val.iter().map(|&index| (whole[index].path.clone(), whole[index].label as usize)).collect();
+        assert_eq!(expected.len(), 4);
+        let found = validation_pictures(&record(dir.path(), 12, 4)).unwrap();
+        assert_eq!((names(&found), found.part), (expected.clone(), Part::Val));
+        fs::write(dir.path().join("a/0_damaged.png"), b"no picture").unwrap();
+        assert_eq!(names(&validation_pictures(&record(dir.path(), 12, 4)).unwrap()), expected);
+
+        let error = validation_pictures(&record(dir.path(), 20, 4)).unwrap_err();
+        assert!(matches!(error, QuantizeError::Changed { expected: 24, found: 16, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_val_folder_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png"] {
+            paint(&dir.path().join(path), [0; 3]);
+        }
+        let found = validation_pictures(&record(dir.path(), 2, 2)).unwrap();
+        assert_eq!(found.folder, dir.path().join("val"));
+        assert_eq!(found.pictures.iter().map(|sample| sample.class).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn without_a_training_it_is_said_what_to_do() {
+        for training in [Value::Null, json!({ "data": "x" }), record(Path::new("/nowhere/at/all"), 1, 1).training] {
+            let error = validation_pictures(&meta(training)).unwrap_err();
+            assert!(matches!(error, QuantizeError::NoValidation { .. }), "{error}");
+            assert!(error.to_string().contains("--calibrate DIR"), "{error}");
+        }
+    }
+}
