@@ -9,7 +9,7 @@ use prost::Message;
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
 use tract_onnx::pb::type_proto::Value as Type;
-use tract_onnx::pb::{ModelProto, TensorProto, ValueInfoProto};
+use tract_onnx::pb::{ModelProto, StringStringEntryProto, TensorProto, ValueInfoProto};
 
 use common::fixture;
 
@@ -82,6 +82,20 @@ fn the_self_test_notices_another_preprocessing_and_other_weights() {
     }));
     assert!(moved.cases.iter().all(|case| case.tensor_equal && !case.passed()), "{moved:?}");
     assert!(moved.logit_difference() > 1e-3);
+    let tolerant = |tolerance: &str| {
+        changed("tiny.onnx", |model| {
+            let bias = &mut weight(model, "head.bias").raw_data;
+            let first = f32::from_le_bytes(bias[..4].try_into().unwrap());
+            bias[..4].copy_from_slice(&(first + 0.1).to_le_bytes());
+            let key = "edge_vit.golden_tolerance".to_owned();
+            model.metadata_props.push(StringStringEntryProto { key, value: tolerance.to_owned() });
+        })
+    };
+    let wide = report(tolerant("0.5"));
+    assert!(wide.passed() && wide.cases.iter().all(|case| case.tolerance == 0.5), "{wide:?}");
+    assert!(!report(tolerant("0.002")).passed(), "{moved:?} is more");
+    let error = Classifier::from_bytes(&tolerant("0.6")).unwrap_err();
+    assert!(matches!(error, Error::InvalidGoldenTolerance { .. }), "{error}");
     let none = Classifier::from_bytes(&changed("tiny.onnx", |model| set_metadata(model, "edge_vit.golden", "[]")));
     assert!(matches!(none.unwrap().self_test(), Err(Error::NoGoldenCases)));
 }

@@ -3,6 +3,8 @@
 pub mod chart;
 
 use std::error::Error;
+use std::fs;
+use std::process::Command;
 
 use edge_vit_models::{Graph, GraphError, adapter, fold, vit};
 use edge_vit_tools::engine::uniform;
@@ -83,4 +85,40 @@ pub fn plain_tract(
         let outputs = plan.run(tvec!(Tensor::from_shape(&shape, picture)?.into_tvalue()))?;
         Ok(outputs[0].to_plain_array_view::<f32>()?.iter().copied().collect())
     })
+}
+
+/// The largest difference relative to the largest value of `reference`, which is as long; NaN where there is one.
+pub fn relative(values: &[f32], reference: &[f32]) -> f64 {
+    let largest = reference.iter().fold(f64::MIN_POSITIVE, |largest, &value| largest.max(f64::from(value).abs()));
+    let differences = values.iter().zip(reference).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
+    differences.fold(0.0, |worst, value| if value.is_nan() || value > worst { value } else { worst }) / largest
+}
+
+/// The outputs by onnxruntime for `input` of `shape`, `[pictures, 3, height, width]`; `None` where Python (`EDGE_VIT_PYTHON`, or
+/// python3) with numpy and onnxruntime is not there.
+///
+/// # Errors
+/// When onnxruntime refuses the model.
+pub fn onnxruntime(model: &[u8], input: &[f32], shape: &[usize; 4]) -> Result<Option<Vec<f32>>, Box<dyn Error>> {
+    let python = std::env::var("EDGE_VIT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let present = Command::new(&python).args(["-c", "import numpy, onnxruntime"]).output();
+    if !present.is_ok_and(|output| output.status.success()) {
+        return Ok(None);
+    }
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("model.onnx"), model)?;
+    let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(folder.path().join("input.f32"), bytes)?;
+    let script = "import sys, numpy, onnxruntime\n\
+        folder, shape = sys.argv[1], [int(dim) for dim in sys.argv[2:]]\n\
+        pixels = numpy.fromfile(folder + '/input.f32', numpy.float32).reshape(shape)\n\
+        session = onnxruntime.InferenceSession(folder + '/model.onnx')\n\
+        session.run(None, {'pixels': pixels})[0].astype(numpy.float32).tofile(folder + '/logits.f32')\n";
+    let dims = shape.map(|dim| dim.to_string());
+    let output = Command::new(&python).args(["-c", script]).arg(folder.path()).args(dims).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let bytes = fs::read(folder.path().join("logits.f32"))?;
+    Ok(Some(bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).collect()))
 }

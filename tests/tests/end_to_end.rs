@@ -4,15 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use edge_vit::{Classifier, Preprocessing, open_picture};
 use edge_vit_models::{adapter, backbone, checkpoint, fold, onnx, vit};
-use edge_vit_tests::fill_random;
+use edge_vit_tests::{fill_random, onnxruntime, relative};
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine;
+use edge_vit_tools::evaluate::EvaluateError;
 use edge_vit_tools::gpu::GpuEngine;
-use edge_vit_tools::merge::{Merge, MergeError};
+use edge_vit_tools::merge::{Merge, MergeError, Merged};
+use edge_vit_tools::quantize::{Bits, Quantize, QuantizeError};
 use edge_vit_tools::train::{DeviceChoice, Options, Recipe};
 use edge_vit_tools::{gpu, train};
 use image::{Rgb, RgbImage};
@@ -66,14 +67,14 @@ impl Trained {
         self.folder.path().join("run/adapters.safetensors")
     }
 
-    fn merge(&self) -> Result<edge_vit_tools::merge::Merged, MergeError> {
+    fn merge(&self, quantize: Option<Quantize<'_>>) -> Result<Merged, MergeError> {
         let merge = Merge {
             backbone: &self.backbone,
             adapters: &self.adapters(),
             pictures: Some(&self.data),
             strength: 1.0,
             free_batch: false,
-            quantize: None,
+            quantize,
         };
         merge.run()
     }
@@ -109,7 +110,7 @@ fn train_tiny() -> Trained {
 #[test]
 fn what_was_trained_is_what_the_device_classifies() {
     let trained = train_tiny();
-    let merged = trained.merge().unwrap();
+    let merged = trained.merge(None).unwrap();
     assert!(merged.difference.relative < F32_LOGITS, "{:?}", merged.difference);
     assert_eq!(merged.adapters, 4);
     let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
@@ -122,6 +123,52 @@ fn what_was_trained_is_what_the_device_classifies() {
     let labels: Vec<String> =
         trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
     assert_eq!(labels, ["blue", "green", "red"]);
+}
+
+/// By the pictures that the training itself set apart, half a point at most.
+const INT8: Quantize<'_> = Quantize { bits: Bits::Int8, calibrate: None, max_drop: 0.5 };
+
+#[test]
+fn a_fold_in_fewer_bits_is_measured_and_says_so() {
+    let trained = train_tiny();
+    let whole = trained.merge(None).unwrap().bytes;
+    for (bits, share) in [(Bits::F16, 0.55), (Bits::Int8, 0.35)] {
+        let merged = trained.merge(Some(Quantize { bits, ..INT8 })).unwrap();
+        let size = merged.bytes.len() as f64 / whole.len() as f64;
+        assert!(size < share, "{} takes {size} of float32", bits.name());
+        let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
+        let labels: Vec<String> =
+            trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
+        assert_eq!(labels, ["blue", "green", "red"]);
+        let report = classifier.self_test().unwrap();
+        assert!(report.passed(), "{report:?}");
+
+        let provenance = &classifier.bundle().provenance;
+        let record = provenance.quantization.as_ref().unwrap();
+        assert_eq!(record.precision, bits.name());
+        assert!(record.error > 0.0 && record.error < 0.1, "{record:?}");
+        // That of the fold, measured before.
+        assert!(provenance.fold_error.unwrap() < F32_LOGITS, "{provenance:?}");
+        assert_eq!(Some(record), merged.quantized.as_ref().map(|quantized| &quantized.record));
+        match bits {
+            Bits::F16 => assert_eq!((record.layers, record.measured, report.cases[0].tolerance), (0, None, 1e-3)),
+            Bits::Int8 => {
+                assert_eq!((record.int8_layers, record.layers), (8, 8));
+                // Two of twelve in each class.
+                assert_eq!(record.measured.unwrap().pictures, 6);
+                assert!(report.cases[0].tolerance > 1e-3, "{report:?}");
+                assert_eq!(trained.merge(Some(INT8)).unwrap().bytes, merged.bytes, "folding is repeatable");
+            }
+        }
+    }
+    let refused = |calibrate: &Path| trained.merge(Some(Quantize { calibrate: Some(calibrate), ..INT8 })).unwrap_err();
+    let test = refused(&trained.data.join("test"));
+    assert!(matches!(test, MergeError::Quantize(QuantizeError::Evaluate(EvaluateError::IsTest { .. }))), "{test}");
+    let none = refused(trained.folder.path());
+    assert!(
+        matches!(none, MergeError::Quantize(QuantizeError::Evaluate(EvaluateError::NoKnownClass { .. }))),
+        "{none}"
+    );
 }
 
 /// Trainer, CPU reference, folded graph, tract and, where they are, wgpu and onnxruntime.
@@ -155,14 +202,14 @@ fn everything_computes_the_same_logits() {
         check("wgpu", &engine.forward(&input, pictures.len()).unwrap());
     }
 
-    let merged = trained.merge().unwrap();
+    let merged = trained.merge(None).unwrap();
     // This one takes raw pixels: mean and deviation are in its patch embedding.
     let device = Classifier::from_bytes(&merged.bytes).unwrap();
     assert_eq!((device.bundle().preprocessing.mean, device.bundle().preprocessing.std), ([0.0; 3], [1.0; 3]));
     check("tract", &pictures.iter().flat_map(|picture| device.logits(picture).unwrap()).collect::<Vec<f32>>());
 
     let free = onnx::to_bytes(&folded, onnx::Batch::Free, &BTreeMap::new()).unwrap();
-    match onnxruntime(trained.folder.path(), &free, &input, pictures.len()) {
+    match onnxruntime(&free, &input, &[pictures.len(), 3, SIDE, SIDE]).unwrap() {
         Some(logits) => check("onnxruntime", &logits),
         None => {
             println!("skipped onnxruntime: python with numpy and onnxruntime is not there (EDGE_VIT_PYTHON names it)")
@@ -223,38 +270,4 @@ fn wgpu_learns_what_the_cpu_learns() {
     for (step, (cpu, wgpu)) in cpu.iter().zip(&wgpu).enumerate() {
         assert!((cpu - wgpu).abs() <= 1e-3 * cpu.abs(), "step {step}: {cpu} on the CPU, {wgpu} on wgpu");
     }
-}
-
-/// The largest difference relative to the largest value of `reference`.
-fn relative(values: &[f32], reference: &[f32]) -> f64 {
-    assert_eq!(values.len(), reference.len());
-    let largest = reference.iter().fold(0f64, |largest, &value| largest.max(f64::from(value).abs()));
-    let difference = values.iter().zip(reference).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
-    difference.fold(0.0, f64::max) / largest
-}
-
-/// The logits by onnxruntime, `None` where Python or a package is not there.
-fn onnxruntime(folder: &Path, model: &[u8], input: &[f32], pictures: usize) -> Option<Vec<f32>> {
-    let python = std::env::var("EDGE_VIT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let present = Command::new(&python).args(["-c", "import numpy, onnxruntime"]).output().ok()?;
-    if !present.status.success() {
-        return None;
-    }
-    std::fs::write(folder.join("model.onnx"), model).unwrap();
-    let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
-    std::fs::write(folder.join("input.f32"), bytes).unwrap();
-    let script = "import sys, numpy, onnxruntime\n\
-        folder, pictures, side = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n\
-        pixels = numpy.fromfile(folder + '/input.f32', numpy.float32).reshape(pictures, 3, side, side)\n\
-        session = onnxruntime.InferenceSession(folder + '/model.onnx')\n\
-        session.run(None, {'pixels': pixels})[0].astype(numpy.float32).tofile(folder + '/logits.f32')\n";
-    let output = Command::new(&python)
-        .args(["-c", script])
-        .arg(folder)
-        .args([pictures.to_string(), SIDE.to_string()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let bytes = std::fs::read(folder.join("logits.f32")).unwrap();
-    Some(bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).collect())
 }

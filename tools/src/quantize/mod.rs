@@ -6,6 +6,8 @@
 mod compare;
 mod error;
 mod fewest;
+#[cfg(test)]
+mod tests;
 mod tolerance;
 mod validation;
 
