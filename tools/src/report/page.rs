@@ -381,16 +381,14 @@ mod tests {
         assert_eq!(quantization(&half), told);
         let measured =
             edge_vit::Measured { pictures: 200, float32_accuracy: 0.9, accuracy: 0.895, agreement: 0.98, drop: 0.5 };
-        let int8 = Quantization {
-            precision: "int8".into(),
-            int8_layers: 47,
-            layers: 48,
-            measured: Some(measured),
-            ..half
-        };
+        let int8 =
+            Quantization { precision: "int8".into(), int8_layers: 47, layers: 48, measured: Some(measured), ..half };
         let text = quantization(&int8);
         assert!(text.contains("int8 in 47 of 48 layers"), "{text}");
-        assert!(text.ends_with("it calls 89.5 % right, the float32 model 90.0 %; both call 98.0 % the same."), "{text}");
+        assert!(
+            text.ends_with("it calls 89.5 % right, the float32 model 90.0 %; both call 98.0 % the same."),
+            "{text}"
+        );
     }
 
     #[test]
