@@ -5,6 +5,7 @@
 
 mod attention;
 mod elementary;
+pub(crate) mod int8;
 mod layer_norm;
 mod parallel;
 mod product;

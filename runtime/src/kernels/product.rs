@@ -115,7 +115,7 @@ pub(super) fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
 
 /// Reads at most `VECTORS` vectors; what `line` does not fill stays.
 #[inline(always)]
-fn load<S: Simd, const VECTORS: usize>(simd: S, line: &[f32], vectors: &mut [S::f32s; VECTORS]) {
+pub(super) fn load<S: Simd, const VECTORS: usize>(simd: S, line: &[f32], vectors: &mut [S::f32s; VECTORS]) {
     if let Some(whole) = S::as_simd_f32s(line).0.first_chunk() {
         *vectors = *whole;
         return;
@@ -127,7 +127,7 @@ fn load<S: Simd, const VECTORS: usize>(simd: S, line: &[f32], vectors: &mut [S::
 
 /// Writes so many of the values as `line` has room for.
 #[inline(always)]
-fn store<S: Simd, const VECTORS: usize>(simd: S, vectors: [S::f32s; VECTORS], line: &mut [f32]) {
+pub(super) fn store<S: Simd, const VECTORS: usize>(simd: S, vectors: [S::f32s; VECTORS], line: &mut [f32]) {
     if let Some(whole) = S::as_mut_simd_f32s(line).0.first_chunk_mut() {
         *whole = vectors;
         return;
