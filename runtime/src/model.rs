@@ -14,7 +14,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::threads::Threads;
-use crate::{Error, kernels, ops};
+use crate::{Error, ops};
 
 /// A model with one input `[1, 3, height, width]` and one output row, both float32, ready to run in this thread.
 ///
@@ -46,7 +46,8 @@ impl Model {
     /// [`Error::ExternalWeights`], [`Error::ModelForm`] if it does not take one picture to one row,
     /// [`Error::Prepare`] if the graph does not hold together.
     pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, Error> {
-        let onnx = tract_onnx::onnx();
+        let mut onnx = tract_onnx::onnx();
+        ops::register(&mut onnx);
         let proto =
             onnx.proto_model_for_read(&mut bytes).map_err(|error| Error::NotOnnx { reason: format!("{error:#}") })?;
         let graph = proto.graph.as_ref().ok_or_else(|| Error::NotOnnx { reason: "it holds no graph".to_owned() })?;
@@ -86,13 +87,13 @@ impl Model {
     }
 
     /// The names of the kernels that multiply this model's matrices on this machine: tract's, which it chose by the
-    /// processor and by the sizes of the matrices, sorted, then ours, if the model has operators for them.
+    /// processor and by the sizes of the matrices, then ours, if the model has operators for them; both sorted.
     pub fn kernels(&self) -> Vec<String> {
         let products = self.plan.model().nodes.iter().filter_map(|node| node.op_as::<OptMatMul>());
         let names: BTreeSet<String> =
             products.flat_map(|product| &product.mmm).map(|kernel| kernel.name().to_owned()).collect();
-        let ours = kernels::name().filter(|_| self.plan.model().nodes.iter().any(ops::is_ours));
-        names.into_iter().chain(ours.map(str::to_owned)).collect()
+        let ours: BTreeSet<&str> = self.plan.model().nodes.iter().filter_map(ops::kernel).collect();
+        names.into_iter().chain(ours.into_iter().map(str::to_owned)).collect()
     }
 
     /// The operators that a picture runs through and how many there are of each: tract's, and those of ours, whose names

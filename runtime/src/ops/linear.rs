@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use tract_core::internal::*;
 use tract_core::ops::einsum::EinSum;
-use tract_core::ops::element_wise::ElementWiseOp;
-use tract_core::ops::math::{Add, Mul};
-use tract_core::ops::nn::{GeluApproximate, GeluExact, Sigmoid, Silu};
 
 use super::axes::{Axis, axes, offsets, places};
-use super::pattern::{by_row, constant, filled, only_reader, other_operand, replace, scalar, values};
+use super::following::Following;
+use super::pattern::{constant, filled, replace, values};
 use crate::kernels::{self, Activation, Weights};
 
 /// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
@@ -103,68 +101,12 @@ pub(super) fn rule(
     let Some(layout) = Layout::of(axes, input) else { return Ok(None) };
     let Layout { depth, columns, column_axes, .. } = layout;
 
-    let (mut last, mut scale, mut bias) = (node, vec![1.0; columns], vec![0.0; columns]);
-    loop {
-        if let Some((next, factors)) = by_row::<Mul>(model, last, column_axes, columns) {
-            scale.iter_mut().chain(&mut bias).zip(factors.iter().cycle()).for_each(|(value, factor)| *value *= factor);
-            last = next;
-        } else if let Some((next, terms)) = by_row::<Add>(model, last, column_axes, columns) {
-            bias.iter_mut().zip(terms).for_each(|(value, term)| *value += term);
-            last = next;
-        } else {
-            break;
-        }
-    }
-    let mut activation = Activation::Identity;
-    let mut inputs = vec![node.inputs[input]];
-    if let Some((next, found)) = activated(model, last) {
-        (last, activation) = (next, found);
-    } else if let Some(next) = only_reader(model, last)
-        && let Some(other) = other_operand::<Add>(next, last.id.into())
-    {
-        let (shape, fact) = (&node.outputs[0].fact.shape, model.outlet_fact(other)?);
-        if next.outputs[0].fact.shape == *shape && fact.shape == *shape && fact.konst.is_none() {
-            (last, inputs) = (next, vec![node.inputs[input], other]);
-        }
-    }
-
+    let Following { last, scale, bias, activation, residual } = Following::of(model, node, column_axes, columns)?;
+    let inputs: Vec<_> = [node.inputs[input]].into_iter().chain(residual).collect();
     let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
     let weights = values(&weights)?;
     let weights = Weights::pack(depth, bias, |p, j| weights[layout.rows_at[p] + layout.columns_at[j]] * scale[j]);
     replace(model, &inputs, last, name, Linear::new(weights, activation, shape))
-}
-
-/// The activation that all of `node`'s outputs go through, and the node that gives them then.
-fn activated<'m>(model: &'m TypedModel, node: &TypedNode) -> Option<(&'m TypedNode, Activation)> {
-    let Some(next) = only_reader(model, node) else { return gated(model, node) };
-    let op = &next.op_as::<ElementWiseOp>()?.0;
-    let activation = if op.is::<GeluExact>() {
-        Activation::Gelu
-    } else if op.is::<GeluApproximate>() {
-        Activation::GeluTanh
-    } else if op.is::<Silu>() {
-        Activation::Swish { gate: 1.0 }
-    } else {
-        return None;
-    };
-    Some((next, activation))
-}
-
-/// `x sigmoid(gate x)` of what `node` gives, which two nodes read.
-fn gated<'m>(model: &'m TypedModel, node: &TypedNode) -> Option<(&'m TypedNode, Activation)> {
-    let outlet = OutletId::from(node.id);
-    let [output] = node.outputs.as_slice() else { return None };
-    if output.successors.len() != 2 || model.outputs.contains(&outlet) {
-        return None;
-    }
-    output.successors.iter().find_map(|reader| {
-        let scaled = model.node(reader.node);
-        let gate = scalar(model, other_operand::<Mul>(scaled, outlet)?)?;
-        let sigmoid = only_reader(model, scaled)?;
-        sigmoid.op_as::<ElementWiseOp>()?.0.is::<Sigmoid>().then_some(())?;
-        let last = only_reader(model, sigmoid)?;
-        (other_operand::<Mul>(last, outlet)? == sigmoid.id.into()).then_some((last, Activation::Swish { gate }))
-    })
 }
 
 /// A product read as one of two matrices: rows of `depth` values times weights `[depth, columns]`.

@@ -5,6 +5,8 @@
 
 mod attention;
 mod axes;
+mod following;
+mod int8;
 mod layer_norm;
 mod linear;
 mod patches;
@@ -13,6 +15,8 @@ mod place;
 
 use tract_core::internal::*;
 use tract_core::model::Rewriter;
+
+pub(crate) use int8::register;
 
 use crate::kernels;
 
@@ -34,13 +38,19 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
         Rewriter::default().with_rule_for("attention", attention::rule),
         Rewriter::default().with_rule_for("linear layer", linear::rule),
+        Rewriter::default().with_rule_for("quantised linear layer", int8::rule),
     ] {
         rules.rewrite(&(), model)?;
     }
     Ok(())
 }
 
-/// Whether `node` is an operator of ours.
-pub(crate) fn is_ours(node: &TypedNode) -> bool {
-    node.op_is::<attention::Attention>() || node.op_is::<layer_norm::LayerNorm>() || node.op_is::<linear::Linear>()
+/// The name of the kernel that `node` runs on, if it is an operator of ours that has one.
+pub(crate) fn kernel(node: &TypedNode) -> Option<&'static str> {
+    if let Some(layer) = node.op_as::<int8::QuantizedLinear>() {
+        return Some(layer.kernel());
+    }
+    let ours =
+        node.op_is::<attention::Attention>() || node.op_is::<layer_norm::LayerNorm>() || node.op_is::<linear::Linear>();
+    kernels::name().filter(|_| ours)
 }

@@ -10,8 +10,8 @@ use core::arch::asm;
 use pulp::aarch64::Neon as Vectors;
 use pulp::{cast, f32x4, i32x4};
 
-use super::product::Tiles;
 use super::Instructions;
+use super::product::Tiles;
 
 /// NEON with dot products.
 #[derive(Debug, Clone, Copy)]

@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-use super::x86;
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
-use super::product::Tiles;
 use super::plain::Plain;
+use super::product::Tiles;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+use super::x86;
 
 /// Instructions of this processor, which a value of this type exists for only where they are there.
 #[derive(Debug, Clone, Copy)]

@@ -64,13 +64,19 @@ impl Tiles for Product<'_> {
         scratch.scale.clear();
         scratch.scale.extend(weights.scale.iter().map(|scale| quantization.scale * scale));
 
-        let by_column = scratch.corner.chunks_exact(width).zip(scratch.scale.chunks_exact(width)).zip(weights.bias.chunks_exact(width));
+        let by_column = scratch
+            .corner
+            .chunks_exact(width)
+            .zip(scratch.scale.chunks_exact(width))
+            .zip(weights.bias.chunks_exact(width));
         let panels = weights.panels().chunks_exact((groups * width).max(1));
         for ((panel, ((corner, scale), bias)), left) in panels.zip(by_column).zip((0..columns).step_by(width)) {
             let right = columns.min(left + width);
             let panel = <I::Simd as Simd>::as_simd_i32s(panel).0.as_chunks::<VECTORS>().0;
             let corner = <I::Simd as Simd>::as_simd_i32s(corner).0.first_chunk::<VECTORS>();
-            let (Some(corner), scale, bias) = (corner, floats::<I, VECTORS>(instructions, scale), floats::<I, VECTORS>(instructions, bias)) else {
+            let (Some(corner), scale, bias) =
+                (corner, floats::<I, VECTORS>(instructions, scale), floats::<I, VECTORS>(instructions, bias))
+            else {
                 return;
             };
             for (block, top) in scratch.rows.chunks_exact((groups * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {

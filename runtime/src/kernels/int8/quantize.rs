@@ -12,11 +12,14 @@ pub(crate) struct Quantization {
 }
 
 impl Quantization {
-    /// That of values from `least` to `most`, neither of which lies on the other side of 0.
+    /// That of values whose parts have these [`range`]s.
     ///
-    /// Where there is no scale, because a value was no finite number, it is NaN, and everything multiplied with it.
-    pub(crate) fn of([least, most]: [f32; 2]) -> Self {
-        let spread = most - least;
+    /// Where there is no scale, because a value is no finite number, it is NaN, and so is everything multiplied with it.
+    pub(crate) fn of(ranges: &[[f32; 2]]) -> Self {
+        let wider = |[least, most]: [f32; 2], [low, high]: &[f32; 2]| [least.min(*low), most.max(*high)];
+        let [least, most] = ranges.iter().fold([0.0; 2], wider);
+        let none = ranges.iter().any(|[least, _]| least.is_nan());
+        let spread = if none { f32::NAN } else { most - least };
         if !spread.is_finite() {
             return Self { scale: f32::NAN, zero: 0 };
         }
@@ -120,7 +123,7 @@ mod tests {
     }
 
     fn ours(values: &[f32]) -> (f32, u8, Vec<u8>) {
-        let quantization = Quantization::of(range(values));
+        let quantization = Quantization::of(&[range(values)]);
         let mut out = vec![7; values.len()];
         quantize(values, quantization, &mut out);
         (quantization.scale, quantization.zero, out)

@@ -32,7 +32,10 @@ impl Weights {
         for value in (0..depth).flat_map(|row| (0..columns).map(move |column| (row, column))).map(|(p, j)| at(p, j)) {
             (least, most) = (value.min(least), value.max(most));
         }
-        Path::all().into_iter().find(|path| path.is_exact(depth, least..=most)).map(|path| Self::pack_for(path, depth, columns, at))
+        Path::all()
+            .into_iter()
+            .find(|path| path.is_exact(depth, least..=most))
+            .map(|path| Self::pack_for(path, depth, columns, at))
     }
 
     /// Packs for `path`.

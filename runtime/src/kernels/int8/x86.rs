@@ -12,8 +12,8 @@ use core::arch::x86_64::{_mm256_dpbusd_avx_epi32, _mm512_dpbusd_epi32};
 use pulp::x86::{V3, V4};
 use pulp::{NullaryFnOnce, cast, f32x8, f32x16, i32x8, i32x16};
 
-use super::{ByWord, Instructions, Sums, tile_by_word};
 use super::product::Tiles;
+use super::{ByWord, Instructions, Sums, tile_by_word};
 
 /// Tiles with the instructions that they run on.
 struct Tiled<T, D, const ROWS: usize, const VECTORS: usize>(T, D);

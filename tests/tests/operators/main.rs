@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod quantized;
+
 use std::collections::BTreeMap;
 
 use edge_vit::Model;
