@@ -4,31 +4,18 @@ Usage: engines.py PROGRAM THREADS ROUNDS FILE..., where PROGRAM is what `cargo b
 such files. Prints medians in milliseconds, and the ratios of ours to the others'.
 """
 
-import subprocess
 import sys
 
 import onnxruntime
 
-from turns import medians, session
+from turns import child, medians, session
 
 program, threads, rounds, files = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
-
-
-def child(engine, file):
-    process = subprocess.Popen([program, engine, str(threads), file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run():
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
-
-    return run
-
 
 print(f"onnxruntime {onnxruntime.__version__}, {rounds} rounds in turns, threads: {threads} (tract: 1)")
 print("| file | ours ms | tract ms | onnxruntime ms | ours to tract | ours to onnxruntime |")
 print("|---|---:|---:|---:|---:|---:|")
 for file in files:
-    engines = [child("ours", file), child("tract", file), session(file, threads)]
+    engines = [child(program, engine, threads, file) for engine in ("ours", "tract")] + [session(file, threads)]
     ours, tract, other = (seconds * 1e3 for seconds in medians(engines, rounds))
     print(f"| {file} | {ours:.1f} | {tract:.1f} | {other:.1f} | {ours / tract:.3f} | {ours / other:.3f} |", flush=True)

@@ -1,10 +1,24 @@
 """Runs that take turns, and their medians; onnxruntime as one that runs."""
 
 import statistics
+import subprocess
 import time
 
 import numpy as np
 import onnxruntime
+
+
+def child(program, engine, threads, file):
+    """A function that runs the file once in `engine` of the example `turns`, which is `program`, and gives the seconds."""
+    command = [program, engine, str(threads), file]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    return run
 
 
 def session(file, threads=1):

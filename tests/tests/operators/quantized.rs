@@ -68,7 +68,7 @@ fn quantized_product(
     let zeros = vec![weights.zero.cast_unsigned(); columns];
     graph.initializer.push(tensor(&part(name, "zeros"), &[columns], DataType::Int8, zeros));
     graph.initializer.push(floats(&part(name, "scales"), &scales));
-    let [xq, xs, xz] = ["quantized", "scale", "zero"].map(|suffix| part(x, suffix));
+    let [xq, xs, xz] = ["quantized/values", "quantized/scale", "quantized/zero"].map(|suffix| part(x, suffix));
     let mut cast = node("Cast", &[&part(out, "sums")], &[&part(out, "floats")]);
     cast.attribute.push(attribute("to", 1));
     let quantize = node("DynamicQuantizeLinear", &[x], &[&xq, &xs, &xz]);
@@ -113,7 +113,7 @@ fn transformer() -> Vec<u8> {
         num_classes: Some(10),
         ..vit::Config::default()
     };
-    let mut graph = config.graph();
+    let mut graph = vit::graph(&config);
     fill_random(&mut graph, 1).unwrap();
     onnx::to_bytes(&graph, onnx::Batch::One, &BTreeMap::new()).unwrap()
 }
