@@ -1,7 +1,5 @@
 //! The ways in which processors multiply 8-bit integers.
 
-use std::ops::RangeInclusive;
-
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
 use super::plain::Plain;
@@ -55,17 +53,18 @@ impl Path {
         paths.into_iter().flatten().collect()
     }
 
-    /// Whether products of rows of `depth` values with such weights are exact.
-    pub(super) fn is_exact(self, depth: usize, weights: RangeInclusive<i8>) -> bool {
-        let (least, most) = (i32::from(*weights.start()), i32::from(*weights.end()));
-        let pairs = match self {
+    /// Whether products of rows of `depth` values with weights from `least` to `most` are exact.
+    pub(super) fn is_exact(self, depth: usize, [least, most]: [i8; 2]) -> bool {
+        let weights = match self {
+            // Two products of 255 and 64 are less than 2^15.
             #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-            Self::Avx2Narrow(_) => 2 * 255 * least >= i32::from(i16::MIN) && 2 * 255 * most <= i32::from(i16::MAX),
+            Self::Avx2Narrow(_) => -64..=64,
+            // Two of -128 and 127 are, but not two of -128 and -128.
             #[cfg(target_arch = "aarch64")]
-            Self::Neon(_) => 2 * -128 * least <= i32::from(i16::MAX),
-            _ => true,
+            Self::Neon(_) => -127..=127,
+            _ => i8::MIN..=i8::MAX,
         };
-        pairs && depth < i32::MAX as usize / (255 * 128)
+        weights.contains(&least) && weights.contains(&most) && depth < i32::MAX as usize / (255 * 128)
     }
 
     /// The rows and columns of a product's tile; the columns are those of a panel of [`Weights`](super::Weights).

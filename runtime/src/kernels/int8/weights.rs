@@ -34,7 +34,7 @@ impl Weights {
         }
         Path::all()
             .into_iter()
-            .find(|path| path.is_exact(depth, least..=most))
+            .find(|path| path.is_exact(depth, [least, most]))
             .map(|path| Self::pack_for(path, depth, columns, at))
     }
 
