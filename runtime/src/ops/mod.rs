@@ -12,6 +12,7 @@ mod linear;
 mod patches;
 mod pattern;
 mod place;
+mod spare;
 
 use tract_core::internal::*;
 use tract_core::model::Rewriter;

@@ -56,7 +56,12 @@ impl Tiles for Product<'_> {
             return;
         }
         let rows = out.len() / columns;
-        pack_rows::<I, ROWS>(input, rows, weights, &mut scratch.rows);
+        let words = rows.next_multiple_of(ROWS) * groups;
+        if scratch.rows.len() < words {
+            scratch.rows.resize(words, 0);
+        }
+        let packed = &mut scratch.rows[..words];
+        pack_rows::<I, ROWS>(input, rows, weights, packed);
         // `(x - zero) w` is `(x - SHIFT) w + (SHIFT - zero) w`.
         let shift = i32::from(I::SHIFT) - i32::from(quantization.zero);
         scratch.corner.clear();
@@ -79,7 +84,7 @@ impl Tiles for Product<'_> {
             else {
                 return;
             };
-            for (block, top) in scratch.rows.chunks_exact((groups * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
+            for (block, top) in packed.chunks_exact((groups * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
                 let sums = instructions.tile::<ROWS, VECTORS>(block.as_chunks().0, panel, *corner);
                 for (row, sums) in (top..rows).zip(sums) {
                     let line = &mut out[row * columns + left..row * columns + right];
@@ -107,13 +112,12 @@ fn floats<I: Instructions, const VECTORS: usize>(instructions: I, line: &[f32]) 
 }
 
 /// Puts rows of `depth` values into blocks of `ROWS` rows, where the words of a block that are multiplied with one word of
-/// weights lie side by side. The last block is filled with copies of the last row.
+/// weights lie side by side. The last block is filled with copies of the last row; behind the depth, where weights are 0,
+/// words stay what they are.
 #[inline(always)]
-fn pack_rows<I: Instructions, const ROWS: usize>(input: &[u8], rows: usize, weights: &Weights, packed: &mut Vec<u32>) {
+fn pack_rows<I: Instructions, const ROWS: usize>(input: &[u8], rows: usize, weights: &Weights, packed: &mut [u32]) {
     let (depth, groups) = (weights.depth, weights.groups());
     let flip = u32::from_le_bytes([I::SHIFT; 4]);
-    packed.clear();
-    packed.resize(rows.next_multiple_of(ROWS) * groups, 0);
     for (block, top) in packed.chunks_exact_mut((groups * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
         let block = block.as_chunks_mut::<ROWS>().0;
         for lane in 0..ROWS {

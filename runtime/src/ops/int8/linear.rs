@@ -14,6 +14,7 @@ use crate::kernels::int8::{Product, Quantization, Scratch, Weights};
 use crate::kernels::{self, Activation};
 use crate::ops::following::Following;
 use crate::ops::pattern::{constant, filled, only_reader, other_operand, replace, values};
+use crate::ops::spare;
 
 /// `activation(s t (x - z) W + b)`, or `r + s t (x - z) W + b` where it has a fourth input `r`.
 ///
@@ -63,19 +64,19 @@ impl EvalOp for QuantizedLinear {
         let (input, scale, zero) = args_3!(inputs);
         let out = match residual {
             Some(residual) => residual.into_tensor(),
-            None => Tensor::zero::<f32>(&self.shape)?,
+            None => spare::take::<f32>(&self.shape)?,
         };
-        let (input, zero) = (input.try_as_plain_ram()?, zero.try_as_plain_ram()?);
-        let (input, zero) = (input.as_slice::<u8>()?, zero.as_slice::<u8>()?);
+        let (plain, zero) = (input.try_as_plain_ram()?, zero.try_as_plain_ram()?);
+        let (rows, zero) = (plain.as_slice::<u8>()?, zero.as_slice::<u8>()?);
         let ([scale], [zero]) = (values(&scale)?, zero) else { bail!("there is one scale and one zero point") };
         let quantization = Quantization { scale: *scale, zero: *zero };
         let (depth, columns) = (self.weights.depth(), self.weights.columns());
-        ensure!(out.len() / columns * depth == input.len());
-        filled(out, |out| {
+        ensure!(out.len() / columns * depth == rows.len());
+        let outputs = filled(out, |out| {
             kernels::over_rows(out, columns, self.weights.rows(), |first, out| {
                 SCRATCH.with_borrow_mut(|scratch| {
                     let product = Product {
-                        input: &input[first * depth..],
+                        input: &rows[first * depth..],
                         quantization,
                         weights: &self.weights,
                         activation: self.activation,
@@ -86,7 +87,9 @@ impl EvalOp for QuantizedLinear {
                     product.run();
                 });
             });
-        })
+        })?;
+        spare::keep(input);
+        Ok(outputs)
     }
 }
 

@@ -4,6 +4,7 @@ use tract_core::internal::*;
 
 use crate::kernels::{self, int8};
 use crate::ops::pattern::values;
+use crate::ops::spare;
 
 /// The quantised values, their scale, float32, and their zero point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,7 @@ impl EvalOp for DynamicQuantize {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
+        let mut out = spare::take::<u8>(input.shape())?;
         let values = values(&input)?;
         let part = values.len().div_ceil(PARTS).max(LEAST);
         let mut ranges = [0.0; 2 * PARTS];
@@ -46,10 +48,10 @@ impl EvalOp for DynamicQuantize {
             }
         });
         let quantization = int8::Quantization::of(ranges.as_chunks().0);
-        let mut out = Tensor::zero::<u8>(input.shape())?;
         kernels::over_rows(out.try_as_plain_ram_mut()?.as_slice_mut()?, 1, LEAST, |first, out| {
             int8::quantize(&values[first..], quantization, out);
         });
+        spare::keep(input);
         let (scale, zero) = (tensor0(quantization.scale), tensor0(quantization.zero));
         Ok(tvec!(out.into_tvalue(), scale.into_tvalue(), zero.into_tvalue()))
     }
