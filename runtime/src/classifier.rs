@@ -44,6 +44,12 @@ impl Classifier {
         Self::new(Model::from_bytes(bytes)?)
     }
 
+    /// As [`from_bytes`](Self::from_bytes); the bytes are given back to the system before the model is prepared.
+    #[cfg(feature = "verify")]
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Result<Self, Error> {
+        Self::new(Model::from_vec(bytes)?)
+    }
+
     fn new(model: Model) -> Result<Self, Error> {
         let bundle = Bundle::from_metadata(model.metadata())?;
         if bundle.labels.len() != model.output_len() {

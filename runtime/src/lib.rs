@@ -39,6 +39,7 @@ mod model;
 pub mod mqtt;
 #[cfg(feature = "capture")]
 mod observation;
+mod onnx_file;
 mod ops;
 mod picture;
 mod preprocessing;

@@ -1,6 +1,8 @@
 //! An ONNX file, prepared by tract to run on one picture.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +10,12 @@ use std::sync::Arc;
 use tract_core::internal::DimLike;
 use tract_core::ops::konst::Const;
 use tract_core::ops::matmul::optimized::OptMatMul;
+use tract_onnx::pb::GraphProto;
 use tract_onnx::pb::tensor_proto::DataLocation;
-use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
+use crate::onnx_file::OnnxFile;
 use crate::threads::Threads;
 use crate::{Error, ops};
 
@@ -35,8 +38,18 @@ impl Model {
     /// [`Error::ReadFile`] if the file cannot be read, else those of [`from_bytes`](Self::from_bytes).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })?;
-        Self::from_bytes(&bytes)
+        let failed = |source| Error::ReadFile { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            // A pipe does not say how long it is.
+            return Self::from_vec(std::fs::read(path).map_err(failed)?);
+        }
+        let file = read(BufReader::new(file), metadata.len())?.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => not_onnx(&error),
+            _ => failed(error),
+        })?;
+        Self::new(file)
     }
 
     /// Prepares the model whose file has these bytes.
@@ -45,18 +58,25 @@ impl Model {
     /// [`Error::NotOnnx`] if they are no ONNX model or not a whole one, [`Error::UnsupportedOperators`],
     /// [`Error::ExternalWeights`], [`Error::ModelForm`] if it does not take one picture to one row,
     /// [`Error::Prepare`] if the graph does not hold together.
-    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::new(read(bytes, bytes.len() as u64)?.map_err(|error| not_onnx(&error))?)
+    }
+
+    /// As [`from_bytes`](Self::from_bytes); the bytes are given back to the system before the model is prepared.
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Result<Self, Error> {
+        let file = read(&*bytes, bytes.len() as u64)?.map_err(|error| not_onnx(&error))?;
+        drop(bytes);
+        Self::new(file)
+    }
+
+    fn new(file: OnnxFile) -> Result<Self, Error> {
         let mut onnx = tract_onnx::onnx();
         ops::register(&mut onnx);
-        let proto =
-            onnx.proto_model_for_read(&mut bytes).map_err(|error| Error::NotOnnx { reason: format!("{error:#}") })?;
-        let graph = proto.graph.as_ref().ok_or_else(|| Error::NotOnnx { reason: "it holds no graph".to_owned() })?;
+        let graph = file.proto.graph.as_ref().ok_or_else(|| not_onnx(&"it holds no graph"))?;
         check_graph(graph, &onnx)?;
-        let metadata = proto.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
-        // A graph can be well-formed protobuf and still break a rule that tract takes for granted with a panic. It
-        // reads from `proto` alone, so nothing half-changed survives the unwinding.
-        let (plan, input) = catch_unwind(AssertUnwindSafe(|| prepare(&onnx, &proto)))
-            .unwrap_or_else(|_| Err(Error::Prepare { reason: "the graph is malformed".to_owned() }))?;
+        let properties = file.proto.metadata_props.iter();
+        let metadata = properties.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+        let (plan, input) = caught(|| prepare(&onnx, file))??;
         let outputs = row_length(&plan)?;
         Ok(Self { plan, input, outputs, metadata, threads: Threads::default() })
     }
@@ -169,6 +189,20 @@ fn failed(error: TractError) -> Error {
     Error::Run { reason: format!("{error:#}") }
 }
 
+fn read(source: impl Read, length: u64) -> Result<io::Result<OnnxFile>, Error> {
+    caught(|| OnnxFile::read(source, length))
+}
+
+fn not_onnx(reason: &impl std::fmt::Display) -> Error {
+    Error::NotOnnx { reason: reason.to_string() }
+}
+
+/// A graph can be well-formed protobuf and still break a rule that tract takes for granted with a panic. What `work` changes
+/// is of no use after that, and is not used.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Error::Prepare { reason: "the graph is malformed".to_owned() })
+}
+
 /// Refuses what tract would answer with an opaque error, a panic, or by looking for another file.
 fn check_graph(graph: &GraphProto, onnx: &tract_onnx::Onnx) -> Result<(), Error> {
     let unknown: BTreeSet<&str> = graph
@@ -195,9 +229,10 @@ fn check_graph(graph: &GraphProto, onnx: &tract_onnx::Onnx) -> Result<(), Error>
 }
 
 /// Compiles the graph with its batch axis fixed to 1; gives the plan and the input's `[3, height, width]`.
-fn prepare(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
+fn prepare(onnx: &tract_onnx::Onnx, file: OnnxFile) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
     let failed = |error: TractError| Error::Prepare { reason: format!("{error:#}") };
-    let mut model = onnx.model_for_proto_model(proto).map_err(failed)?;
+    let mut model = onnx.model_for_proto_model(&file.proto).map_err(failed)?;
+    file.fill(&mut model).map_err(failed)?;
     let ends = (model.inputs.len(), model.outputs.len());
     if ends != (1, 1) {
         return Err(Error::ModelForm { reason: format!("it has {} inputs and {} outputs", ends.0, ends.1) });

@@ -5,23 +5,23 @@
 //! 8 bits. The order of the passes, which that rounding makes visible, is the one of Pillow 13. Training and device
 //! share this code, so that what a device sees is what the model was trained on.
 //!
-//! A `Resizer` reads a frame row by row, converts each row that it needs once, keeps the few rows that the next output
-//! row needs, and keeps all of its memory for the next frame. Rows lie as planes of one channel each: along a plane both
-//! passes are runs of products that the compiler makes vector instructions of.
+//! A `Resizer` reads a frame a few rows at a time, converts each row that it needs once, keeps the rows that the next output
+//! row needs, and keeps all of its memory for the next frame.
 
+mod lanes;
+mod passes;
+mod taps;
+
+use std::array::from_fn;
 use std::ops::Range;
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::Frame;
-
-/// Fractional bits of a coefficient: a sum of products of 8-bit values and coefficients fits 32 bits.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Values that are multiplied at a time along a row: the taps of a position are filled up to multiples of it with zeros.
-const LANES: usize = 8;
-/// Columns that are summed at a time: the planes of a row are filled up to multiples of it.
-const COLUMNS: usize = 16;
+use crate::frame::{Frame, PixelFormat};
+use lanes::{Lanes, Work};
+use passes::{BLOCK, Column, ROWS, across, down, to_columns, to_rows};
+use taps::Taps;
 
 /// The kernel by which a picture is resampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,109 +55,11 @@ impl Filter {
     }
 }
 
-/// What each output position along an axis reads, and the coefficients of it.
-#[derive(Debug, Default)]
-struct Taps {
-    /// Of each position, the inputs with a coefficient that counts.
-    inputs: Vec<Range<usize>>,
-    /// Coefficients kept for a position: those of its inputs, then zeros.
-    reach: usize,
-    coefficients: Vec<i32>,
-}
-
-impl Taps {
-    /// Those of the positions `window` of an axis that is resampled from `input` to `output` pixels
-    /// (`precompute_coeffs` and `normalize_coeffs_8bpc`).
-    fn set(&mut self, input: usize, output: usize, window: Range<usize>, filter: Filter) {
-        let scale = input as f64 / output as f64;
-        // Reduction widens the kernel, which is the antialias; enlargement interpolates.
-        let filter_scale = scale.max(1.0);
-        let support = filter.support() * filter_scale;
-        let step = 1.0 / filter_scale;
-        let center = |position: usize| (position as f64 + 0.5) * scale;
-        self.inputs.clear();
-        self.inputs.extend(window.clone().map(|position| {
-            // The casts truncate and saturate at 0, as the C casts followed by a comparison do.
-            let start = (center(position) - support + 0.5) as usize;
-            start..((center(position) + support + 0.5) as usize).min(input)
-        }));
-        self.reach = self.inputs.iter().map(Range::len).max().unwrap_or(0).next_multiple_of(LANES);
-        self.coefficients.clear();
-        self.coefficients.resize(self.inputs.len() * self.reach, 0);
-        for (index, (inputs, position)) in self.inputs.iter().zip(window).enumerate() {
-            let weight = |input: usize| filter.weight((input as f64 - center(position) + 0.5) * step);
-            let sum: f64 = inputs.clone().map(weight).sum();
-            for (at, input) in (index * self.reach..).zip(inputs.clone()) {
-                let scaled = weight(input) / sum * f64::from(1u32 << PRECISION_BITS);
-                self.coefficients[at] = (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32;
-            }
-        }
-    }
-
-    /// How many positions there are.
-    fn len(&self) -> usize {
-        self.inputs.len()
-    }
-
-    /// The coefficients of the position with this index, from its first input on, filled up to [`Self::reach`].
-    fn coefficients(&self, index: usize) -> &[i32] {
-        &self.coefficients[index * self.reach..][..self.reach]
-    }
-
-    /// The most inputs that a position reads.
-    fn most(&self) -> usize {
-        self.inputs.iter().map(Range::len).max().unwrap_or(0)
-    }
-}
-
-/// One half in fixed point: what makes a shift round to nearest.
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
-
-/// The 8-bit value of a sum of products.
-#[inline(always)]
-fn clip(sum: i32) -> u8 {
-    ((sum + HALF) >> PRECISION_BITS).clamp(0, 255) as u8
-}
-
 /// Whether the columns are resampled before the rows: where the height loses more than twice the pixels that the width
 /// loses (`ImagingResampleInner`). Sizes are (height, width).
 fn columns_first(from: [u32; 2], to: [u32; 2]) -> bool {
     let [height, width] = [0, 1].map(|axis| i64::from(from[axis]) - i64::from(to[axis]));
     height > 0 && height > 2 * width
-}
-
-/// Resamples a row, one plane of one channel, to one value a position. The row is followed by [`Taps::reach`] bytes
-/// that do not matter.
-fn across(row: &[u8], taps: &Taps, resampled: &mut [u8]) {
-    for (index, (to, inputs)) in resampled.iter_mut().zip(&taps.inputs).enumerate() {
-        let mut sums = [0; LANES];
-        let coefficients = taps.coefficients(index).as_chunks::<LANES>().0;
-        for (values, coefficients) in row[inputs.start..].as_chunks::<LANES>().0.iter().zip(coefficients) {
-            for ((sum, &value), &coefficient) in sums.iter_mut().zip(values).zip(coefficients) {
-                *sum += i32::from(value) * coefficient;
-            }
-        }
-        *to = clip(sums.iter().sum());
-    }
-}
-
-/// One row of the rows that a position reads down the columns. Row `y` is the one at `y % slots` of those in `rows`,
-/// each as long as `resampled`, a multiple of [`COLUMNS`].
-fn down(rows: &[u8], slots: usize, inputs: Range<usize>, coefficients: &[i32], resampled: &mut [u8]) {
-    let stride = resampled.len();
-    for (block, to) in resampled.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-        let mut sums = [0; COLUMNS];
-        let mut slot = inputs.start % slots;
-        for &coefficient in &coefficients[..inputs.len()] {
-            let from = slot * stride + block * COLUMNS;
-            let Some(values) = rows[from..].first_chunk::<COLUMNS>() else { break };
-            for (sum, &value) in sums.iter_mut().zip(values) {
-                *sum += i32::from(value) * coefficient;
-            }
-            slot = if slot + 1 == slots { 0 } else { slot + 1 };
-        }
-        *to = sums.map(clip);
-    }
 }
 
 /// What is made of a frame: the window of `size` at `origin` of the frame resampled to `full`; (height, width) each.
@@ -184,18 +86,28 @@ pub(crate) struct Resizer {
     made_for: Option<([u32; 2], Target)>,
     vertical: Taps,
     horizontal: Taps,
+    buffers: Buffers,
+}
+
+/// The memory that the passes work in. Each row is followed by what fills it up to whole blocks.
+#[derive(Debug, Default)]
+struct Buffers {
     /// The rows that one output row reads: as wide as the frame if the columns are resampled first, else as the target.
     rows: Vec<u8>,
-    /// One row as wide as the frame.
+    /// [`ROWS`] rows as wide as the frame, in planes.
     wide: Vec<u8>,
-    /// One row as wide as the target.
+    /// The same as columns, the channels of a pixel side by side.
+    columns: Vec<Column>,
+    /// Columns as many as the target has, in planes.
+    resampled: Vec<Column>,
+    /// Rows as wide as the target, in planes.
     narrow: Vec<u8>,
 }
 
 impl Resizer {
     /// Resamples `frame` and gives each row of the window, from the top, as planes of R, G and B to `put`. Rows and
     /// columns beyond the target's `full` are not given; nor is anything of a frame without pixels.
-    pub(crate) fn run(&mut self, frame: &Frame<'_>, target: &Target, mut put: impl FnMut(usize, [&[u8]; 3])) {
+    pub(crate) fn run(&mut self, frame: &Frame<'_>, target: &Target, put: impl FnMut(usize, [&[u8]; 3])) {
         let from = [frame.height(), frame.width()];
         if from.contains(&0) || target.full.contains(&0) {
             return;
@@ -206,55 +118,127 @@ impl Resizer {
             self.horizontal.set(width, target.full[1] as usize, target.window(1), target.filter);
             self.made_for = Some((from, *target));
         }
-        let Self { vertical, horizontal, rows, wide, narrow, .. } = self;
-        let (width, channels) = (frame.width() as usize, frame.channels());
-        let columns_first = columns_first(from, target.full);
-        let wide_plane = (width + horizontal.reach).next_multiple_of(COLUMNS);
-        let narrow_plane = horizontal.len().next_multiple_of(COLUMNS);
-        let plane = if columns_first { wide_plane } else { narrow_plane };
-        let (row, slots) = (plane * channels, vertical.most());
-        if row == 0 || slots == 0 {
+        let Self { vertical, horizontal, buffers, .. } = self;
+        if vertical.most() == 0 || horizontal.most() == 0 {
             return;
         }
-        let rows = at_least(rows, row * slots);
-        let wide = at_least(wide, wide_plane * channels);
-        let narrow = at_least(narrow, narrow_plane * channels);
+        let columns_first = columns_first(from, target.full);
+        lanes::run(Resampling { frame, vertical, horizontal, columns_first, buffers, put });
+    }
+}
 
-        let mut next = 0;
-        for (index, inputs) in vertical.inputs.iter().enumerate() {
-            for y in next.max(inputs.start)..inputs.end {
-                let slot = &mut rows[y % slots * row..][..row];
-                if columns_first {
-                    frame.span(y, 0, planes_mut(slot, plane, width));
-                } else {
-                    frame.span(y, 0, planes_mut(wide, wide_plane, width));
-                    across_planes(wide, wide_plane, horizontal, slot, plane);
-                }
-            }
-            next = next.max(inputs.end);
-            let coefficients = vertical.coefficients(index);
-            if columns_first {
-                down(rows, slots, inputs.clone(), coefficients, wide);
-                across_planes(wide, wide_plane, horizontal, narrow, narrow_plane);
-            } else {
-                down(rows, slots, inputs.clone(), coefficients, narrow);
-            }
-            put(index, planes(narrow, narrow_plane, horizontal.len()));
+/// A resize of one frame with all that it needs.
+struct Resampling<'a, 'f, P> {
+    frame: &'a Frame<'f>,
+    vertical: &'a Taps,
+    horizontal: &'a Taps,
+    columns_first: bool,
+    buffers: &'a mut Buffers,
+    put: P,
+}
+
+impl<P: FnMut(usize, [&[u8]; 3])> Work for Resampling<'_, '_, P> {
+    #[inline(always)]
+    fn run(self, lanes: impl Lanes) {
+        match (self.frame.channels(), self.columns_first) {
+            (1, false) => self.rows_first::<1>(lanes),
+            (_, false) => self.rows_first::<3>(lanes),
+            (1, true) => self.columns_first::<1>(lanes),
+            (_, true) => self.columns_first::<3>(lanes),
         }
     }
 }
 
-/// Resamples each plane of a row.
-fn across_planes(row: &[u8], plane: usize, taps: &Taps, resampled: &mut [u8], resampled_plane: usize) {
-    for (from, to) in row.chunks_exact(plane).zip(resampled.chunks_exact_mut(resampled_plane)) {
-        across(from, taps, &mut to[..taps.len()]);
+impl<P: FnMut(usize, [&[u8]; 3])> Resampling<'_, '_, P> {
+    #[inline(always)]
+    fn rows_first<const CHANNELS: usize>(mut self, lanes: impl Lanes) {
+        let (frame, vertical, horizontal) = (self.frame, self.vertical, self.horizontal);
+        let (width, height) = (frame.width() as usize, frame.height() as usize);
+        let wide_plane = width.next_multiple_of(BLOCK);
+        let plane = horizontal.len().next_multiple_of(BLOCK);
+        let row = plane * CHANNELS;
+        // Groups of rows begin at multiples of their number: what a position reads may begin and end within one.
+        let held = (vertical.most() + 2 * (ROWS - 1)).div_ceil(ROWS);
+        let Buffers { rows, wide, columns, resampled, narrow } = &mut *self.buffers;
+        let rows = at_least(rows, held * ROWS * row);
+        let wide = at_least(wide, ROWS * wide_plane * CHANNELS);
+        let columns = at_least(columns, wide_plane * CHANNELS);
+        let resampled = at_least(resampled, row);
+        let narrow = at_least(narrow, row);
+        let reversed = frame.format() == PixelFormat::Bgr;
+
+        let mut next = 0;
+        for (index, (inputs, coefficients)) in vertical.iter().enumerate() {
+            let needed = inputs.start / ROWS..inputs.end.div_ceil(ROWS);
+            for group in next.max(needed.start)..needed.end {
+                // The last rows of the last group are no more than filling.
+                let y = |row: usize| (group * ROWS + row).min(height - 1);
+                if frame.packed(0).is_some() {
+                    to_columns::<1>(from_fn(|row| frame.packed(y(row)).unwrap_or_default()), 0, columns);
+                } else {
+                    for (row, wide) in wide.chunks_exact_mut(wide_plane * CHANNELS).enumerate() {
+                        frame.span(y(row), 0, planes_mut(wide, wide_plane, width));
+                    }
+                    planes_to_columns::<CHANNELS>(wide, wide_plane, columns);
+                }
+                across::<CHANNELS>(lanes, columns, horizontal, plane, resampled);
+                to_rows(resampled, &mut rows[group % held * ROWS * row..][..ROWS * row]);
+            }
+            next = next.max(needed.end);
+            down(lanes, rows, held * ROWS, inputs, coefficients, narrow);
+            let [first, second, third] = planes(narrow, plane, horizontal.len());
+            (self.put)(index, if reversed { [third, second, first] } else { [first, second, third] });
+        }
+    }
+
+    #[inline(always)]
+    fn columns_first<const CHANNELS: usize>(mut self, lanes: impl Lanes) {
+        let (frame, vertical, horizontal) = (self.frame, self.vertical, self.horizontal);
+        let width = frame.width() as usize;
+        let wide_plane = width.next_multiple_of(BLOCK);
+        let plane = horizontal.len().next_multiple_of(BLOCK);
+        let (row, slots) = (wide_plane * CHANNELS, vertical.most());
+        let Buffers { rows, wide, columns, resampled, narrow } = &mut *self.buffers;
+        let rows = at_least(rows, slots * row);
+        let wide = at_least(wide, ROWS * row);
+        let columns = at_least(columns, row);
+        let resampled = at_least(resampled, plane * CHANNELS);
+        let narrow = at_least(narrow, ROWS * plane * CHANNELS);
+
+        let mut next = 0;
+        for (index, (inputs, coefficients)) in vertical.iter().enumerate() {
+            for y in next.max(inputs.start)..inputs.end {
+                frame.span(y, 0, planes_mut(&mut rows[y % slots * row..][..row], wide_plane, width));
+            }
+            next = next.max(inputs.end);
+            let place = index % ROWS;
+            down(lanes, rows, slots, inputs, coefficients, &mut wide[place * row..][..row]);
+            if place + 1 < ROWS && index + 1 < vertical.len() {
+                continue;
+            }
+            planes_to_columns::<CHANNELS>(wide, wide_plane, columns);
+            across::<CHANNELS>(lanes, columns, horizontal, plane, resampled);
+            to_rows(resampled, narrow);
+            for (narrow, index) in narrow.chunks_exact(plane * CHANNELS).zip(index - place..=index) {
+                (self.put)(index, planes(narrow, plane, horizontal.len()));
+            }
+        }
     }
 }
 
-/// The first `len` bytes of `buffer`, which grows to them if it is shorter.
-fn at_least(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+/// Turns [`ROWS`] rows, in planes, into columns whose channels lie side by side.
+#[inline(always)]
+fn planes_to_columns<const CHANNELS: usize>(rows: &[u8], plane: usize, columns: &mut [Column]) {
+    let row = plane * CHANNELS;
+    for channel in 0..CHANNELS {
+        to_columns::<CHANNELS>(from_fn(|y| &rows[y * row + channel * plane..][..plane]), channel, columns);
+    }
+}
+
+/// The first `len` values of `buffer`, which grows to them if it is shorter.
+fn at_least<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
-        buffer.resize(len, 0);
+        buffer.resize(len, T::default());
     }
     &mut buffer[..len]
 }
@@ -269,7 +253,7 @@ fn planes(row: &[u8], plane: usize, len: usize) -> [&[u8]; 3] {
 /// As [`planes`], to be written; of a single one, the second and third are empty.
 fn planes_mut(row: &mut [u8], plane: usize, len: usize) -> [&mut [u8]; 3] {
     let mut planes = row.chunks_exact_mut(plane).map(|plane| &mut plane[..len]);
-    std::array::from_fn(|_| planes.next().unwrap_or_default())
+    from_fn(|_| planes.next().unwrap_or_default())
 }
 
 /// Resamples `picture` to `height` rows of `width` pixels, as Pillow's `Image.resize((width, height), filter)`.
@@ -297,25 +281,86 @@ pub fn resize_window(picture: &RgbImage, full: [u32; 2], origin: [u32; 2], size:
 mod tests {
     use image::Rgb;
     use image::imageops::crop_imm;
+    use proptest::prelude::*;
+
+    use crate::frame::FrameLayout;
 
     use super::*;
 
-    #[test]
-    fn coefficients_sum_to_one_within_their_rounding() {
-        for (input, output) in [(7, 3), (3, 7), (1, 5), (640, 112), (100, 99)] {
-            for filter in [Filter::Bilinear, Filter::Bicubic] {
-                let mut taps = Taps::default();
-                taps.set(input, output, 0..output, filter);
-                assert_eq!(taps.len(), output);
-                for (index, inputs) in taps.inputs.iter().enumerate() {
-                    let coefficients = taps.coefficients(index);
-                    let sum: i64 = coefficients.iter().map(|&coefficient| i64::from(coefficient)).sum();
-                    let off = (sum - (1 << PRECISION_BITS)).unsigned_abs() as usize;
-                    assert!(off <= inputs.len(), "{input} to {output}: off by {off}");
-                    assert!(inputs.end <= input && inputs.len() <= taps.reach);
-                    assert!(coefficients[inputs.len()..].iter().all(|&coefficient| coefficient == 0));
+    /// The window of a frame, sum by sum, each in 64 bits.
+    fn expected(frame: &Frame<'_>, target: &Target) -> RgbImage {
+        let [mut vertical, mut horizontal] = [Taps::default(), Taps::default()];
+        let from = [frame.height(), frame.width()];
+        let [height, width] = from.map(|side| side as usize);
+        vertical.set(height, target.full[0] as usize, target.window(0), target.filter);
+        horizontal.set(width, target.full[1] as usize, target.window(1), target.filter);
+        let value = |sum: i64| ((sum + (1 << 21)) >> 22).clamp(0, 255) as u8;
+        let along = |picture: &RgbImage| {
+            let mut resampled = RgbImage::new(horizontal.len() as u32, picture.height());
+            for (x, (inputs, coefficients)) in (0..).zip(horizontal.iter()) {
+                for (y, channel) in (0..picture.height()).flat_map(|y| [0, 1, 2].map(|channel| (y, channel))) {
+                    let terms = inputs.clone().zip(coefficients);
+                    let term =
+                        |(x, &c): (usize, &i32)| i64::from(picture.get_pixel(x as u32, y).0[channel]) * i64::from(c);
+                    resampled.get_pixel_mut(x, y).0[channel] = value(terms.map(term).sum());
                 }
             }
+            resampled
+        };
+        let down = |picture: &RgbImage| {
+            let mut resampled = RgbImage::new(picture.width(), vertical.len() as u32);
+            for (y, (inputs, coefficients)) in (0..).zip(vertical.iter()) {
+                for (x, channel) in (0..picture.width()).flat_map(|x| [0, 1, 2].map(|channel| (x, channel))) {
+                    let terms = inputs.clone().zip(coefficients);
+                    let term =
+                        |(y, &c): (usize, &i32)| i64::from(picture.get_pixel(x, y as u32).0[channel]) * i64::from(c);
+                    resampled.get_pixel_mut(x, y).0[channel] = value(terms.map(term).sum());
+                }
+            }
+            resampled
+        };
+        let picture = frame.to_rgb();
+        if columns_first(from, target.full) { along(&down(&picture)) } else { down(&along(&picture)) }
+    }
+
+    proptest! {
+        /// Of any format and size, a part of any size: to the bit, whatever the buffers hold from another frame.
+        #[test]
+        fn the_passes_give_the_exact_sums_rounded(
+            format in prop::sample::select(vec![
+                PixelFormat::Rgb, PixelFormat::Bgr, PixelFormat::Grey, PixelFormat::Yuyv, PixelFormat::I420,
+            ]),
+            (width, height) in (1_u32..40, 1_u32..30),
+            (full_height, full_width) in (1_u32..70, 1_u32..50),
+            (top, left, cut_height, cut_width) in (0_u32..9, 0_u32..9, 1_u32..50, 1_u32..50),
+            bilinear: bool,
+            seed: u8,
+        ) {
+            let filter = if bilinear { Filter::Bilinear } else { Filter::Bicubic };
+            let layout = FrameLayout::new(format, 2 * width, 2 * height);
+            let noise = |i: u32| (i.wrapping_add(u32::from(seed)).wrapping_mul(2_654_435_761) >> 13) as u8;
+            let bytes: Vec<u8> = (0..layout.bytes().unwrap() as u32).map(noise).collect();
+            let frame = layout.frame(&bytes).unwrap();
+            let target = Target {
+                full: [full_height, full_width],
+                origin: [top.min(full_height - 1), left.min(full_width - 1)],
+                size: [cut_height, cut_width],
+                filter,
+            };
+            let mut resizer = Resizer::default();
+            let other = RgbImage::from_pixel(90, 70, Rgb([255; 3]));
+            resizer.run(&Frame::from(&other), &Target { full: [80, 80], size: [80, 80], ..target }, |_, _| {});
+            let mut rows = 0;
+            let expected = expected(&frame, &target);
+            resizer.run(&frame, &target, |y, planes| {
+                assert_eq!(y, rows);
+                rows += 1;
+                for (channel, plane) in planes.into_iter().enumerate() {
+                    let row: Vec<u8> = (0..expected.width()).map(|x| expected.get_pixel(x, y as u32).0[channel]).collect();
+                    assert_eq!(plane, row, "row {y}, channel {channel}");
+                }
+            });
+            prop_assert_eq!(rows as u32, expected.height());
         }
     }
 

@@ -113,7 +113,7 @@ fn open(path: &Path, keys: &[PublicKey]) -> Result<Classifier> {
     }
     // The bytes that were verified are those that are prepared: the file may change in between.
     let (bytes, _) = signature::verify_file(keys, path)?;
-    Ok(Classifier::from_bytes(&bytes)?)
+    Ok(Classifier::from_vec(bytes)?)
 }
 
 /// Does what `edge-vit model` was asked for.

@@ -64,6 +64,7 @@ impl Conversion {
     }
 
     /// Grey pixels to their brightness.
+    #[inline(always)]
     pub(super) fn luma(&self, from: &[u8], to: &mut [u8]) {
         for (to, &y) in to.iter_mut().zip(from) {
             *to = clip(self.luma * (i32::from(y) - self.black) + HALF);
@@ -71,18 +72,21 @@ impl Conversion {
     }
 
     /// Y0 U Y1 V to planes.
+    #[inline(always)]
     pub(super) fn yuyv(&self, from: &[u8], to: [&mut [u8]; 3]) {
         let pairs = from.as_chunks::<4>().0.iter().map(|&[y0, u, y1, v]| ([y0, y1], u, v));
         self.pairs(pairs, to);
     }
 
     /// Rows of Y and of U V pairs to planes.
+    #[inline(always)]
     pub(super) fn nv12(&self, y: &[u8], uv: &[u8], to: [&mut [u8]; 3]) {
         let pairs = y.as_chunks::<2>().0.iter().zip(uv.as_chunks::<2>().0);
         self.pairs(pairs.map(|(&y, &[u, v])| (y, u, v)), to);
     }
 
     /// Rows of Y, U and V to planes.
+    #[inline(always)]
     pub(super) fn i420(&self, y: &[u8], u: &[u8], v: &[u8], to: [&mut [u8]; 3]) {
         let pairs = y.as_chunks::<2>().0.iter().zip(u.iter().zip(v));
         self.pairs(pairs.map(|(&y, (&u, &v))| (y, u, v)), to);
@@ -98,6 +102,7 @@ impl Conversion {
 }
 
 /// Pixels of three bytes to a plane for each byte.
+#[inline(always)]
 pub(super) fn split(from: &[u8], [first, second, third]: [&mut [u8]; 3]) {
     let to = first.iter_mut().zip(second).zip(third);
     for (((first, second), third), pixel) in to.zip(from.as_chunks::<3>().0) {

@@ -301,8 +301,19 @@ impl<'a> Frame<'a> {
         if self.format == PixelFormat::Grey { 1 } else { 3 }
     }
 
+    /// The bytes of row `y` where the three of a pixel lie side by side, in the order of the format.
+    #[inline(always)]
+    pub(crate) fn packed(&self, y: usize) -> Option<&'a [u8]> {
+        let Plane { bytes, stride } = self.planes[0];
+        match self.format {
+            PixelFormat::Rgb | PixelFormat::Bgr => bytes.get(y * stride..)?.get(..self.width * 3),
+            _ => None,
+        }
+    }
+
     /// Writes the pixels of row `y` from column `from` as planes of R, G and B of one length. Of a grey frame only R is
     /// written. Where pairs of pixels share their chroma, `from` and the length are even.
+    #[inline(always)]
     pub(crate) fn span(&self, y: usize, from: usize, [r, g, b]: [&mut [u8]; 3]) {
         let row = |plane: usize, y: usize, from: usize| {
             let Plane { bytes, stride } = self.planes[plane];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::state::State;
 use super::{EXTENSION, Store, StoreError, check_model, check_signature, digest, disk, file_name, read_signature};
+use crate::Classifier;
 use crate::signature::{self, PublicKey, SignatureError};
 
 /// The longest name in an identifier, in bytes.
@@ -41,7 +42,7 @@ impl Store {
         if let Some(signature) = signature.as_deref().filter(|_| !keys.is_empty()) {
             check_signature(file, &bytes, signature, keys)?;
         }
-        check_model(file, &bytes)?;
+        check_model(file, || Classifier::from_bytes(&bytes))?;
 
         let _lock = self.lock()?;
         disk::sweep(&self.folder);

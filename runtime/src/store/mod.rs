@@ -33,9 +33,9 @@ use sha2::{Digest, Sha256};
 pub use error::StoreError;
 pub use install::Installed;
 
-use crate::Classifier;
 use crate::golden::hex;
 use crate::signature::{self, PublicKey};
+use crate::{Classifier, Error};
 use disk::Lock;
 use state::{STARTS, State};
 
@@ -289,7 +289,7 @@ impl Store {
         if !keys.is_empty() {
             check_signature(&path, &bytes, &read_signature(&path)?, keys)?;
         }
-        let classifier = check_model(&path, &bytes)?;
+        let classifier = check_model(&path, || Classifier::from_vec(bytes))?;
         Ok(Loaded { classifier, id: id.to_owned(), path, instead_of: None })
     }
 
@@ -333,10 +333,10 @@ fn read_signature(path: &Path) -> Result<String, StoreError> {
     signature::read_signature(path).map_err(|source| StoreError::Signature { path: path.to_owned(), source })
 }
 
-/// Prepares the model with these bytes, and has it prove that it computes here what it computed on the desktop.
-fn check_model(path: &Path, bytes: &[u8]) -> Result<Classifier, StoreError> {
+/// Prepares the model at `path`, as `open` does it, and has it prove that it computes here what it computed on the desktop.
+fn check_model(path: &Path, open: impl FnOnce() -> Result<Classifier, Error>) -> Result<Classifier, StoreError> {
     let failed = |source| StoreError::Model { path: path.to_owned(), source };
-    let classifier = Classifier::from_bytes(bytes).map_err(failed)?;
+    let classifier = open().map_err(failed)?;
     let report = classifier.self_test().map_err(failed)?;
     match report.failed() {
         0 => Ok(classifier),
