@@ -34,6 +34,8 @@ mod error;
 pub mod frame;
 mod golden;
 mod kernels;
+#[cfg(any(feature = "cli", feature = "serve"))]
+mod memory;
 mod model;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;

@@ -93,6 +93,70 @@ fn the_self_test_passes_here() {
     }
 }
 
+/// `edge-vit bench` of a model, in two rounds.
+fn bench(model: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vit"));
+    command.env_remove("RUST_LOG").args(["bench", "--rounds", "2", "--threads", "1", "--model"]).arg(fixture(model));
+    command
+}
+
+#[test]
+fn a_bench_tells_stages_memory_and_operators() {
+    let pictures = tempfile::tempdir().unwrap();
+    for name in ["photo.png", "orientation_6.jpg"] {
+        fs::copy(fixture(name), pictures.path().join(name)).unwrap();
+    }
+    let (code, stdout, stderr) = run(bench("tiny.onnx").arg("--json").arg("--pictures").arg(pictures.path()));
+    assert_eq!(code, Some(0), "{stderr}");
+    let [report] = json_lines(&stdout).try_into().unwrap();
+    for stage in ["decode", "prepare", "model", "whole"] {
+        let [p50, p90, p99] = ["p50_ms", "p90_ms", "p99_ms"].map(|key| report["stages"][stage][key].as_f64().unwrap());
+        assert!(p50 > 0.0 && p50 <= p90 && p90 <= p99, "{report}");
+    }
+    assert!(report["first_result_ms"].as_f64() >= report["open_ms"].as_f64());
+    assert_eq!((&report["pictures"]["count"], &report["rounds"]), (&2.into(), &2.into()));
+    assert_eq!(report["model"]["sha256"].as_str().map(str::len), Some(64));
+    assert!(report["operators"].as_object().is_some_and(|operators| !operators.is_empty()));
+    if cfg!(target_os = "linux") {
+        assert!(report["memory"]["peak_bytes"].as_u64() >= report["memory"]["resident_bytes"].as_u64());
+    }
+
+    let (code, stdout, stderr) = run(&mut bench("tiny.onnx"));
+    assert_eq!(code, Some(0), "{stderr}");
+    for line in ["model ", "opened ", "decode ", "whole ", "rate ", "memory ", "operators "] {
+        assert!(stdout.lines().any(|found| found.starts_with(line)), "{line} in {stdout}");
+    }
+}
+
+#[test]
+fn a_bench_is_compared_with_one_of_the_same_things() {
+    let (_, line, _) = run(bench("tiny.onnx").arg("--json"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("earlier.json");
+    let compared = |report: &str, arguments: &[&str]| {
+        fs::write(&file, report).unwrap();
+        run(bench("tiny.onnx").arg("--compare").arg(&file).args(arguments))
+    };
+    let (code, stdout, stderr) = compared(&line, &["--factor", "1e6"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("compared "), "{stdout}");
+
+    let mut earlier: Value = serde_json::from_str(&line).unwrap();
+    earlier["stages"]["model"]["p50_ms"] = 1e-9.into();
+    let (code, stdout, stderr) = compared(&format!("{line}\n{earlier}\n\n"), &["--factor", "1e6", "--json"]);
+    assert_eq!((code, stderr.as_str()), (Some(1), ""));
+    assert_eq!(json_lines(&stdout)[0]["compared"]["slower"], serde_json::json!(["model"]));
+
+    earlier["model"]["sha256"] = "00".into();
+    for (report, expected) in [(earlier.to_string(), "its model is another"), ("{}".to_owned(), "holds no line of")] {
+        let (code, stdout, stderr) = compared(&report, &[]);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    let (code, ..) = run(bench("tiny.onnx").args(["--factor", "2"]));
+    assert_eq!(code, Some(2));
+}
+
 #[test]
 fn failures_are_one_sentence_and_exit_1() {
     let empty = tempfile::tempdir().unwrap();

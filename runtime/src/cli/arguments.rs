@@ -28,6 +28,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Say whether a configuration file (with the options given beside it) is sound, and what it comes to
     CheckConfig(Box<Classify>),
+    /// Measure how long a picture takes on this machine, stage by stage, and what memory
+    Bench(BenchArguments),
     /// Install, list and switch the models of a folder of models
     Model(ModelArguments),
 }
@@ -220,6 +222,47 @@ impl Classify {
             .collect();
         config
     }
+}
+
+/// `edge-vit bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// The model file, or a folder of models that `edge-vit model install` keeps
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+
+    /// Refuse a model that is not signed by this key (minisign; a .pub file or its base64 line); repeatable
+    #[arg(long, value_name = "KEY")]
+    pub(crate) require_key: Vec<String>,
+
+    /// Run the model on so many threads (default: one for each processor core)
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Classify the pictures in this folder and the folders in it; without it one JPEG of 1280x720 that is made for this
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pictures: Option<PathBuf>,
+
+    /// How often each picture is classified
+    #[arg(long, value_name = "N", default_value = "30")]
+    pub(crate) rounds: NonZeroUsize,
+
+    /// Write one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Compare with the last line of this file, which an earlier run wrote with --json: exit code 1 if a stage became slower
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+
+    /// How many times the earlier median a stage may take, above 0
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.1, requires = "compare", value_parser = factor)]
+    pub(crate) factor: f64,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
+    factor.ok_or_else(|| "it has to be a number above 0".to_owned())
 }
 
 /// `edge-vit model`.

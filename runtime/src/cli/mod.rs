@@ -4,6 +4,7 @@
 //! feed its configuration to [`check_config`]. Firmware needs none of it.
 
 mod arguments;
+mod bench;
 mod classify;
 mod config;
 mod eye;
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     match &arguments.command {
         Some(Command::CheckConfig(classify)) => say_whether_sound(classify),
+        Some(Command::Bench(arguments)) => bench::run(arguments),
         Some(Command::Model(arguments)) => model::manage(arguments),
         None => classify(&arguments.classify),
     }
@@ -81,8 +83,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
 fn classify(arguments: &Classify) -> Result<bool> {
     let settings = settings(arguments).context(Usage)?;
     if arguments.self_test {
-        let (_, classifier) = Model::open(&settings.model, settings.keys)?;
+        let (model, classifier) = Model::open(&settings.model, settings.keys)?;
         let report = classifier.self_test().with_context(|| settings.model.display().to_string())?;
+        model.stopping();
         Output::new(settings.output.json, false).self_test(&report)?;
         return Ok(report.passed());
     }

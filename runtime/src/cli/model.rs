@@ -21,8 +21,9 @@ enum Place {
     File(PathBuf),
     Folder {
         store: Store,
-        /// The model that is loaded.
+        /// The model that is loaded, and where it lies.
         id: String,
+        path: PathBuf,
     },
 }
 
@@ -34,7 +35,7 @@ impl Model {
             store.starting()?.iter().for_each(returned_from);
             let loaded = store.load(&keys)?;
             told(&loaded);
-            let place = Place::Folder { store, id: loaded.id };
+            let place = Place::Folder { store, id: loaded.id, path: loaded.path };
             return Ok((Self { place, keys }, loaded.classifier));
         }
         let classifier = open(path, &keys).with_context(|| path.display().to_string())?;
@@ -49,10 +50,17 @@ impl Model {
         }
     }
 
+    /// Where the model in use lies.
+    pub(crate) fn path(&self) -> &Path {
+        match &self.place {
+            Place::File(path) | Place::Folder { path, .. } => path,
+        }
+    }
+
     /// Another model, if the folder was switched to one. One that cannot be used is returned from, and the old one
     /// stays in use.
     pub(crate) fn switched(&mut self) -> Option<Classifier> {
-        let Place::Folder { store, id } = &mut self.place else { return None };
+        let Place::Folder { store, id, path } = &mut self.place else { return None };
         if !store.changed(id) {
             return None;
         }
@@ -66,7 +74,7 @@ impl Model {
             Ok(loaded) => {
                 told(&loaded);
                 log::info!("switched from {id} to {}", loaded.id);
-                *id = loaded.id;
+                (*id, *path) = (loaded.id, loaded.path);
                 Some(loaded.classifier)
             }
             Err(error) => {
@@ -78,7 +86,7 @@ impl Model {
 
     /// The model has done its work for a while.
     pub(crate) fn healthy(&self) {
-        if let Place::Folder { store, id } = &self.place
+        if let Place::Folder { store, id, .. } = &self.place
             && let Err(error) = store.healthy(id)
         {
             log::warn!("{:#}", anyhow::Error::from(error));

@@ -22,15 +22,21 @@ impl Weights {
     /// Packs the matrix `[depth, bias.len()]` whose value at row `p` and column `j` is `at(p, j)`.
     pub(crate) fn pack(depth: usize, bias: Vec<f32>, at: impl Fn(usize, usize) -> f32) -> Self {
         const CACHE_LINE: usize = 64;
+        /// Rows that go into all panels before the next: they are read from one end to the other, whichever way they lie.
+        const BAND: usize = 8;
         let (columns, [_, width]) = (bias.len(), tile());
-        let room = depth * columns.next_multiple_of(width) + CACHE_LINE / size_of::<f32>();
-        let mut values = Vec::<f32>::with_capacity(room);
-        // The vector never grows beyond its capacity, so that its values stay where they are.
+        let len = depth * columns.next_multiple_of(width);
+        let mut values = vec![0.0; len + CACHE_LINE / size_of::<f32>()];
         let start = values.as_ptr().align_offset(CACHE_LINE).min(CACHE_LINE / size_of::<f32>());
-        values.resize(start, 0.0);
-        for left in (0..columns).step_by(width) {
-            for row in 0..depth {
-                values.extend((left..left + width).map(|column| if column < columns { at(row, column) } else { 0.0 }));
+        // A vector that is cut short stays where it is.
+        values.truncate(start + len);
+        for top in (0..depth).step_by(BAND) {
+            let panels = values[start..].chunks_exact_mut(depth * width);
+            for (panel, left) in panels.zip((0..columns).step_by(width)) {
+                for row in top..depth.min(top + BAND) {
+                    let line = &mut panel[row * width..][..width];
+                    line.iter_mut().zip(left..columns).for_each(|(value, column)| *value = at(row, column));
+                }
             }
         }
         Self { values, start, bias, depth, columns, width }

@@ -1,0 +1,198 @@
+//! `edge-vit bench`: how long a picture takes on this machine, where its time goes, and what of the machine it takes.
+
+mod compare;
+mod machine;
+mod report;
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, Write as _};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
+use sha2::{Digest, Sha256};
+
+use super::arguments::BenchArguments;
+use super::eye::milliseconds;
+use super::model::Model;
+use super::settings;
+use crate::capture::sources::Files;
+use crate::frame::Decoder;
+use crate::golden::hex;
+use crate::{Classifier, Workspace, memory};
+use compare::Earlier;
+use machine::{Machine, Watch};
+use report::{Identity, Memory, Pictures, Report, Stage, Stages};
+
+/// The size of the picture that is made where none are given, in pixels: what a camera of high definition sends.
+const MADE: [u32; 2] = [1280, 720];
+/// Its quality as a JPEG, of 100.
+const QUALITY: u8 = 85;
+
+/// Measures, and writes what came out. Gives whether no stage is slower than in the run that it is compared with.
+pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
+    let earlier = arguments.compare.as_deref().map(Earlier::read).transpose()?;
+    let keys = settings::keys(&arguments.require_key)?;
+    let pictures = pictures(arguments.pictures.as_deref())?;
+    let start = Instant::now();
+    let (model, classifier) = Model::open(&arguments.model, keys)?;
+    let report = measure(arguments, classifier, &pictures, start, model.path());
+    // That it was opened to be measured says nothing about a model.
+    model.stopping();
+    let mut report = report?;
+    if let Some(earlier) = earlier {
+        report.compared = Some(earlier.compare(&report, arguments.factor)?);
+    }
+    let text = if arguments.json { serde_json::to_string(&report)? } else { report.to_string() };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(format!("{}\n", text.trim_end()).as_bytes())?;
+    stdout.flush()?;
+    Ok(report.compared.is_none_or(|compared| compared.slower.is_empty()))
+}
+
+fn measure(
+    arguments: &BenchArguments,
+    classifier: Classifier,
+    pictures: &[(String, Vec<u8>)],
+    start: Instant,
+    path: &Path,
+) -> Result<Report> {
+    let threads = arguments.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let mut running = Running {
+        workspace: classifier.workspace(),
+        classifier: classifier.with_threads(threads)?,
+        decoder: Decoder::new(),
+        times: Default::default(),
+    };
+    let opened = start.elapsed();
+    let Some((name, first)) = pictures.first() else { anyhow::bail!("there is no picture") };
+    running.picture(first).with_context(|| name.clone())?;
+    let first_result = start.elapsed();
+    running.times = Default::default();
+
+    let machine = Machine::new("/".as_ref());
+    let mut watch = Watch::new(&machine);
+    for _ in 0..arguments.rounds.get() {
+        for (name, bytes) in pictures {
+            running.picture(bytes).with_context(|| name.clone())?;
+            watch.look();
+        }
+    }
+    let memory = Memory { resident_bytes: memory::resident_bytes(), peak_bytes: memory::peak_bytes() };
+    let Running { classifier, times: [decode, prepare, model, whole], .. } = running;
+    let seconds: f64 = whole.iter().map(Duration::as_secs_f64).sum();
+    let per_picture = seconds / whole.len() as f64;
+    let mut hasher = Sha256::new();
+    pictures.iter().for_each(|(_, bytes)| hasher.update(bytes));
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: Identity { name: path.display().to_string(), sha256: digest(path)? },
+        machine: machine.kind(),
+        threads,
+        pictures: Pictures { count: pictures.len(), sha256: hex(&hasher.finalize()) },
+        rounds: arguments.rounds.get(),
+        stages: Stages { decode: stage(decode), prepare: stage(prepare), model: stage(model), whole: stage(whole) },
+        pictures_per_second: 1.0 / per_picture,
+        open_ms: milliseconds(opened),
+        first_result_ms: milliseconds(first_result),
+        memory,
+        kernels: classifier.model().kernels(),
+        operators: classifier.model().operators(),
+        processor: watch.processor(),
+        power: watch.power(per_picture),
+        compared: None,
+    })
+}
+
+/// A model with the memory that it works in, and how long it took so far.
+struct Running {
+    classifier: Classifier,
+    decoder: Decoder,
+    workspace: Workspace,
+    /// To decode, to prepare, to run the model, and all of it, a value a picture.
+    times: [Vec<Duration>; 4],
+}
+
+impl Running {
+    fn picture(&mut self, bytes: &[u8]) -> Result<()> {
+        let start = Instant::now();
+        let frame = self.decoder.decode(bytes)?;
+        let decoded = Instant::now();
+        self.classifier.prepare(&frame, &mut self.workspace)?;
+        let prepared = Instant::now();
+        std::hint::black_box(self.classifier.run_prepared(&mut self.workspace)?);
+        let done = Instant::now();
+        let spans = [decoded - start, prepared - decoded, done - prepared, done - start];
+        self.times.iter_mut().zip(spans).for_each(|(times, span)| times.push(span));
+        Ok(())
+    }
+}
+
+/// Percentiles of `times`, by the nearest rank.
+fn stage(mut times: Vec<Duration>) -> Stage {
+    times.sort();
+    let percentile = |percent: usize| {
+        let rank = (times.len() * percent).div_ceil(100).max(1);
+        times.get(rank - 1).copied().map_or(f64::NAN, milliseconds)
+    };
+    Stage { p50_ms: percentile(50), p90_ms: percentile(90), p99_ms: percentile(99) }
+}
+
+/// The names and bytes of the pictures in `folder`, or of the one that is made.
+fn pictures(folder: Option<&Path>) -> Result<Vec<(String, Vec<u8>)>> {
+    let Some(folder) = folder else { return Ok(vec![("the picture that was made".to_owned(), made()?)]) };
+    let files = Files::folder(folder)?;
+    let read = |path: &std::path::PathBuf| {
+        let name = path.display().to_string();
+        let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
+        Ok((name, bytes))
+    };
+    files.paths().iter().map(read).collect()
+}
+
+/// A JPEG of surfaces, edges and noise, so that its data are about as many as those of a photo.
+fn made() -> Result<Vec<u8>> {
+    let [width, height] = MADE;
+    let picture = RgbImage::from_fn(width, height, |x, y| {
+        let noise = x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(2_246_822_519)).rotate_left(13) % 23;
+        let edge = if (x / 97 + y / 61) % 2 == 0 { 60 } else { 0 };
+        Rgb([x * 140 / width + edge, y * 140 / height + edge, (x + y) * 70 / width + edge]
+            .map(|value| (value + noise) as u8))
+    });
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(Cursor::new(&mut bytes), QUALITY).encode_image(&picture)?;
+    Ok(bytes)
+}
+
+/// SHA-256 (hex) of the file at `path`.
+fn digest(path: &Path) -> Result<String> {
+    let failed = || format!("cannot read {}", path.display());
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(path).with_context(failed)?, &mut hasher).with_context(failed)?;
+    Ok(hex(&hasher.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_the_nearest_ranks() {
+        let Stage { p50_ms, p90_ms, p99_ms } = stage((1..=200).rev().map(Duration::from_millis).collect());
+        assert_eq!([p50_ms, p90_ms, p99_ms], [100.0, 180.0, 198.0]);
+        let Stage { p50_ms, p90_ms, p99_ms } = stage(vec![Duration::from_millis(7)]);
+        assert_eq!([p50_ms, p90_ms, p99_ms], [7.0; 3]);
+    }
+
+    #[test]
+    fn the_picture_that_is_made_is_one() {
+        let bytes = made().unwrap();
+        let frame_size = Decoder::new().decode(&bytes).map(|frame| [frame.width(), frame.height()]).unwrap();
+        assert_eq!(frame_size, MADE);
+        assert!((50_000..500_000).contains(&bytes.len()), "{}", bytes.len());
+    }
+}
