@@ -176,6 +176,7 @@ impl<R: Read> Reader<R> {
 
     /// Copies the next `len` bytes to the end of `bytes`.
     fn copy(&mut self, len: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.try_reserve(usize::try_from(len).unwrap_or(usize::MAX)).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let read = (&mut self.source).take(len).read_to_end(bytes)? as u64;
         self.at += read;
         if read == len { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
@@ -184,4 +185,67 @@ impl<R: Read> Reader<R> {
 
 fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weight(name: &str, dims: &[i64], bytes: usize) -> TensorProto {
+        TensorProto {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            raw_data: (0..bytes).map(|i| (i * 7 % 120) as u8).collect(),
+            ..TensorProto::default()
+        }
+    }
+
+    fn file(initializer: Vec<TensorProto>) -> ModelProto {
+        let input = ["picture", "large"].map(|name| ValueInfoProto { name: name.to_owned(), ..Default::default() });
+        let graph = GraphProto { name: "g".to_owned(), initializer, input: input.to_vec(), ..GraphProto::default() };
+        ModelProto { ir_version: 8, producer_name: "p".to_owned(), graph: Some(graph), ..ModelProto::default() }
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<OnnxFile> {
+        OnnxFile::read(bytes, bytes.len() as u64)
+    }
+
+    #[test]
+    fn large_weights_are_taken_out_and_all_else_is_as_it_was() {
+        let whole =
+            file(vec![weight("small", &[2, 3], 24), weight("large", &[16, 20], 1280), weight("other", &[400], 1600)]);
+        let OnnxFile { proto, weights } = read(&whole.encode_to_vec()).unwrap();
+        let graph = proto.graph.as_ref().unwrap();
+        assert_eq!(graph.initializer, whole.graph.as_ref().unwrap().initializer[..1]);
+        // `large` was an input already, without a type.
+        let names: Vec<_> = graph.input.iter().map(|input| input.name.as_str()).collect();
+        assert_eq!(names, ["picture", "large", "other"]);
+        assert!(graph.input[1..].iter().all(|input| input.r#type.is_some()));
+        assert_eq!((proto.ir_version, proto.producer_name.as_str(), graph.name.as_str()), (8, "p", "g"));
+        for tensor in &whole.graph.as_ref().unwrap().initializer[1..] {
+            let loaded = load_tensor(&MmapDataResolver, tensor, None).unwrap();
+            assert_eq!(weights[&tensor.name], loaded, "{}", tensor.name);
+        }
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_refused() {
+        let refused = |bytes: &[u8]| read(bytes).err().map(|error| error.kind());
+        let whole = file(vec![weight("large", &[16, 20], 1280)]).encode_to_vec();
+        for end in 1..whole.len() {
+            let cut = OnnxFile::read(&whole[..end], whole.len() as u64).err().map(|error| error.kind());
+            assert_eq!(cut, Some(io::ErrorKind::UnexpectedEof), "cut at {end}");
+        }
+        let shape = file(vec![weight("large", &[16, 21], 1280)]).encode_to_vec();
+        let no_shape = file(vec![weight("large", &[i64::MAX, 9], 1280)]).encode_to_vec();
+        // A graph of 200 bytes where there are three; one that ends within its initializer's length; a kind that is none.
+        for bytes in
+            [&shape[..], &no_shape, &[0x3a, 200, 1, 1, 2, 3], &[0x3a, 2, 0x2a, 9], &[0x0f], &[0x08; 1], &[0xff; 12]]
+        {
+            let kind = refused(bytes);
+            let told = matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof));
+            assert!(told, "{kind:?} of {bytes:?}");
+        }
+    }
 }
