@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn all_lanes_sum_as_any_processor_does() {
-        for (value, share) in (0..=255).flat_map(|value| [-30, -3, 5, 9].map(|share| (value, share))) {
+        for (value, share) in (0_u8..=255).flat_map(|value| [-30, -3, 5, 9].map(|share| (value, share))) {
             let terms = [(value, share << 17), (value.wrapping_mul(7), 3_100_007), (!value, -1_234_567)];
             let (mut here, mut anywhere) = ([0; LANES], [1; LANES]);
             run(Sums(&terms, &mut here));
