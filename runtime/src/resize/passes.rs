@@ -83,11 +83,11 @@ fn turn(squares: [[u64; WORDS]; ROWS]) -> [[u64; WORDS]; ROWS] {
 #[inline(always)]
 fn exchange<const HALF: usize>(mut words: [[u64; WORDS]; ROWS], mask: u64) -> [[u64; WORDS]; ROWS] {
     for upper in (0..ROWS).filter(|row| row & HALF == 0) {
-        for word in 0..WORDS {
-            let (above, below) = (words[upper][word], words[upper + HALF][word]);
-            let differing = ((above >> (8 * HALF)) ^ below) & mask;
-            words[upper][word] = above ^ (differing << (8 * HALF));
-            words[upper + HALF][word] = below ^ differing;
+        let (above, below) = words.split_at_mut(upper + HALF);
+        for (above, below) in above[upper].iter_mut().zip(&mut below[0]) {
+            let differing = ((*above >> (8 * HALF)) ^ *below) & mask;
+            *above ^= differing << (8 * HALF);
+            *below ^= differing;
         }
     }
     words

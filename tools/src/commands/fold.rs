@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     write_atomic(&args.out, &merged.bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
     match args.json {
         true => writeln!(stdout(), "{}", to_json(&merged))?,
-        false => write!(stdout(), "{}{} ({:.1} MB)\n", to_text(&merged), args.out.display(), megabytes(&merged))?,
+        false => writeln!(stdout(), "{}{} ({:.1} MB)", to_text(&merged), args.out.display(), megabytes(&merged))?,
     }
     Ok(())
 }

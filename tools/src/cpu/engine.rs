@@ -10,7 +10,7 @@ use edge_vit_models::{Graph, Tensor, TensorError};
 use super::Real;
 use super::adamw::Moments;
 use super::model::{Fixed, Model};
-use super::pass::{Learned, Pass};
+use super::pass::{Learned, Pass, See};
 use super::pool::{Meter, Pool};
 use super::vector::add_assign;
 use crate::engine::{Engine, EngineError, State, Step, Trained, check_input, check_step, check_weights};
@@ -62,7 +62,7 @@ impl<T: Real> CpuEngine<T> {
         count: usize,
         pool: &mut Pool<T>,
         input: &[f32],
-        see: &mut dyn FnMut(usize, &[T], &[T]),
+        see: See<'_, T>,
     ) -> Vec<T> {
         Pass::new(&self.model, pool, first, count, None).infer(input, see)
     }

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::engine::Noise;
 
+/// What is shown a node, its first input and its output.
+pub(super) type See<'a, T> = &'a mut dyn FnMut(usize, &[T], &[T]);
+
 /// The buffers of a walk. A buffer that is not held is empty.
 #[derive(Debug)]
 pub(super) struct Pass<'a, T: Real> {
@@ -58,7 +61,7 @@ impl<'a, T: Real> Pass<'a, T> {
     }
 
     /// The output for the chunk's `input`. `see` is shown every node's first input and its output.
-    pub(super) fn infer(mut self, input: &[f32], see: &mut dyn FnMut(usize, &[T], &[T])) -> Vec<T> {
+    pub(super) fn infer(mut self, input: &[f32], see: See<'_, T>) -> Vec<T> {
         self.forward(input, false, see)
     }
 
@@ -88,7 +91,7 @@ impl<'a, T: Real> Pass<'a, T> {
     }
 
     /// Runs all nodes and returns the last one's output; with `keep`, what the backward reads stays.
-    fn forward(&mut self, input: &[f32], keep: bool, see: &mut dyn FnMut(usize, &[T], &[T])) -> Vec<T> {
+    fn forward(&mut self, input: &[f32], keep: bool, see: See<'_, T>) -> Vec<T> {
         let (model, last) = (self.model, self.model.nodes.len() - 1);
         for id in 0..=last {
             self.values[id] = self.output(id, input, keep);
