@@ -1,6 +1,6 @@
 //! Weights in fewer bits: which layers bear it, what it costs on labelled pictures, and how far two processors may differ then.
 //!
-//! Every Linear but the head can multiply 8-bit integers. [`Quantize::choose`] measures the accuracy that this costs through the
+//! Every Linear but the head can multiply 8-bit integers. [`Quantize`] measures the accuracy that this costs through the
 //! device's own code; where that is more than allowed, the most sensitive layers stay in float32, as few as will do.
 
 mod compare;
