@@ -37,11 +37,16 @@ def session(file, threads=1):
     return run
 
 
+# The threads of an engine go on asking for work for a while when a run has ended, on cores that the next engine needs.
+PAUSE_SECONDS = 0.1
+
+
 def medians(runs, rounds):
     """The median of each run's seconds over rounds in which all of them run once."""
     seconds = [[] for _ in runs]
     for turn in range(rounds + 1):
         for run, times in zip(runs, seconds):
+            time.sleep(PAUSE_SECONDS)
             taken = run()
             # The first round warms caches and allocators.
             if turn:
