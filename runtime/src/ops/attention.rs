@@ -11,6 +11,7 @@ use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 use super::axes::{Axis, axes, offsets, row_major};
 use super::pattern::{filled, only_reader, other_operand, replace, scalar, values};
+use super::spare;
 use crate::kernels::{self, Head, Scratch, Strides};
 
 /// `softmax(scale Q K^T + bias) V`; the inputs are Q, K, V and perhaps the bias, of any axes.
@@ -71,7 +72,7 @@ impl EvalOp for Attention {
                 });
             });
         };
-        filled(Tensor::zero::<f32>(&self.shape)?, |out| match self.apart {
+        let outputs = filled(spare::take::<f32>(&self.shape)?, |out| match self.apart {
             Apart::Groups { len, heads } => kernels::over_rows(out, len, 1, |first, out| {
                 let some = &self.heads[first * heads..(first + out.len() / len) * heads];
                 run(some, 0, self.queries, out, first * len);
@@ -80,7 +81,9 @@ impl EvalOp for Attention {
                 run(&self.heads, first, out.len() / self.out.row, out, 0);
             }),
             Apart::Nothing => run(&self.heads, 0, self.queries, out, 0),
-        })
+        })?;
+        inputs.into_iter().for_each(spare::keep);
+        Ok(outputs)
     }
 }
 

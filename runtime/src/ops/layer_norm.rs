@@ -7,6 +7,7 @@ use tract_core::ops::math::{Add, Mul, Sub};
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 use super::pattern::{by_row, filled, other_operand, replace, scalar, values};
+use super::spare;
 use crate::kernels;
 
 /// Normalises the last axis, then scales and shifts it.
@@ -32,18 +33,20 @@ impl EvalOp for LayerNorm {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
-        let (out, input, dim) = (Tensor::zero::<f32>(input.shape())?, values(&input)?, self.weight.len());
-        filled(out, |out| {
+        let (out, rows, dim) = (spare::take::<f32>(input.shape())?, values(&input)?, self.weight.len());
+        let outputs = filled(out, |out| {
             kernels::over_rows(out, dim, 1, |first, out| {
                 kernels::run(kernels::LayerNorm {
-                    input: &input[first * dim..],
+                    input: &rows[first * dim..],
                     weight: &self.weight,
                     bias: &self.bias,
                     eps: self.eps,
                     out,
                 });
             });
-        })
+        })?;
+        spare::keep(input);
+        Ok(outputs)
     }
 }
 

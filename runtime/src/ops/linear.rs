@@ -9,6 +9,7 @@ use tract_core::ops::einsum::EinSum;
 use super::axes::{Axis, axes, offsets, places};
 use super::following::Following;
 use super::pattern::{constant, filled, replace, values};
+use super::spare;
 use crate::kernels::{self, Activation, Weights};
 
 /// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
@@ -56,16 +57,16 @@ impl EvalOp for Linear {
         let input = args_1!(inputs);
         let out = match residual {
             Some(residual) => residual.into_tensor(),
-            None => Tensor::zero::<f32>(&self.shape)?,
+            None => spare::take::<f32>(&self.shape)?,
         };
         let (depth, columns) = (self.weights.depth(), self.weights.columns());
         ensure!(out.len() / columns * depth == input.len());
-        let (input, [tile, _]) = (values(&input)?, kernels::tile());
-        filled(out, |out| {
+        let (rows, [tile, _]) = (values(&input)?, kernels::tile());
+        let outputs = filled(out, |out| {
             kernels::over_rows(out, columns, tile, |first, out| {
                 SCRATCH.with_borrow_mut(|scratch| {
                     kernels::run(kernels::Product {
-                        input: &input[first * depth..],
+                        input: &rows[first * depth..],
                         weights: &self.weights,
                         activation: self.activation,
                         accumulate,
@@ -74,7 +75,9 @@ impl EvalOp for Linear {
                     });
                 });
             });
-        })
+        })?;
+        spare::keep(input);
+        Ok(outputs)
     }
 }
 
