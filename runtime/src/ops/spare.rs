@@ -6,19 +6,23 @@ use std::cell::RefCell;
 
 use tract_core::internal::*;
 
-/// How many tensors a thread keeps: about as many as a block of a transformer has at once.
-const MOST: usize = 8;
+/// How many tensors of a size a thread keeps: as many as a block of a transformer has at once. Were they counted over all sizes
+/// alone, one size would drive out another, and runs would differ in what they find.
+const ALIKE: usize = 6;
+/// How many it keeps in all.
+const MOST: usize = 24;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Tensor>> = const { RefCell::new(Vec::new()) };
+    // Its room is there from the start, so that no later run allocates for it.
+    static SPARE: RefCell<Vec<Tensor>> = RefCell::new(Vec::with_capacity(MOST));
 }
 
 /// A tensor whose values are anything: those of another one, or zeros.
 pub(super) fn take<T: Datum + tract_core::num_traits::Zero>(shape: &[usize]) -> TractResult<Tensor> {
-    let len: usize = shape.iter().product();
+    let wanted = (T::datum_type(), shape.iter().product());
     let spare = SPARE.with_borrow_mut(|spare| {
-        let fits = |tensor: &Tensor| tensor.datum_type() == T::datum_type() && tensor.len() == len;
-        spare.iter().rposition(fits).map(|place| spare.swap_remove(place))
+        let place = spare.iter().rposition(|tensor| size(tensor) == wanted)?;
+        Some(spare.remove(place))
     });
     match spare {
         Some(mut tensor) => tensor.set_shape(shape).map(|()| tensor),
@@ -26,14 +30,23 @@ pub(super) fn take<T: Datum + tract_core::num_traits::Zero>(shape: &[usize]) -> 
     }
 }
 
+/// What two tensors have in common whose memory serves one another.
+fn size(tensor: &Tensor) -> (DatumType, usize) {
+    (tensor.datum_type(), tensor.len())
+}
+
 /// Keeps the memory of `value` for [`take`], if nobody else reads it.
 pub(super) fn keep(value: TValue) {
     if value.is_exclusive() {
+        let tensor = value.into_tensor();
         SPARE.with_borrow_mut(|spare| {
+            if spare.iter().filter(|other| size(other) == size(&tensor)).count() == ALIKE {
+                return;
+            }
             if spare.len() == MOST {
                 spare.remove(0);
             }
-            spare.push(value.into_tensor());
+            spare.push(tensor);
         });
     }
 }
@@ -53,6 +66,17 @@ mod tests {
         assert_eq!(take::<f32>(&[3, 2]).unwrap(), Tensor::from_shape(&[3, 2], &[1.0_f32; 6]).unwrap());
         assert_eq!(take::<f32>(&[3, 2]).unwrap(), Tensor::zero::<f32>(&[3, 2]).unwrap());
         assert_eq!(reader, tensor(2.0));
+    }
+
+    #[test]
+    fn one_size_does_not_drive_out_another() {
+        keep(tensor0(1_u8).into_tvalue());
+        for _ in 0..2 * MOST {
+            keep(Tensor::zero::<f32>(&[2]).unwrap().into_tvalue());
+        }
+        let kept = SPARE.with_borrow(|spare| spare.iter().map(size).collect::<Vec<_>>());
+        let [byte, pair] = [(u8::datum_type(), 1), (f32::datum_type(), 2)];
+        assert_eq!(kept, [vec![byte], vec![pair; ALIKE]].concat());
     }
 
     #[test]
