@@ -3,6 +3,7 @@
 //! Each kernel is written once over [`Simd`] and compiled for every instruction set that [`run`] tells apart. Nothing in
 //! here knows of tract: slices come in, slices go out.
 
+mod aligned;
 mod attention;
 mod elementary;
 pub(crate) mod int8;

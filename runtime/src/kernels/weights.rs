@@ -1,5 +1,6 @@
 //! The weights of a linear layer, laid out in the order in which a product reads them.
 
+use super::aligned::Aligned;
 use super::tile;
 
 /// A matrix `[depth, columns]` and a bias `[columns]`, float32.
@@ -8,9 +9,8 @@ use super::tile;
 /// zeros up to its width.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    /// The panels from `start` on, where a cache line begins.
-    values: Vec<f32>,
-    start: usize,
+    /// The panels.
+    values: Aligned<f32>,
     pub(super) bias: Vec<f32>,
     pub(super) depth: usize,
     pub(super) columns: usize,
@@ -21,17 +21,12 @@ pub(crate) struct Weights {
 impl Weights {
     /// Packs the matrix `[depth, bias.len()]` whose value at row `p` and column `j` is `at(p, j)`.
     pub(crate) fn pack(depth: usize, bias: Vec<f32>, at: impl Fn(usize, usize) -> f32) -> Self {
-        const CACHE_LINE: usize = 64;
         /// Rows that go into all panels before the next: they are read from one end to the other, whichever way they lie.
         const BAND: usize = 8;
         let (columns, [_, width]) = (bias.len(), tile());
-        let len = depth * columns.next_multiple_of(width);
-        let mut values = vec![0.0; len + CACHE_LINE / size_of::<f32>()];
-        let start = values.as_ptr().align_offset(CACHE_LINE).min(CACHE_LINE / size_of::<f32>());
-        // A vector that is cut short stays where it is.
-        values.truncate(start + len);
+        let mut values = Aligned::new(depth * columns.next_multiple_of(width));
         for top in (0..depth).step_by(BAND) {
-            let panels = values[start..].chunks_exact_mut(depth * width);
+            let panels = values.chunks_exact_mut(depth * width);
             for (panel, left) in panels.zip((0..columns).step_by(width)) {
                 for row in top..depth.min(top + BAND) {
                     let line = &mut panel[row * width..][..width];
@@ -39,12 +34,12 @@ impl Weights {
                 }
             }
         }
-        Self { values, start, bias, depth, columns, width }
+        Self { values, bias, depth, columns, width }
     }
 
     /// The panels, one after another, `depth * width` values each.
     pub(super) fn panels(&self) -> &[f32] {
-        &self.values[self.start..]
+        &self.values
     }
 
     /// The length of a row that is multiplied with them.

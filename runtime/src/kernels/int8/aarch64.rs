@@ -7,22 +7,29 @@
 use core::arch::aarch64::{int8x16_t, int32x4_t};
 use core::arch::asm;
 
-use pulp::aarch64::Neon as Vectors;
+use pulp::aarch64::Neon as Registers;
 use pulp::{cast, f32x4, i32x4};
 
-use super::Instructions;
 use super::product::Tiles;
+use super::{Instructions, Vectors};
+
+impl Vectors for Registers {
+    #[inline(always)]
+    fn floats(self, sums: i32x4) -> f32x4 {
+        cast!(self.neon.vcvtq_f32_s32(cast!(sums)))
+    }
+}
 
 /// NEON with dot products.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Dotprod(Vectors);
+pub(crate) struct Dotprod(Registers);
 
 impl Dotprod {
     pub(super) fn new() -> Option<Self> {
         if !std::arch::is_aarch64_feature_detected!("dotprod") {
             return None;
         }
-        Vectors::try_new().map(Self)
+        Registers::try_new().map(Self)
     }
 
     pub(super) fn run<const ROWS: usize, const VECTORS: usize>(self, tiles: impl Tiles) {
@@ -54,12 +61,12 @@ impl Dotprod {
 }
 
 impl Instructions for Dotprod {
-    type Simd = Vectors;
+    type Simd = Registers;
 
     const SHIFT: u8 = 128;
 
     #[inline(always)]
-    fn simd(self) -> Vectors {
+    fn simd(self) -> Registers {
         self.0
     }
 
@@ -84,20 +91,15 @@ impl Instructions for Dotprod {
         }
         sums
     }
-
-    #[inline(always)]
-    fn floats(self, sums: i32x4) -> f32x4 {
-        cast!(self.0.neon.vcvtq_f32_s32(cast!(sums)))
-    }
 }
 
 /// NEON, for weights of which no two products overflow 16 bits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Neon(Vectors);
+pub(crate) struct Neon(Registers);
 
 impl Neon {
     pub(super) fn new() -> Option<Self> {
-        Vectors::try_new().map(Self)
+        Registers::try_new().map(Self)
     }
 
     pub(super) fn run<const ROWS: usize, const VECTORS: usize>(self, tiles: impl Tiles) {
@@ -106,12 +108,12 @@ impl Neon {
 }
 
 impl Instructions for Neon {
-    type Simd = Vectors;
+    type Simd = Registers;
 
     const SHIFT: u8 = 128;
 
     #[inline(always)]
-    fn simd(self) -> Vectors {
+    fn simd(self) -> Registers {
         self.0
     }
 
@@ -148,10 +150,5 @@ impl Instructions for Neon {
             *whole = cast!(neon.vaddq_s32(cast!(*whole), neon.vpaddq_s32(*low, *high)));
         }
         whole
-    }
-
-    #[inline(always)]
-    fn floats(self, sums: i32x4) -> f32x4 {
-        cast!(self.0.neon.vcvtq_f32_s32(cast!(sums)))
     }
 }

@@ -27,7 +27,7 @@ type Sums<I> = <<I as Instructions>::Simd as Simd>::i32s;
 /// A word is four values that follow each other along the depth, the first one in the lowest bits.
 trait Instructions: Copy {
     /// The vectors that everything but these products is computed with.
-    type Simd: Simd;
+    type Simd: Vectors;
 
     /// What rows are multiplied as: their values less this, 0 or 128. With 128, they are signed.
     const SHIFT: u8;
@@ -43,33 +43,55 @@ trait Instructions: Copy {
         panel: &[[Sums<Self>; VECTORS]],
         corner: [Sums<Self>; VECTORS],
     ) -> [[Sums<Self>; VECTORS]; ROWS];
+}
 
+/// Vectors that 32-bit sums come in.
+trait Vectors: Simd {
     /// `sums` rounded to float32.
-    fn floats(self, sums: Sums<Self>) -> <Self::Simd as Simd>::f32s;
+    fn floats(self, sums: Self::i32s) -> Self::f32s;
 }
 
-/// Instructions that multiply word by word.
-trait ByWord: Instructions {
+/// Instructions that multiply word by word, unsigned values with signed weights.
+trait ByWord: Copy {
+    type Simd: Vectors;
+
+    fn simd(self) -> Self::Simd;
+
     /// `sums`, to each of which the four products of a word of values with one of weights are added.
-    fn dot(self, sums: Sums<Self>, values: Sums<Self>, weights: Sums<Self>) -> Sums<Self>;
+    fn dot(
+        self,
+        sums: <Self::Simd as Simd>::i32s,
+        values: <Self::Simd as Simd>::i32s,
+        weights: <Self::Simd as Simd>::i32s,
+    ) -> <Self::Simd as Simd>::i32s;
 }
 
-/// [`tile`](Instructions::tile) word by word.
-#[inline(always)]
-fn tile_by_word<I: ByWord, const ROWS: usize, const VECTORS: usize>(
-    instructions: I,
-    rows: &[[u32; ROWS]],
-    panel: &[[Sums<I>; VECTORS]],
-    corner: [Sums<I>; VECTORS],
-) -> [[Sums<I>; VECTORS]; ROWS] {
-    let mut sums = [corner; ROWS];
-    for (values, weights) in rows.iter().zip(panel) {
-        for (sums, value) in sums.iter_mut().zip(values) {
-            let value = instructions.simd().splat_i32s(value.cast_signed());
-            for (sum, weight) in sums.iter_mut().zip(weights) {
-                *sum = instructions.dot(*sum, value, *weight);
+impl<I: ByWord> Instructions for I {
+    type Simd = <I as ByWord>::Simd;
+
+    const SHIFT: u8 = 0;
+
+    #[inline(always)]
+    fn simd(self) -> Self::Simd {
+        ByWord::simd(self)
+    }
+
+    #[inline(always)]
+    fn tile<const ROWS: usize, const VECTORS: usize>(
+        self,
+        rows: &[[u32; ROWS]],
+        panel: &[[Sums<Self>; VECTORS]],
+        corner: [Sums<Self>; VECTORS],
+    ) -> [[Sums<Self>; VECTORS]; ROWS] {
+        let mut sums = [corner; ROWS];
+        for (values, weights) in rows.iter().zip(panel) {
+            for (sums, value) in sums.iter_mut().zip(values) {
+                let value = ByWord::simd(self).splat_i32s(value.cast_signed());
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = self.dot(*sum, value, *weight);
+                }
             }
         }
+        sums
     }
-    sums
 }

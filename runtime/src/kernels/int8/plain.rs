@@ -2,31 +2,12 @@
 
 use pulp::Scalar;
 
-use super::{ByWord, Instructions, Sums, tile_by_word};
+use super::{ByWord, Vectors};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plain;
 
-impl Instructions for Plain {
-    type Simd = Scalar;
-
-    const SHIFT: u8 = 0;
-
-    #[inline(always)]
-    fn simd(self) -> Scalar {
-        Scalar::new()
-    }
-
-    #[inline(always)]
-    fn tile<const ROWS: usize, const VECTORS: usize>(
-        self,
-        rows: &[[u32; ROWS]],
-        panel: &[[Sums<Self>; VECTORS]],
-        corner: [Sums<Self>; VECTORS],
-    ) -> [[Sums<Self>; VECTORS]; ROWS] {
-        tile_by_word(self, rows, panel, corner)
-    }
-
+impl Vectors for Scalar {
     #[inline(always)]
     fn floats(self, sum: i32) -> f32 {
         sum as f32
@@ -34,6 +15,13 @@ impl Instructions for Plain {
 }
 
 impl ByWord for Plain {
+    type Simd = Scalar;
+
+    #[inline(always)]
+    fn simd(self) -> Scalar {
+        Scalar::new()
+    }
+
     #[inline(always)]
     fn dot(self, sum: i32, values: i32, weights: i32) -> i32 {
         let weights = weights.to_le_bytes().map(|weight| i32::from(weight.cast_signed()));

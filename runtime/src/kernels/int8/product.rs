@@ -4,7 +4,7 @@ use pulp::Simd;
 
 use super::super::Activation;
 use super::super::product::{load, store};
-use super::{Instructions, Quantization, Weights};
+use super::{Instructions, Quantization, Vectors as _, Weights};
 
 /// `out = activation(scale ((input - zero) W) + bias)`; `out` is added before the activation where it is to accumulate.
 ///
@@ -93,7 +93,7 @@ impl Tiles for Product<'_> {
                         load(simd, line, &mut before);
                     }
                     for (((before, sum), scale), bias) in before.iter_mut().zip(sums).zip(scale).zip(bias) {
-                        let value = simd.mul_add_f32s(instructions.floats(sum), scale, bias);
+                        let value = simd.mul_add_f32s(simd.floats(sum), scale, bias);
                         *before = activation.apply(simd, simd.add_f32s(*before, value));
                     }
                     store(simd, before, line);

@@ -1,6 +1,7 @@
 //! The weights of a quantised linear layer, laid out in the order in which a product reads them.
 
 use super::Path;
+use crate::kernels::aligned::Aligned;
 
 /// The depth is filled up with zeros to a multiple of this.
 const STEP: usize = 8;
@@ -12,9 +13,8 @@ const STEP: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Weights {
     pub(super) path: Path,
-    /// The panels from `start` on, where a cache line begins.
-    words: Vec<i32>,
-    start: usize,
+    /// The panels.
+    words: Aligned<i32>,
     /// The sum of each column, up to the last panel's width, as are scales and biases.
     pub(super) sums: Vec<i32>,
     pub(super) scale: Vec<f32>,
@@ -40,23 +40,20 @@ impl Weights {
 
     /// Packs for `path`.
     pub(super) fn pack_for(path: Path, depth: usize, columns: usize, at: impl Fn(usize, usize) -> i8) -> Self {
-        const CACHE_LINE: usize = 64;
         let [_, width] = path.tile();
-        let wide = columns.next_multiple_of(width);
+        let (wide, deep) = (columns.next_multiple_of(width), depth.next_multiple_of(STEP));
         let at = |row: usize, column: usize| if row < depth && column < columns { at(row, column) } else { 0 };
-        let room = depth.next_multiple_of(STEP) / 4 * wide + CACHE_LINE / size_of::<i32>();
-        let mut words = Vec::<i32>::with_capacity(room);
-        // The vector never grows beyond its capacity, so that its words stay where they are.
-        let start = words.as_ptr().align_offset(CACHE_LINE).min(CACHE_LINE / size_of::<i32>());
-        words.resize(start, 0);
-        for left in (0..columns).step_by(width) {
-            for row in (0..depth.next_multiple_of(STEP)).step_by(4) {
-                let word = |column| [0, 1, 2, 3].map(|next| at(row + next, column).cast_unsigned());
-                words.extend((left..left + width).map(|column| i32::from_le_bytes(word(column))));
+        let word = |row: usize, column: usize| {
+            i32::from_le_bytes([0, 1, 2, 3].map(|next| at(row + next, column).cast_unsigned()))
+        };
+        let mut words = Aligned::new(deep / 4 * wide);
+        for (panel, left) in words.chunks_exact_mut((deep / 4 * width).max(1)).zip((0..columns).step_by(width)) {
+            for (line, row) in panel.chunks_exact_mut(width).zip((0..deep).step_by(4)) {
+                line.iter_mut().zip(left..).for_each(|(to, column)| *to = word(row, column));
             }
         }
         let sums = (0..wide).map(|column| (0..depth).map(|row| i32::from(at(row, column))).sum()).collect();
-        Self { path, words, start, sums, scale: vec![1.0; wide], bias: vec![0.0; wide], depth, columns }
+        Self { path, words, sums, scale: vec![1.0; wide], bias: vec![0.0; wide], depth, columns }
     }
 
     /// The same with a scale and a bias for each column, `[columns]` each.
@@ -69,7 +66,7 @@ impl Weights {
 
     /// The panels, one after another, [`groups`](Self::groups) times a panel's width words each.
     pub(super) fn panels(&self) -> &[i32] {
-        &self.words[self.start..]
+        &self.words
     }
 
     /// How many words a column has.

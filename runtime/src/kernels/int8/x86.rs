@@ -13,7 +13,7 @@ use pulp::x86::{V3, V4};
 use pulp::{NullaryFnOnce, cast, f32x8, f32x16, i32x8, i32x16};
 
 use super::product::Tiles;
-use super::{ByWord, Instructions, Sums, tile_by_word};
+use super::{ByWord, Instructions, Vectors};
 
 /// Tiles with the instructions that they run on.
 struct Tiled<T, D, const ROWS: usize, const VECTORS: usize>(T, D);
@@ -24,6 +24,20 @@ impl<T: Tiles, D: Instructions, const ROWS: usize, const VECTORS: usize> Nullary
     #[inline(always)]
     fn call(self) {
         self.0.run::<D, ROWS, VECTORS>(self.1);
+    }
+}
+
+impl Vectors for V4 {
+    #[inline(always)]
+    fn floats(self, sums: i32x16) -> f32x16 {
+        cast!(self.avx512f._mm512_cvtepi32_ps(cast!(sums)))
+    }
+}
+
+impl Vectors for V3 {
+    #[inline(always)]
+    fn floats(self, sums: i32x8) -> f32x8 {
+        cast!(self.avx._mm256_cvtepi32_ps(cast!(sums)))
     }
 }
 
@@ -50,33 +64,14 @@ impl Avx512Vnni {
     }
 }
 
-impl Instructions for Avx512Vnni {
+impl ByWord for Avx512Vnni {
     type Simd = V4;
-
-    const SHIFT: u8 = 0;
 
     #[inline(always)]
     fn simd(self) -> V4 {
         self.0
     }
 
-    #[inline(always)]
-    fn tile<const ROWS: usize, const VECTORS: usize>(
-        self,
-        rows: &[[u32; ROWS]],
-        panel: &[[Sums<Self>; VECTORS]],
-        corner: [Sums<Self>; VECTORS],
-    ) -> [[Sums<Self>; VECTORS]; ROWS] {
-        tile_by_word(self, rows, panel, corner)
-    }
-
-    #[inline(always)]
-    fn floats(self, sums: i32x16) -> f32x16 {
-        cast!(self.0.avx512f._mm512_cvtepi32_ps(cast!(sums)))
-    }
-}
-
-impl ByWord for Avx512Vnni {
     #[inline(always)]
     fn dot(self, sums: i32x16, values: i32x16, weights: i32x16) -> i32x16 {
         // SAFETY: `self` exists only where the processor has the instruction.
@@ -106,33 +101,14 @@ impl AvxVnni {
     }
 }
 
-impl Instructions for AvxVnni {
+impl ByWord for AvxVnni {
     type Simd = V3;
-
-    const SHIFT: u8 = 0;
 
     #[inline(always)]
     fn simd(self) -> V3 {
         self.0
     }
 
-    #[inline(always)]
-    fn tile<const ROWS: usize, const VECTORS: usize>(
-        self,
-        rows: &[[u32; ROWS]],
-        panel: &[[Sums<Self>; VECTORS]],
-        corner: [Sums<Self>; VECTORS],
-    ) -> [[Sums<Self>; VECTORS]; ROWS] {
-        tile_by_word(self, rows, panel, corner)
-    }
-
-    #[inline(always)]
-    fn floats(self, sums: i32x8) -> f32x8 {
-        cast!(self.0.avx._mm256_cvtepi32_ps(cast!(sums)))
-    }
-}
-
-impl ByWord for AvxVnni {
     #[inline(always)]
     fn dot(self, sums: i32x8, values: i32x8, weights: i32x8) -> i32x8 {
         // SAFETY: `self` exists only where the processor has the instruction.
@@ -154,33 +130,14 @@ impl Avx2Narrow {
     }
 }
 
-impl Instructions for Avx2Narrow {
+impl ByWord for Avx2Narrow {
     type Simd = V3;
-
-    const SHIFT: u8 = 0;
 
     #[inline(always)]
     fn simd(self) -> V3 {
         self.0
     }
 
-    #[inline(always)]
-    fn tile<const ROWS: usize, const VECTORS: usize>(
-        self,
-        rows: &[[u32; ROWS]],
-        panel: &[[Sums<Self>; VECTORS]],
-        corner: [Sums<Self>; VECTORS],
-    ) -> [[Sums<Self>; VECTORS]; ROWS] {
-        tile_by_word(self, rows, panel, corner)
-    }
-
-    #[inline(always)]
-    fn floats(self, sums: i32x8) -> f32x8 {
-        cast!(self.0.avx._mm256_cvtepi32_ps(cast!(sums)))
-    }
-}
-
-impl ByWord for Avx2Narrow {
     #[inline(always)]
     fn dot(self, sums: i32x8, values: i32x8, weights: i32x8) -> i32x8 {
         let V3 { avx, avx2, .. } = self.0;
@@ -204,33 +161,14 @@ impl Avx2 {
     }
 }
 
-impl Instructions for Avx2 {
+impl ByWord for Avx2 {
     type Simd = V3;
-
-    const SHIFT: u8 = 0;
 
     #[inline(always)]
     fn simd(self) -> V3 {
         self.0
     }
 
-    #[inline(always)]
-    fn tile<const ROWS: usize, const VECTORS: usize>(
-        self,
-        rows: &[[u32; ROWS]],
-        panel: &[[Sums<Self>; VECTORS]],
-        corner: [Sums<Self>; VECTORS],
-    ) -> [[Sums<Self>; VECTORS]; ROWS] {
-        tile_by_word(self, rows, panel, corner)
-    }
-
-    #[inline(always)]
-    fn floats(self, sums: i32x8) -> f32x8 {
-        cast!(self.0.avx._mm256_cvtepi32_ps(cast!(sums)))
-    }
-}
-
-impl ByWord for Avx2 {
     #[inline(always)]
     fn dot(self, sums: i32x8, values: i32x8, weights: i32x8) -> i32x8 {
         let V3 { avx, avx2, .. } = self.0;
