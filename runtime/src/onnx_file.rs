@@ -24,6 +24,10 @@ const MODEL_GRAPH: u64 = 7;
 const GRAPH_INITIALIZER: u64 = 5;
 const TENSOR_RAW_DATA: u64 = 9;
 
+/// The types of weights, as they are stored and as they are loaded.
+const TYPES: [(DataType, DatumType); 3] =
+    [(DataType::Float, DatumType::F32), (DataType::Float16, DatumType::F16), (DataType::Int8, DatumType::I8)];
+
 /// A model file in memory.
 pub(crate) struct OnnxFile {
     /// All of it but the large weights, which stand among the inputs of its graph.
@@ -95,9 +99,9 @@ impl OnnxFile {
 
 /// Whether `tensor` is one of the weights that a model is large by.
 fn is_large(tensor: &TensorProto) -> bool {
-    let is_float = [DataType::Float, DataType::Float16].iter().any(|float| tensor.data_type == *float as i32);
+    let is_weight = TYPES.iter().any(|(stored, _)| tensor.data_type == *stored as i32);
     let is_here = tensor.data_location != Some(DataLocation::External as i32);
-    is_float && is_here && tensor.raw_data.len() >= LARGE
+    is_weight && is_here && tensor.raw_data.len() >= LARGE
 }
 
 /// What stands for a weight in the graph.
@@ -105,8 +109,9 @@ fn input(name: &str, tensor: &Tensor) -> ValueInfoProto {
     let side =
         |side: &usize| Dimension { value: Some(dimension::Value::DimValue(*side as i64)), ..Dimension::default() };
     let shape = TensorShapeProto { dim: tensor.shape().iter().map(side).collect() };
-    let elem_type = if tensor.datum_type() == f32::datum_type() { DataType::Float } else { DataType::Float16 };
-    let tensor = type_proto::Tensor { elem_type: elem_type as i32, shape: Some(shape) };
+    let elem_type =
+        TYPES.iter().find(|(_, loaded)| tensor.datum_type() == *loaded).map_or(0, |(stored, _)| *stored as i32);
+    let tensor = type_proto::Tensor { elem_type, shape: Some(shape) };
     let value = Some(type_proto::Value::TensorType(tensor));
     ValueInfoProto {
         name: name.to_owned(),
