@@ -45,6 +45,11 @@ pub(crate) struct Settings {
     capture: capture::Options,
 }
 
+/// How many threads a model runs on: as many as were asked for, or one for each core.
+pub(super) fn threads(asked_for: Option<NonZeroUsize>) -> usize {
+    asked_for.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
 /// Where pictures come from.
 enum Place {
     Source(Arc<dyn Open>),
@@ -78,7 +83,7 @@ impl Settings {
             keys: keys(&config.require_key)?,
             top_k: config.decision.top_k.map_or(TOP_K, |top_k| top_k.get()),
             decision: options(&config.decision)?,
-            threads: config.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get),
+            threads: threads(config.threads),
             output: config.output,
             #[cfg(feature = "serve")]
             serve: serve(&config.serve),

@@ -38,8 +38,9 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
     for rules in [
         Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
         Rewriter::default().with_rule_for("attention", attention::rule),
-        Rewriter::default().with_rule_for("linear layer", linear::rule),
-        Rewriter::default().with_rule_for("quantised linear layer", int8::rule),
+        Rewriter::default()
+            .with_rule_for("linear layer", linear::rule)
+            .with_rule_for("quantised linear layer", int8::rule),
     ] {
         rules.rewrite(&(), model)?;
     }

@@ -6,9 +6,7 @@ mod report;
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Write as _};
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -61,7 +59,7 @@ fn measure(
     start: Instant,
     path: &Path,
 ) -> Result<Report> {
-    let threads = arguments.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let threads = settings::threads(arguments.threads);
     let mut running = Running {
         workspace: classifier.workspace(),
         classifier: classifier.with_threads(threads)?,
