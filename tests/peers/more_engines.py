@@ -5,36 +5,14 @@ makes, and NAME is timm's of the same architecture: PyTorch takes part in float3
 `torch.jit.trace`, of which the faster counts. Prints medians in milliseconds, and the ratios of ours to the others'.
 """
 
-import subprocess
 import sys
-import time
 
 import numpy as np
 import openvino
 
-from turns import medians
+from turns import child, medians, timed
 
 program, rounds, files = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-
-
-def timed(run):
-    def seconds():
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    return seconds
-
-
-def ours(file):
-    process = subprocess.Popen([program, "ours", "1", file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run():
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
-
-    return run
 
 
 def compiled(file):
@@ -69,7 +47,7 @@ print("|---|---:|---:|---:|---:|---:|")
 for argument in files:
     file, _, name = argument.partition("=")
     other, shape = compiled(file)
-    engines = [ours(file), other, *(pytorch(name, shape) if name else [])]
+    engines = [child(program, "ours", 1, file), other, *(pytorch(name, shape) if name else [])]
     mine, vino, *torches = (seconds * 1e3 for seconds in medians(engines, rounds))
     torch_cells = [f"{min(torches):.1f}", f"{mine / min(torches):.3f}"] if torches else ["", ""]
     print(f"| {file} | {mine:.1f} | {vino:.1f} | {torch_cells[0]} | {mine / vino:.3f} | {torch_cells[1]} |", flush=True)

@@ -21,6 +21,17 @@ def child(program, engine, threads, file):
     return run
 
 
+def timed(run):
+    """A function that runs `run`, and gives the seconds."""
+
+    def seconds():
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return seconds
+
+
 def session(file, threads=1):
     """A function that runs the file once, on the picture that all get, and gives the seconds."""
     options = onnxruntime.SessionOptions()
@@ -28,13 +39,7 @@ def session(file, threads=1):
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     picture = np.random.default_rng(0).standard_normal(source.shape).astype(np.float32)
-
-    def run():
-        start = time.perf_counter()
-        session.run(None, {source.name: picture})
-        return time.perf_counter() - start
-
-    return run
+    return timed(lambda: session.run(None, {source.name: picture}))
 
 
 # The threads of an engine go on asking for work for a while when a run has ended, on cores that the next engine needs.

@@ -68,6 +68,11 @@ pub fn ramp(len: usize) -> Vec<f32> {
     (0..len).map(|index| (index % 251) as f32 / 125.5 - 1.0).collect()
 }
 
+/// `len` seeded values between -1 and 1 that a test takes for a picture's.
+pub fn noise(len: usize) -> Vec<f32> {
+    (0..len).map(|index| 2.0 * uniform(5, 0, index as u32) - 1.0).collect()
+}
+
 /// An ONNX file that takes one picture of `shape`, `[3, height, width]`, in plain tract: from values to outputs.
 ///
 /// # Errors

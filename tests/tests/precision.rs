@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use edge_vit::Model;
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_models::{Graph, Op, convnext, quant, swin, vit};
-use edge_vit_tests::{fill_random, onnxruntime, plain_tract, relative};
+use edge_vit_tests::{fill_random, noise, onnxruntime, plain_tract, relative};
 use edge_vit_tools::cpu::CpuEngine;
-use edge_vit_tools::engine::{Engine as _, uniform};
+use edge_vit_tools::engine::Engine as _;
 
 const SIDE: usize = 32;
 
@@ -55,7 +55,7 @@ fn graphs() -> Vec<(&'static str, Graph)> {
 }
 
 fn picture() -> Vec<f32> {
-    (0..3 * SIDE * SIDE).map(|index| 2.0 * uniform(5, 0, index as u32) - 1.0).collect()
+    noise(3 * SIDE * SIDE)
 }
 
 fn float32(graph: &Graph) -> Vec<f32> {

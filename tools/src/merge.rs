@@ -369,13 +369,17 @@ fn provenance(file: &File, adapters_sha256: String, strength: f64, fold_error: f
     }
 }
 
+/// The larger of two values; NaN where either is.
+pub(crate) fn largest(so_far: f64, value: f64) -> f64 {
+    if value.is_nan() || value > so_far { value } else { so_far }
+}
+
 /// The largest difference between `got` and `expected`; NaN where either holds one.
-fn largest_difference(got: &[f32], expected: &[f32]) -> Difference {
-    let worst = |worst: f64, value: f64| if value.is_nan() || value > worst { value } else { worst };
+pub(crate) fn largest_difference(got: &[f32], expected: &[f32]) -> Difference {
     let pairs = got.iter().zip(expected).map(|(&got, &expected)| f64::from(got) - f64::from(expected));
-    let absolute = pairs.map(f64::abs).fold(0.0, worst);
-    let largest = expected.iter().map(|&value| f64::from(value).abs()).fold(f64::MIN_POSITIVE, worst);
-    Difference { absolute, relative: absolute / largest }
+    let absolute = pairs.map(f64::abs).fold(0.0, largest);
+    let size = expected.iter().map(|&value| f64::from(value).abs()).fold(f64::MIN_POSITIVE, largest);
+    Difference { absolute, relative: absolute / size }
 }
 
 #[cfg(test)]

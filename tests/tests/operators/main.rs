@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 use edge_vit::Model;
 use edge_vit_models::backbone::Architecture;
 use edge_vit_models::onnx;
-use edge_vit_tests::{plain_tract, variants};
-use edge_vit_tools::engine::uniform;
+use edge_vit_tests::{noise, plain_tract, variants};
 
 /// The operators of a plain and a simplified model of `name`, each of which gives what plain tract gives.
 fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
-    let picture: Vec<f32> = (0..3 * side * side).map(|index| 2.0 * uniform(5, 0, index as u32) - 1.0).collect();
+    let picture = noise(3 * side * side);
     let mut graphs = variants(Architecture::named(name).unwrap().config([side, side]).graph(), 3).unwrap();
     [0, 2].map(|variant| {
         let bytes =

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_vit::Model;
 use edge_vit_models::{onnx, vit};
-use edge_vit_tests::{fill_random, plain_tract};
+use edge_vit_tests::{fill_random, noise, plain_tract};
 use edge_vit_tools::engine::uniform;
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -118,10 +118,6 @@ fn transformer() -> Vec<u8> {
     onnx::to_bytes(&graph, onnx::Batch::One, &BTreeMap::new()).unwrap()
 }
 
-fn picture(len: usize) -> Vec<f32> {
-    (0..len).map(|index| 2.0 * uniform(5, 0, index as u32) - 1.0).collect()
-}
-
 /// The root of the mean square of the differences.
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     let squares = a.iter().zip(b).map(|(a, b)| (a - b).powi(2));
@@ -139,7 +135,7 @@ fn has_kernels() -> bool {
 /// What `bytes` give in ours, on one thread and on three, and in plain tract.
 fn run(bytes: &[u8]) -> (Model, [Vec<f32>; 2]) {
     let model = Model::from_bytes(bytes).unwrap();
-    let picture = picture(model.input_shape().iter().product());
+    let picture = noise(model.input_shape().iter().product());
     let ours = model.run(&picture).unwrap();
     assert_eq!(model.clone().with_threads(3).unwrap().run(&picture).unwrap(), ours, "on three threads");
     let theirs = plain_tract(bytes, model.input_shape()).unwrap()(&picture).unwrap();
@@ -150,7 +146,7 @@ fn run(bytes: &[u8]) -> (Model, [Vec<f32>; 2]) {
 fn all_layers_of_a_quantised_vit_are_ours() {
     let exact = transformer();
     let exact_values = Model::from_bytes(&exact).unwrap();
-    let exact_values = exact_values.run(&picture(3 * 24 * 24)).unwrap();
+    let exact_values = exact_values.run(&noise(3 * 24 * 24)).unwrap();
     for most in [64, 127] {
         let (model, [ours, theirs]) = run(&quantized(&exact, Weights { most, zero: 0 }));
         if has_kernels() {
@@ -211,7 +207,7 @@ fn biased(graph: &mut GraphProto) {
 
 #[test]
 fn a_quantised_layer_is_what_its_integers_say() {
-    let picture = picture(3 * 8 * 8);
+    let picture = noise(3 * 8 * 8);
     for most in [64, 127] {
         let (bytes, matrix) = one_layer(Weights { most, zero: 0 }, biased);
         let (model, [ours, theirs]) = run(&bytes);

@@ -12,6 +12,7 @@ use edge_vit_models::Graph;
 use super::QuantizeError;
 use crate::cpu::CpuEngine;
 use crate::engine::{Engine as _, EngineError, uniform};
+use crate::merge::{largest, largest_difference};
 
 /// How many other processors are taken.
 const PROCESSORS: u32 = 8;
@@ -52,10 +53,7 @@ fn spread(graph: &Graph, int8: &[String], input: &[f32], pictures: usize, logits
         let others = engine.forward(&changed, pictures)?;
         let classes = (logits.len() / pictures.max(1)).max(1);
         for (others, logits) in others.chunks(classes).zip(logits.chunks(classes)) {
-            let largest = logits.iter().fold(f32::MIN_POSITIVE, |largest, logit| largest.max(logit.abs()));
-            let differences = others.iter().zip(logits).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs());
-            worst = differences
-                .fold(worst, |worst, value| if value.is_nan() { value } else { worst.max(value / f64::from(largest)) });
+            worst = largest(worst, largest_difference(others, logits).relative);
         }
     }
     Ok(worst)
