@@ -67,6 +67,9 @@ pub(crate) struct Scratch {
 impl Kernel for Attention<'_> {
     type Output = ();
 
+    /// Heads are as wide as a power of two.
+    const EVEN: bool = true;
+
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
         let Self { queries, keys, dim, value_dim, scale, .. } = self;
@@ -86,39 +89,118 @@ impl Kernel for Attention<'_> {
             pack_rows::<ROWS>(&key[head.key..], [at.row, at.column], keys, dim, key_blocks);
             let (value, at) = self.value;
             pack_rows::<ROWS>(&value[head.value..], [at.column, at.row], value_dim, keys, value_blocks);
-            for first in (0..queries).step_by(width) {
-                let lanes = width.min(queries - first);
-                let (query, at) = self.query;
-                let query = &query[head.query + first * at.row..];
-                for (column, line) in panel.chunks_exact_mut(width).enumerate() {
-                    for (lane, to) in line[..lanes].iter_mut().enumerate() {
-                        *to = scale * query[lane * at.row + column * at.column];
-                    }
+            let (query, query_at) = self.query;
+            let mut first = 0;
+            while first < queries {
+                let some = Queries {
+                    query: (&query[head.query + first * query_at.row..], query_at),
+                    key_blocks,
+                    value_blocks,
+                    bias: self.bias.map(|(bias, at)| (&bias[head.bias + first * at.row..], at)),
+                    out: (&mut out[head.out - self.out_start + first * out_at.row..], out_at),
+                    keys,
+                    dim,
+                    value_dim,
+                    scale,
+                };
+                // What is left for a last tile rarely fills it.
+                let count = if queries - first >= width { width } else { S::F32_LANES.min(queries - first) };
+                match count == width {
+                    true => some.mix::<S, ROWS, VECTORS>(simd, count, panel, scores, mixed),
+                    false => some.mix::<S, ROWS, 1>(simd, count, panel, scores, mixed),
                 }
-                multiply::<S, ROWS, VECTORS>(simd, key_blocks, dim, panel, scores);
-                let scores = &mut scores[..keys * width];
-                if let Some((bias, at)) = self.bias {
-                    let bias = &bias[head.bias + first * at.row..];
-                    for (key, line) in scores.chunks_exact_mut(width).enumerate() {
-                        for (lane, score) in line[..lanes].iter_mut().enumerate() {
-                            *score += bias[lane * at.row + key * at.column];
-                        }
-                    }
-                }
-                let sums = exponentials::<S, VECTORS>(simd, scores);
-                multiply::<S, ROWS, VECTORS>(simd, value_blocks, keys, scores, mixed);
-                for line in S::as_mut_simd_f32s(&mut mixed[..value_dim * width]).0.as_chunks_mut::<VECTORS>().0 {
-                    for (value, sum) in line.iter_mut().zip(sums) {
-                        *value = simd.div_f32s(*value, sum);
-                    }
-                }
-                let out = &mut out[head.out - self.out_start + first * out_at.row..];
-                for lane in 0..lanes {
-                    for (column, line) in mixed[..value_dim * width].chunks_exact(width).enumerate() {
-                        out[lane * out_at.row + column * out_at.column] = line[lane];
-                    }
+                first += count;
+            }
+        }
+    }
+}
+
+/// Queries of a head, a lane each.
+struct Queries<'a> {
+    /// `[queries, dim]`.
+    query: (&'a [f32], Strides),
+    /// Keys and values of the whole head.
+    key_blocks: &'a [f32],
+    value_blocks: &'a [f32],
+    /// `[queries, keys]`.
+    bias: Option<(&'a [f32], Strides)>,
+    /// `[queries, value_dim]`.
+    out: (&'a mut [f32], Strides),
+    keys: usize,
+    dim: usize,
+    value_dim: usize,
+    scale: f32,
+}
+
+impl Queries<'_> {
+    /// What `count` queries, at most as many as there are lanes in `VECTORS` vectors, make of the values.
+    #[inline(always)]
+    fn mix<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        count: usize,
+        panel: &mut [f32],
+        scores: &mut [f32],
+        mixed: &mut [f32],
+    ) {
+        let Self { key_blocks, value_blocks, keys, dim, value_dim, .. } = self;
+        let width = VECTORS * S::F32_LANES;
+        let (panel, scores) = (&mut panel[..dim * width], &mut scores[..keys.next_multiple_of(ROWS) * width]);
+        let mixed = &mut mixed[..value_dim.next_multiple_of(ROWS) * width];
+        let (query, at) = self.query;
+        let by_column = Strides { row: 1, column: width };
+        copy((query, at), [count, dim], (panel, by_column));
+        let scale = simd.splat_f32s(self.scale);
+        for value in S::as_mut_simd_f32s(panel).0 {
+            *value = simd.mul_f32s(*value, scale);
+        }
+        multiply::<S, ROWS, VECTORS>(simd, key_blocks, dim, panel, scores);
+        let scores = &mut scores[..keys * width];
+        if let Some((bias, at)) = self.bias {
+            for (key, line) in scores.chunks_exact_mut(width).enumerate() {
+                for (lane, score) in line[..count].iter_mut().enumerate() {
+                    *score += bias[lane * at.row + key * at.column];
                 }
             }
+        }
+        let sums = exponentials::<S, VECTORS>(simd, scores);
+        multiply::<S, ROWS, VECTORS>(simd, value_blocks, keys, scores, mixed);
+        let mixed = &mut mixed[..value_dim * width];
+        for line in S::as_mut_simd_f32s(mixed).0.as_chunks_mut::<VECTORS>().0 {
+            for (value, sum) in line.iter_mut().zip(sums) {
+                *value = simd.div_f32s(*value, sum);
+            }
+        }
+        copy((mixed, by_column), [count, value_dim], self.out);
+    }
+}
+
+/// Copies a matrix `[rows, columns]` to where its values have other strides.
+#[inline(always)]
+fn copy((from, at): (&[f32], Strides), [rows, columns]: [usize; 2], (to, to_at): (&mut [f32], Strides)) {
+    /// Side of the squares that are read by lines and written by lines where those lie crosswise.
+    const SIDE: usize = 4;
+    let turned = |Strides { row, column }| Strides { row: column, column: row };
+    let (at, to_at, rows, columns) = match (at.row, to_at.column) {
+        (1, 1) => (turned(at), turned(to_at), columns, rows),
+        _ => (at, to_at, rows, columns),
+    };
+    let crosswise = at.column == 1 && to_at.row == 1;
+    let [in_squares, wide] = if crosswise { [rows, columns].map(|len| len / SIDE * SIDE) } else { [0; 2] };
+    for row in (0..in_squares).step_by(SIDE) {
+        let lines: [&[[f32; SIDE]]; SIDE] =
+            std::array::from_fn(|next| from[(row + next) * at.row..][..wide].as_chunks().0);
+        for square in 0..wide / SIDE {
+            let values = lines.map(|line| line[square]);
+            for next in 0..SIDE {
+                let line = &mut to[(square * SIDE + next) * to_at.column + row..][..SIDE];
+                line.copy_from_slice(&values.map(|values| values[next]));
+            }
+        }
+    }
+    for row in 0..rows {
+        for column in if row < in_squares { wide } else { 0 }..columns {
+            to[row * to_at.row + column * to_at.column] = from[row * at.row + column * at.column];
         }
     }
 }
@@ -135,7 +217,7 @@ fn multiply<S: Simd, const ROWS: usize, const VECTORS: usize>(
     let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
     let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<VECTORS>().0.as_chunks_mut::<ROWS>().0;
     for (block, out) in blocks.chunks_exact((deep * ROWS).max(1)).zip(out) {
-        *out = tile::<S, ROWS, VECTORS>(simd, block.as_chunks().0, panel, [simd.splat_f32s(0.0); VECTORS]);
+        *out = tile::<S, ROWS, VECTORS>(simd, block.as_chunks().0, panel, [simd.splat_f32s(0.0); VECTORS], || ());
     }
 }
 

@@ -7,8 +7,10 @@ mod aligned;
 mod attention;
 mod elementary;
 pub(crate) mod int8;
+mod interleave;
 mod layer_norm;
 mod parallel;
+mod prefetch;
 mod product;
 mod weights;
 
@@ -26,6 +28,9 @@ use pulp::{Arch, Simd, WithSimd};
 /// Products hold a tile of `ROWS` by `VECTORS` vectors of sums in registers; both are chosen to fill the register file.
 pub(crate) trait Kernel {
     type Output;
+
+    /// Whether what it multiplies has so often a power of two of rows that a tile of as many is better than a fuller one.
+    const EVEN: bool = false;
 
     /// Implementations carry `#[inline(always)]`, so that they are compiled with the instructions of `S`.
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) -> Self::Output;
@@ -47,7 +52,9 @@ impl<K: Kernel, const ROWS: usize, const VECTORS: usize> WithSimd for Tiled<K, R
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     match Arch::new() {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Arch::V4(simd) => Simd::vectorize(simd, Tiled::<K, 12, 2>(kernel)),
+        Arch::V4(simd) if K::EVEN => Simd::vectorize(simd, Tiled::<K, 8, 3>(kernel)),
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Arch::V4(simd) => Simd::vectorize(simd, Tiled::<K, 9, 3>(kernel)),
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         Arch::V3(simd) => Simd::vectorize(simd, Tiled::<K, 6, 2>(kernel)),
         #[cfg(target_arch = "aarch64")]
@@ -61,7 +68,7 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
 pub(crate) fn name() -> Option<&'static str> {
     match Arch::new() {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Arch::V4(_) => Some("edge_vit_avx512_mmm_f32_12x32"),
+        Arch::V4(_) => Some("edge_vit_avx512_mmm_f32_9x48"),
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         Arch::V3(_) => Some("edge_vit_avx2_mmm_f32_6x16"),
         #[cfg(target_arch = "aarch64")]

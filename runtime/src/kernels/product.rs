@@ -2,6 +2,8 @@
 
 use pulp::Simd;
 
+use super::interleave::interleave;
+use super::prefetch::{self, Coming};
 use super::{Activation, Kernel, Weights};
 
 /// `out = activation(input W + bias)`; `out` is added before the activation where it is to accumulate.
@@ -36,13 +38,17 @@ impl Kernel for Product<'_> {
         scratch.resize(rows.next_multiple_of(ROWS) * depth, 0.0);
         pack_rows::<ROWS>(input, [depth, 1], rows, depth, scratch);
         let lefts = (0..columns).step_by(width);
-        for (panel, left) in weights.panels().chunks_exact((depth * width).max(1)).zip(lefts) {
+        let panels = weights.panels().chunks_exact((depth * width).max(1));
+        let following = panels.clone().skip(1).chain([&[][..]]);
+        for ((panel, next), left) in panels.zip(following).zip(lefts) {
+            // What a panel is multiplied with passes by several times, and meanwhile memory is idle.
+            let mut coming = Coming::new(next, rows.div_ceil(ROWS) * depth);
             let right = columns.min(left + width);
             let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
             let mut corner = [simd.splat_f32s(0.0); VECTORS];
             load(simd, &bias[left..right], &mut corner);
             for (block, top) in scratch.chunks_exact((depth * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
-                let sums = tile::<S, ROWS, VECTORS>(simd, block.as_chunks().0, panel, corner);
+                let sums = tile::<S, ROWS, VECTORS>(simd, block.as_chunks().0, panel, corner, || coming.step());
                 for (row, mut sums) in (top..rows).zip(sums) {
                     let line = &mut out[row * columns + left..row * columns + right];
                     if accumulate {
@@ -74,35 +80,45 @@ pub(super) fn pack_rows<const ROWS: usize>(
     deep: usize,
     packed: &mut [f32],
 ) {
-    for (block, top) in packed.chunks_exact_mut((deep * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
-        let block = block.as_chunks_mut::<ROWS>().0;
-        if strides[1] == 1 {
-            for lane in 0..ROWS {
-                let row = (top + lane).min(rows - 1);
-                for (value, to) in input[row * strides[0]..][..deep].iter().zip(&mut *block) {
-                    to[lane] = *value;
-                }
+    let blocks = packed.chunks_exact_mut((deep * ROWS).max(1)).zip((0..rows).step_by(ROWS));
+    match strides {
+        [_, 1] => {
+            for (block, top) in blocks {
+                let line = |lane: usize| &input[(top + lane).min(rows - 1) * strides[0]..][..deep];
+                interleave(std::array::from_fn(line), |value| value, block.as_chunks_mut::<ROWS>().0);
             }
-        } else {
-            for (p, to) in block.iter_mut().enumerate() {
-                for (lane, to) in to.iter_mut().enumerate() {
-                    *to = input[(top + lane).min(rows - 1) * strides[0] + p * strides[1]];
+        }
+        [1, _] if rows.is_multiple_of(ROWS) => {
+            for p in 0..deep {
+                let line = input[p * strides[1]..][..rows].as_chunks::<ROWS>().0;
+                let places = packed.as_chunks_mut::<ROWS>().0.iter_mut().skip(p).step_by(deep);
+                line.iter().zip(places).for_each(|(values, to)| *to = *values);
+            }
+        }
+        _ => {
+            for (block, top) in blocks {
+                for (p, to) in block.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                    *to = std::array::from_fn(|lane| input[(top + lane).min(rows - 1) * strides[0] + p * strides[1]]);
                 }
             }
         }
     }
 }
 
-/// The sums, each from `corner` on, of products of `ROWS` packed rows with a panel: the innermost loop of everything.
+/// The sums, each from `corner` on, of products of `ROWS` packed rows with a panel: the innermost loop of everything. Does
+/// `meanwhile` once for each row of the panel.
 #[inline(always)]
 pub(super) fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     rows: &[[f32; ROWS]],
     panel: &[[S::f32s; VECTORS]],
     corner: [S::f32s; VECTORS],
+    mut meanwhile: impl FnMut(),
 ) -> [[S::f32s; VECTORS]; ROWS] {
     let mut sums = [corner; ROWS];
     for (values, weights) in rows.iter().zip(panel) {
+        meanwhile();
+        prefetch::ahead(weights, values);
         for (sums, value) in sums.iter_mut().zip(values) {
             let value = simd.splat_f32s(*value);
             for (sum, weight) in sums.iter_mut().zip(weights) {

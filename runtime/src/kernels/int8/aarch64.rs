@@ -76,9 +76,11 @@ impl Instructions for Dotprod {
         rows: &[[u32; ROWS]],
         panel: &[[i32x4; VECTORS]],
         corner: [i32x4; VECTORS],
+        mut meanwhile: impl FnMut(),
     ) -> [[i32x4; VECTORS]; ROWS] {
         let mut sums = [corner; ROWS];
         for (values, weights) in rows.iter().zip(panel) {
+            meanwhile();
             for (sums, values) in sums.as_chunks_mut::<4>().0.iter_mut().zip(values.as_chunks::<4>().0) {
                 for (vector, weights) in weights.iter().enumerate() {
                     let mut column = sums.map(|row| cast!(row[vector]));
@@ -123,12 +125,14 @@ impl Instructions for Neon {
         rows: &[[u32; ROWS]],
         panel: &[[i32x4; VECTORS]],
         corner: [i32x4; VECTORS],
+        mut meanwhile: impl FnMut(),
     ) -> [[i32x4; VECTORS]; ROWS] {
         let neon = self.0.neon;
         // Two sums for each column, side by side: those of the first two columns of a vector, and of the last two.
         let zero = neon.vdupq_n_s32(0);
         let mut sums = [[[zero; 2]; VECTORS]; ROWS];
         for (values, weights) in rows.as_chunks::<2>().0.iter().zip(panel.as_chunks::<2>().0) {
+            weights.iter().for_each(|_| meanwhile());
             for (row, sums) in sums.iter_mut().enumerate() {
                 let [first, second] = values.map(|values| {
                     let word = neon.vdupq_n_s32(values[row].cast_signed());

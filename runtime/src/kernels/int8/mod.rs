@@ -34,7 +34,8 @@ trait Instructions: Copy {
 
     fn simd(self) -> Self::Simd;
 
-    /// The sums, each from `corner` on, of products of `ROWS` packed rows with a panel: the innermost loop.
+    /// The sums, each from `corner` on, of products of `ROWS` packed rows with a panel: the innermost loop. Does `meanwhile`
+    /// once for each row of the panel.
     ///
     /// Implementations carry `#[inline(always)]`, so that they are compiled with the instructions of `Self::Simd`.
     fn tile<const ROWS: usize, const VECTORS: usize>(
@@ -42,6 +43,7 @@ trait Instructions: Copy {
         rows: &[[u32; ROWS]],
         panel: &[[Sums<Self>; VECTORS]],
         corner: [Sums<Self>; VECTORS],
+        meanwhile: impl FnMut(),
     ) -> [[Sums<Self>; VECTORS]; ROWS];
 }
 
@@ -82,9 +84,11 @@ impl<I: ByWord> Instructions for I {
         rows: &[[u32; ROWS]],
         panel: &[[Sums<Self>; VECTORS]],
         corner: [Sums<Self>; VECTORS],
+        mut meanwhile: impl FnMut(),
     ) -> [[Sums<Self>; VECTORS]; ROWS] {
         let mut sums = [corner; ROWS];
         for (values, weights) in rows.iter().zip(panel) {
+            meanwhile();
             for (sums, value) in sums.iter_mut().zip(values) {
                 let value = ByWord::simd(self).splat_i32s(value.cast_signed());
                 for (sum, weight) in sums.iter_mut().zip(weights) {

@@ -3,6 +3,8 @@
 use pulp::Simd;
 
 use super::super::Activation;
+use super::super::interleave::interleave;
+use super::super::prefetch::Coming;
 use super::super::product::{load, store};
 use super::{Instructions, Quantization, Vectors as _, Weights};
 
@@ -75,7 +77,10 @@ impl Tiles for Product<'_> {
             .zip(scratch.scale.chunks_exact(width))
             .zip(weights.bias.chunks_exact(width));
         let panels = weights.panels().chunks_exact((groups * width).max(1));
-        for ((panel, ((corner, scale), bias)), left) in panels.zip(by_column).zip((0..columns).step_by(width)) {
+        let following = panels.clone().skip(1).chain([&[][..]]);
+        let lefts = (0..columns).step_by(width);
+        for (((panel, next), ((corner, scale), bias)), left) in panels.zip(following).zip(by_column).zip(lefts) {
+            let mut coming = Coming::new(next, rows.div_ceil(ROWS) * groups);
             let right = columns.min(left + width);
             let panel = <I::Simd as Simd>::as_simd_i32s(panel).0.as_chunks::<VECTORS>().0;
             let corner = <I::Simd as Simd>::as_simd_i32s(corner).0.first_chunk::<VECTORS>();
@@ -85,7 +90,7 @@ impl Tiles for Product<'_> {
                 return;
             };
             for (block, top) in packed.chunks_exact((groups * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
-                let sums = instructions.tile::<ROWS, VECTORS>(block.as_chunks().0, panel, *corner);
+                let sums = instructions.tile::<ROWS, VECTORS>(block.as_chunks().0, panel, *corner, || coming.step());
                 for (row, sums) in (top..rows).zip(sums) {
                     let line = &mut out[row * columns + left..row * columns + right];
                     let mut before = [simd.splat_f32s(0.0); VECTORS];
@@ -120,16 +125,17 @@ fn pack_rows<I: Instructions, const ROWS: usize>(input: &[u8], rows: usize, weig
     let flip = u32::from_le_bytes([I::SHIFT; 4]);
     for (block, top) in packed.chunks_exact_mut((groups * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
         let block = block.as_chunks_mut::<ROWS>().0;
-        for lane in 0..ROWS {
-            let (words, end) = input[(top + lane).min(rows - 1) * depth..][..depth].as_chunks::<4>();
-            for (word, to) in words.iter().zip(&mut *block) {
-                to[lane] = u32::from_le_bytes(*word) ^ flip;
-            }
-            if let Some(to) = block.get_mut(words.len()).filter(|_| !end.is_empty()) {
-                let mut word = [0; 4];
-                word[..end.len()].copy_from_slice(end);
-                to[lane] = u32::from_le_bytes(word) ^ flip;
-            }
+        let lines: [(&[[u8; 4]], &[u8]); ROWS] =
+            std::array::from_fn(|lane| input[(top + lane).min(rows - 1) * depth..][..depth].as_chunks());
+        let word = |bytes| u32::from_le_bytes(bytes) ^ flip;
+        let (whole, last) = block.split_at_mut(depth / 4);
+        interleave(lines.map(|(words, _)| words), word, whole);
+        if let Some(to) = last.first_mut().filter(|_| !depth.is_multiple_of(4)) {
+            *to = lines.map(|(_, end)| {
+                let mut bytes = [0; 4];
+                bytes[..end.len()].copy_from_slice(end);
+                word(bytes)
+            });
         }
     }
 }
