@@ -48,6 +48,7 @@ impl OnnxFile {
             has_graph = true;
             reader.fields(end, GRAPH_INITIALIZER, &mut graph, |reader, end| {
                 let mut fields = Vec::new();
+                scratch.clear();
                 reader.fields(end, TENSOR_RAW_DATA, &mut fields, |reader, end| {
                     scratch.clear();
                     reader.copy(end - reader.at, &mut scratch)
@@ -232,6 +233,14 @@ mod tests {
             let loaded = load_tensor(&MmapDataResolver, tensor, None).unwrap();
             assert_eq!(weights[&tensor.name], loaded, "{}", tensor.name);
         }
+    }
+
+    #[test]
+    fn a_tensor_without_raw_bytes_keeps_its_values() {
+        let values = TensorProto { float_data: vec![1.0, 2.0], ..weight("values", &[2], 0) };
+        let whole = file(vec![weight("large", &[16, 20], 1280), values.clone(), weight("behind", &[1], 4)]);
+        let graph = read(&whole.encode_to_vec()).unwrap().proto.graph.unwrap();
+        assert_eq!(graph.initializer, [values, weight("behind", &[1], 4)]);
     }
 
     #[test]
