@@ -149,19 +149,12 @@ impl Queries<'_> {
         let mixed = &mut mixed[..value_dim.next_multiple_of(ROWS) * width];
         let (query, at) = self.query;
         let by_column = Strides { row: 1, column: width };
-        copy((query, at), [count, dim], (panel, by_column));
-        let scale = simd.splat_f32s(self.scale);
-        for value in S::as_mut_simd_f32s(panel).0 {
-            *value = simd.mul_f32s(*value, scale);
-        }
+        let scale = self.scale;
+        turn((query, at), [count, dim], (panel, by_column), |to, value| *to = scale * value);
         multiply::<S, ROWS, VECTORS>(simd, key_blocks, dim, panel, scores);
         let scores = &mut scores[..keys * width];
         if let Some((bias, at)) = self.bias {
-            for (key, line) in scores.chunks_exact_mut(width).enumerate() {
-                for (lane, score) in line[..count].iter_mut().enumerate() {
-                    *score += bias[lane * at.row + key * at.column];
-                }
-            }
+            turn((bias, at), [count, keys], (scores, by_column), |score, bias| *score += bias);
         }
         let sums = exponentials::<S, VECTORS>(simd, scores);
         multiply::<S, ROWS, VECTORS>(simd, value_blocks, keys, scores, mixed);
@@ -171,18 +164,23 @@ impl Queries<'_> {
                 *value = simd.div_f32s(*value, sum);
             }
         }
-        copy((mixed, by_column), [count, value_dim], self.out);
+        turn((mixed, by_column), [count, value_dim], self.out, |to, value| *to = value);
     }
 }
 
-/// Copies a matrix `[rows, columns]` to where its values have other strides.
+/// Does `put` for each value of a matrix `[rows, columns]` and what has its place in another, of other strides.
 #[inline(always)]
-fn copy((from, at): (&[f32], Strides), [rows, columns]: [usize; 2], (to, to_at): (&mut [f32], Strides)) {
+fn turn(
+    (from, at): (&[f32], Strides),
+    [rows, columns]: [usize; 2],
+    (to, to_at): (&mut [f32], Strides),
+    put: impl Fn(&mut f32, f32),
+) {
     /// Side of the squares that are read by lines and written by lines where those lie crosswise.
     const SIDE: usize = 4;
-    let turned = |Strides { row, column }| Strides { row: column, column: row };
+    let transposed = |Strides { row, column }| Strides { row: column, column: row };
     let (at, to_at, rows, columns) = match (at.row, to_at.column) {
-        (1, 1) => (turned(at), turned(to_at), columns, rows),
+        (1, 1) => (transposed(at), transposed(to_at), columns, rows),
         _ => (at, to_at, rows, columns),
     };
     let crosswise = at.column == 1 && to_at.row == 1;
@@ -194,13 +192,13 @@ fn copy((from, at): (&[f32], Strides), [rows, columns]: [usize; 2], (to, to_at):
             let values = lines.map(|line| line[square]);
             for next in 0..SIDE {
                 let line = &mut to[(square * SIDE + next) * to_at.column + row..][..SIDE];
-                line.copy_from_slice(&values.map(|values| values[next]));
+                line.iter_mut().zip(values).for_each(|(to, values)| put(to, values[next]));
             }
         }
     }
     for row in 0..rows {
         for column in if row < in_squares { wide } else { 0 }..columns {
-            to[row * to_at.row + column * to_at.column] = from[row * at.row + column * at.column];
+            put(&mut to[row * to_at.row + column * to_at.column], from[row * at.row + column * at.column]);
         }
     }
 }
@@ -282,7 +280,8 @@ mod tests {
         fn attention_is_that_of_its_matrices(
             (queries, keys, dim, value_dim) in (1_usize..40, 1_usize..30, 1_usize..20, 1_usize..20),
             scale in 0.1_f32..30.0,
-            has_bias: bool,
+            // Of all queries alike, and of each.
+            bias_at in prop_oneof![Just(None), Just(Some(0)), Just(Some(1))],
             seed: u32,
         ) {
             let mut values = noise(seed);
@@ -303,7 +302,7 @@ mod tests {
                 query: (&query, Strides { row: 2 * dim, column: 1 }),
                 key: (&key, Strides { row: 1, column: keys }),
                 value: (&value, Strides { row: 2 * value_dim, column: 1 }),
-                bias: has_bias.then_some((&*bias, Strides { row: keys, column: 1 })),
+                bias: bias_at.map(|row| (&*bias, Strides { row: row * keys, column: 1 })),
                 out: (&mut out, out_at),
                 out_start: 0,
                 heads: &heads,
