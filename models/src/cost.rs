@@ -1,14 +1,14 @@
 //! What a graph costs: its parameters and its multiplications.
 
 use crate::graph::{Graph, GraphError};
-use crate::op::Op;
+use crate::op::{Op, Sides};
 
 /// The cost of one picture through a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
     /// Number of parameters.
     pub parameters: u64,
-    /// Multiplications with an addition each, of linear layers, convolutions and attention.
+    /// Multiplications with an addition each, of linear layers, convolutions, attention and the merging of tokens.
     pub multiply_adds: u64,
 }
 
@@ -35,6 +35,12 @@ impl Cost {
                 | Op::CausalAttention { .. }
                 | Op::WindowAttention { .. }
                 | Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
+                Op::MatchTokens { protected, num_heads, .. } => {
+                    let sides = Sides::of(tokens as usize, *protected);
+                    let width = input.last().map_or(0, |width| width / 3 / (*num_heads).max(1));
+                    (sides.a.len() * sides.b.len() * width) as u64
+                }
+                Op::MergeTokens => len(&shapes[id]) * (tokens - shapes[id][0] as u64 + 1),
                 Op::DepthwiseConv { kernel_size, .. } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
                 Op::RepAdapter { hidden, groups, .. } => {
                     len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)

@@ -21,6 +21,7 @@ pub mod quant;
 pub mod swin;
 pub mod tensor;
 pub mod text;
+pub mod tokens;
 pub mod vit;
 
 pub use graph::{Graph, GraphError, Node, NodeId};

@@ -4,13 +4,18 @@
 //! `[H, W, D]`, windows of a map `[windows, n, D]`: the width is always last.
 
 mod bias;
+mod merging;
 mod rows;
 mod shape;
 mod window;
 
+use std::ops::RangeInclusive;
+
+use merging::{check_sizes, match_shape, merged_shape, sizes_shape};
 use shape::{attention_shape, convolved, grid_shape, last, patch_embed_shape, tokens, whole_blocks};
 
 pub use bias::score_bias;
+pub use merging::{Sides, most_merged};
 pub use rows::{inverse, rows};
 pub use window::Windows;
 
@@ -107,7 +112,8 @@ pub enum Op {
     /// A nonlinearity on each value.
     Act(Activation),
     /// Multi-head self-attention over `[L, 3D]`, laid out as q, k, v and each as `[num_heads, head_dim]`, to `[L, D]`:
-    /// `softmax(scale q k^T) v`; or the same within windows, `[windows, n, 3D]` to `[windows, n, D]`.
+    /// `softmax(scale q k^T) v`; or the same within windows, `[windows, n, 3D]` to `[windows, n, D]`. With the sizes `[L]` of
+    /// merged tokens as a second input it is proportional to them: `softmax(scale q k^T + log sizes) v`.
     Attention {
         /// Number of heads.
         num_heads: usize,
@@ -122,7 +128,7 @@ pub enum Op {
         scale: f32,
     },
     /// Attention of one learned query over `[L, 2D]`, laid out as k and v, to `[D]`: `softmax(scale q k^T) v` a head. The
-    /// query depends on no picture, so it is a weight: `query` `[D]`.
+    /// query depends on no picture, so it is a weight: `query` `[D]`. Proportional to sizes as [`Op::Attention`] is.
     AttentionPool {
         /// Number of heads.
         num_heads: usize,
@@ -192,11 +198,35 @@ pub enum Op {
     Add,
     /// The first token alone: `[L, D]` to `[D]`.
     TakeClassToken,
-    /// The mean over all tokens but the first `skip`, or over all places of a map: `[L, D]` or `[H, W, D]` to `[D]`.
+    /// The mean over all tokens but the first `skip`, or over all places of a map: `[L, D]` or `[H, W, D]` to `[D]`. With the
+    /// sizes `[L]` of merged tokens as a second input each token counts as often as it is large.
     MeanTokens {
         /// Number of leading tokens (class, registers) left out of the mean.
         skip: usize,
     },
+    /// Which tokens Token Merging (arXiv 2210.09461) merges into which, from `[L, 3D]`, laid out as for [`Op::Attention`]: see
+    /// [`Sides`]. A token is compared by the mean of its keys over the heads, brought to length 1. Each token of A has its most
+    /// similar token in B, the first of equal ones; the `merged` pairs that are most alike, the first of equal ones, are merged.
+    /// To `[L + merged]`: the `L - merged` tokens that stay, in their new order (the protected ones, those of A, those of B, each
+    /// in the order that they had), then the tokens that are merged away, then the new places of the tokens that take them in.
+    MatchTokens {
+        /// How many tokens are merged away.
+        merged: usize,
+        /// Number of leading tokens (class, registers) that neither go nor take any in.
+        protected: usize,
+        /// Number of heads.
+        num_heads: usize,
+    },
+    /// How many tokens each token stands for when those of an [`Op::MatchTokens`] are merged: `[L + merged]` and, where tokens
+    /// were merged before, the sizes `[L]` until then, to `[L - merged]`.
+    MergeSizes {
+        /// How many tokens are merged away.
+        merged: usize,
+    },
+    /// The tokens that stay, each the mean of those that are merged into it, weighted by size: tokens `[L, D]`, an
+    /// [`Op::MatchTokens`] `[L + merged]`, the sizes that they give `[L - merged]` and, where tokens were merged before, the
+    /// sizes `[L]` until then, to `[L - merged, D]`.
+    MergeTokens,
     /// RepAdapter, arXiv 2302.08106: `x + scale (B(dropout(A x + a)) + b)`, without a nonlinearity.
     /// Weights: `adapter_A.weight` `[hidden, D]`, `adapter_A.bias` `[hidden]`, `adapter_B.weight` `[D, hidden / groups]`
     /// (row `i` reads the hidden units of group `i groups / D`), `adapter_B.bias` `[D]`.
@@ -252,16 +282,23 @@ impl Op {
             Self::Add => "Add",
             Self::TakeClassToken => "TakeClassToken",
             Self::MeanTokens { .. } => "MeanTokens",
+            Self::MatchTokens { .. } => "MatchTokens",
+            Self::MergeSizes { .. } => "MergeSizes",
+            Self::MergeTokens => "MergeTokens",
             Self::RepAdapter { .. } => "RepAdapter",
         }
     }
 
-    /// How many inputs the operator takes.
-    pub fn arity(&self) -> usize {
+    /// How many inputs the operator takes, with and without the sizes of merged tokens.
+    pub fn arity(&self) -> RangeInclusive<usize> {
         match self {
-            Self::Input { .. } => 0,
-            Self::Add | Self::Concat => 2,
-            _ => 1,
+            Self::Input { .. } => 0..=0,
+            Self::Add | Self::Concat => 2..=2,
+            Self::Attention { .. } | Self::AttentionPool { .. } | Self::MeanTokens { .. } | Self::MergeSizes { .. } => {
+                1..=2
+            }
+            Self::MergeTokens => 3..=4,
+            _ => 1..=1,
         }
     }
 
@@ -270,8 +307,16 @@ impl Op {
     /// # Errors
     /// A sentence that says what the operator needs and what it got.
     pub fn output_shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        if inputs.len() != self.arity() {
-            return Err(format!("takes {} inputs, got {}", self.arity(), inputs.len()));
+        let arity = self.arity();
+        if !arity.contains(&inputs.len()) {
+            let (least, most) = arity.into_inner();
+            let expected = if least == most { least.to_string() } else { format!("{least} or {most}") };
+            return Err(format!("takes {expected} inputs, got {}", inputs.len()));
+        }
+        if let (Self::Attention { .. } | Self::AttentionPool { .. } | Self::MeanTokens { .. }, [x, sizes]) =
+            (self, inputs)
+        {
+            check_sizes(sizes, tokens(x)?.0)?;
         }
         match self {
             Self::Input { shape } => match checked_len(shape) {
@@ -316,6 +361,11 @@ impl Op {
                     Err(format!("needs more than {skip} tokens [L, D], or a map and none to skip, got {:?}", inputs[0]))
                 }
             },
+            Self::MatchTokens { merged, protected, num_heads } => {
+                match_shape(inputs[0], *merged, *protected, *num_heads)
+            }
+            Self::MergeSizes { merged } => sizes_shape(inputs, *merged),
+            Self::MergeTokens => merged_shape(inputs),
             Self::Grid { size } => grid_shape(inputs[0], *size),
             Self::SpaceToDepth { block } => {
                 let ([height, width], dim) = whole_blocks(inputs[0], [*block; 2])?;
@@ -426,7 +476,10 @@ impl Op {
             | Self::Concat
             | Self::Add
             | Self::TakeClassToken
-            | Self::MeanTokens { .. } => Vec::new(),
+            | Self::MeanTokens { .. }
+            | Self::MatchTokens { .. }
+            | Self::MergeSizes { .. }
+            | Self::MergeTokens => Vec::new(),
         }
     }
 }

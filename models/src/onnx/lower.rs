@@ -4,9 +4,10 @@ mod activation;
 mod attention;
 mod int8;
 mod maps;
+mod merging;
 mod tokens;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, GraphError, Node};
 use crate::op::{Op, score_bias};
@@ -16,6 +17,7 @@ use crate::tensor::Tensor;
 use super::precision::{Precision, Precisions};
 use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
 use super::{Batch, INPUT, OnnxError};
+use attention::Bias;
 use maps::Kernel;
 
 /// What an ONNX node's value is called: by the node that gives it.
@@ -36,6 +38,8 @@ pub(super) struct Lowering<'a> {
     initializers: Vec<TensorProto>,
     /// What is there already and is shared by all that read it.
     constants: BTreeSet<String>,
+    /// By what was split and into how many parts: what the parts' names begin with.
+    splits: BTreeMap<(Value, usize), String>,
     /// The first weight that did not fit its precision.
     refused: Option<QuantError>,
 }
@@ -52,6 +56,7 @@ impl<'a> Lowering<'a> {
             nodes: Vec::new(),
             initializers: Vec::new(),
             constants: BTreeSet::new(),
+            splits: BTreeMap::new(),
             refused: None,
         }
     }
@@ -97,17 +102,22 @@ impl<'a> Lowering<'a> {
             },
             Op::Act(activation) => self.activation(name, x, *activation),
             op @ (Op::Attention { num_heads, scale } | Op::CausalAttention { num_heads, scale }) => {
-                let bias = score_bias(op, shape, None);
-                self.attention(name, x, *num_heads, *scale, bias.as_deref(), shape)
+                let bias = match inputs.get(1) {
+                    Some(sizes) => Bias::Sizes(sizes),
+                    None => score_bias(op, shape, None).map_or(Bias::Nothing, Bias::Fixed),
+                };
+                self.attention(name, x, *num_heads, *scale, bias, shape)
             }
-            Op::AttentionPool { num_heads, scale } => self.attention_pool(name, x, *num_heads, *scale, shape)?,
+            Op::AttentionPool { num_heads, scale } => {
+                self.attention_pool(name, x, *num_heads, *scale, inputs.get(1).copied(), shape)?
+            }
             op @ (Op::Grid { .. } | Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_)) => {
                 self.moved(name, x, op, shape, &self.shapes[id])
             }
             op @ Op::WindowAttention { num_heads, scale, .. } => {
                 let table = self.tensor(&format!("{name}.relative_position_bias_table"))?;
-                let bias = score_bias(op, shape, Some(table)).unwrap_or_default();
-                self.attention(name, x, *num_heads, *scale, Some(&bias), shape)
+                let bias = score_bias(op, shape, Some(table)).map_or(Bias::Nothing, Bias::Fixed);
+                self.attention(name, x, *num_heads, *scale, bias, shape)
             }
             Op::NormalizeHeads { num_heads } => self.normalize_heads(name, x, *num_heads, shape)?,
             Op::Unfold { kernel_size, stride, from_pixels } => match self.kernel_of(Some(id)) {
@@ -133,7 +143,15 @@ impl<'a> Lowering<'a> {
                 let first = self.ints("constant/0", &[], &[0]);
                 self.push("Gather", name, &[x, &first], vec![int("axis", 1)])
             }
-            Op::MeanTokens { skip } => self.mean_tokens(name, x, *skip, shape),
+            Op::MeanTokens { skip } => match inputs.get(1) {
+                Some(sizes) => self.weighted_mean(name, [x, sizes], *skip, shape),
+                None => self.mean_tokens(name, x, *skip, shape),
+            },
+            Op::MatchTokens { merged, protected, num_heads } => {
+                self.match_tokens(name, x, [*merged, *protected, *num_heads], shape)
+            }
+            Op::MergeSizes { merged } => self.merge_sizes(name, inputs, *merged, shape),
+            Op::MergeTokens => self.merge_tokens(name, inputs, shape, &self.shapes[id]),
             Op::RepAdapter { hidden, groups, scale } => self.rep_adapter(name, x, *hidden, *groups, *scale)?,
         })
     }
@@ -214,15 +232,27 @@ impl<'a> Lowering<'a> {
 
     /// A node of one output, which bears the node's name.
     fn push(&mut self, op_type: &str, name: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> Value {
+        self.push_many(op_type, name, inputs, vec![name.to_owned()], attribute);
+        name.to_owned()
+    }
+
+    /// A node of several outputs.
+    fn push_many(
+        &mut self,
+        op_type: &str,
+        name: &str,
+        inputs: &[&str],
+        output: Vec<Value>,
+        attribute: Vec<AttributeProto>,
+    ) {
         self.nodes.push(NodeProto {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
-            output: vec![name.to_owned()],
+            output,
             name: name.to_owned(),
             op_type: op_type.to_owned(),
             attribute,
             ..NodeProto::default()
         });
-        name.to_owned()
     }
 
     /// `x` as `[N, shape..]`.

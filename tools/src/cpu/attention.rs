@@ -18,6 +18,8 @@ pub(super) struct Attention<'a, T> {
     pub(super) scale: f32,
     /// What is added to them, `[kinds, heads, L, L]` for as many kinds of pictures, which take turns; empty for nothing.
     pub(super) bias: &'a [T],
+    /// How many tokens each one stands for, `[pictures, L]`: their logarithms are added too. Empty for one each.
+    pub(super) sizes: &'a [T],
 }
 
 impl<T: Real> Attention<'_, T> {
@@ -50,6 +52,9 @@ impl<T: Real> Attention<'_, T> {
         if let Some(kinds) = (self.bias.len() / (self.num_heads * size)).checked_sub(1) {
             let at = (picture % (kinds + 1) * self.num_heads + head) * size;
             add_assign(probabilities, &self.bias[at..at + size]);
+        }
+        if let Some(sizes) = self.sizes.get(picture * self.len..(picture + 1) * self.len) {
+            add_logarithms(probabilities, sizes);
         }
         softmax_rows(probabilities, self.len);
     }
@@ -85,6 +90,12 @@ impl<T: Real> Attention<'_, T> {
             }
         }
     }
+}
+
+/// Adds the logarithm of each size to its column of `scores` `[.., sizes]`.
+pub(super) fn add_logarithms<T: Real>(scores: &mut [T], sizes: &[T]) {
+    let logarithms: Vec<T> = sizes.iter().map(|size| T::from_f64(size.to_f64().ln())).collect();
+    scores.chunks_exact_mut(sizes.len()).for_each(|row| add_assign(row, &logarithms));
 }
 
 /// In place over rows of `len`.
@@ -127,7 +138,7 @@ mod tests {
 
     #[test]
     fn two_tokens_two_heads_by_hand() {
-        let attention = Attention { len: 2, dim: 2, num_heads: 2, scale: 1.0, bias: &[] };
+        let attention = Attention { len: 2, dim: 2, num_heads: 2, scale: 1.0, bias: &[], sizes: &[] };
         let third = 3f64.ln();
         // Head 0: scores [ln 3, 0] for both tokens, values 1 and 5. Head 1: equal scores, values 2 and 4.
         let qkv = [1.0, 0.0, third, 7.0, 1.0, 2.0, 1.0, 0.0, 0.0, 7.0, 5.0, 4.0];
@@ -141,11 +152,27 @@ mod tests {
     fn each_kind_of_picture_has_its_own_bias() {
         let third = 3f64.ln();
         let bias = [0.0, 0.0, 0.0, 0.0, third, 0.0, third, 0.0];
-        let attention = Attention { len: 2, dim: 1, num_heads: 1, scale: 1.0, bias: &bias };
+        let attention = Attention { len: 2, dim: 1, num_heads: 1, scale: 1.0, bias: &bias, sizes: &[] };
         let qkv = [0.0, 0.0, 1.0, 0.0, 0.0, 5.0].repeat(3);
         let (mut y, mut scratch) = ([0.0; 6], [0.0; 4]);
         attention.forward(&qkv, &mut y, &mut scratch);
         let expected = [3.0, 3.0, 2.0, 2.0, 3.0, 3.0];
         assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-14), "{y:?}");
+    }
+
+    #[test]
+    fn a_token_counts_as_often_as_it_is_large() {
+        let token = |value: f64| [0.3, -0.7 * value, value];
+        let attend = |values: &[f64], sizes: &[f64]| {
+            let len = values.len();
+            let attention = Attention { len, dim: 1, num_heads: 1, scale: 1.0, bias: &[], sizes };
+            let qkv: Vec<f64> = values.iter().flat_map(|&value| token(value)).collect();
+            let (mut y, mut scratch) = (vec![0.0; len], vec![0.0; len * len]);
+            attention.forward(&qkv, &mut y, &mut scratch);
+            y[0]
+        };
+        let (merged, apart) = (attend(&[1.0, 5.0], &[1.0, 3.0]), attend(&[1.0, 5.0, 5.0, 5.0], &[]));
+        assert!((merged - apart).abs() < 1e-14, "{merged} {apart}");
+        assert!((merged - attend(&[1.0, 5.0], &[])).abs() > 0.1);
     }
 }

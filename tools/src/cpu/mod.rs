@@ -15,6 +15,7 @@ mod heads;
 mod int8;
 mod layer_norm;
 mod linear;
+mod merging;
 mod model;
 mod noise;
 mod pass;

@@ -5,6 +5,7 @@ use edge_vit_models::Op;
 use super::attention::Attention;
 use super::attention_pool::AttentionPool;
 use super::depthwise::Depthwise;
+use super::merging::{self, Matching};
 use super::model::{Fixed, Model};
 use super::patch_embed::Patches;
 use super::pool::Pool;
@@ -165,7 +166,22 @@ impl<'a, T: Real> Pass<'a, T> {
             }
             Op::Add => residual::add(x, &self.values[node.inputs[1]], &self.branch_factors(id), &mut y),
             Op::TakeClassToken => tokens::take_class_token(x, len, dim, &mut y),
-            Op::MeanTokens { skip } => tokens::mean_tokens(x, self.places(id), dim, *skip, &mut y),
+            Op::MeanTokens { skip } => match self.sizes(id, 1) {
+                [] => tokens::mean_tokens(x, self.places(id), dim, *skip, &mut y),
+                sizes => merging::weighted_mean(x, sizes, [len, dim, *skip], &mut y),
+            },
+            &Op::MatchTokens { merged, protected, num_heads } => {
+                Matching { len, dim: dim / 3, num_heads, merged, protected }.forward(x, &mut y);
+            }
+            Op::MergeSizes { merged } => {
+                let len = model.plan.len(id) + merged;
+                merging::sizes(x, self.sizes(id, 1), len, *merged, &mut y);
+            }
+            Op::MergeTokens => {
+                let sizes = [self.sizes(id, 2), self.sizes(id, 3)];
+                let sides = [len, dim, len - model.plan.shapes[id][0]];
+                merging::tokens(x, &self.values[node.inputs[1]], sizes, sides, &mut y);
+            }
             Op::RepAdapter { hidden: width, .. } => {
                 let mut hidden = self.pool.take(x.len() / dim * width);
                 let drop = self.dropout(id);
@@ -377,7 +393,12 @@ impl<'a, T: Real> Pass<'a, T> {
         }
     }
 
-    fn attention(&self, id: usize) -> Attention<'a, T> {
+    /// The sizes of merged tokens that node `id` reads as its input `at`; empty where it reads none.
+    fn sizes(&self, id: usize, at: usize) -> &[T] {
+        self.model.nodes[id].inputs.get(at).map_or(&[], |&input| &self.values[input])
+    }
+
+    fn attention(&self, id: usize) -> Attention<'_, T> {
         let (len, width) = self.model.tokens(id);
         let bias = match &self.model.fixed[id] {
             Fixed::Bias(bias) => bias.as_slice(),
@@ -386,7 +407,9 @@ impl<'a, T: Real> Pass<'a, T> {
         match self.model.nodes[id].op {
             Op::Attention { num_heads, scale }
             | Op::CausalAttention { num_heads, scale }
-            | Op::WindowAttention { num_heads, scale, .. } => Attention { len, dim: width / 3, num_heads, scale, bias },
+            | Op::WindowAttention { num_heads, scale, .. } => {
+                Attention { len, dim: width / 3, num_heads, scale, bias, sizes: self.sizes(id, 1) }
+            }
             _ => unreachable!("called for attentions"),
         }
     }
@@ -416,9 +439,11 @@ impl<'a, T: Real> Pass<'a, T> {
         shape[..shape.len().saturating_sub(1)].iter().product()
     }
 
-    fn attention_pool(&self, id: usize) -> AttentionPool<'a, T> {
+    fn attention_pool(&self, id: usize) -> AttentionPool<'_, T> {
         match (&self.model.nodes[id].op, self.model.weights[id].as_slice()) {
-            (&Op::AttentionPool { num_heads, scale }, [query]) => AttentionPool { query, num_heads, scale },
+            (&Op::AttentionPool { num_heads, scale }, [query]) => {
+                AttentionPool { query, num_heads, scale, sizes: self.sizes(id, 1) }
+            }
             _ => unreachable!("called for pooling attentions, which have one weight"),
         }
     }

@@ -14,6 +14,7 @@ use thiserror::Error;
 pub use method::MethodEngine;
 pub use noise::{Noise, uniform};
 pub use plan::{BackwardNeeds, Plan};
+pub(crate) use plan::{is_of_merged_tokens, merged_tokens};
 
 /// Why an engine could not be made or a step not be taken.
 #[derive(Debug, Error)]
@@ -34,6 +35,18 @@ pub enum EngineError {
     UnknownTrainable {
         /// The weight.
         name: String,
+    },
+    /// An operator of merged tokens stands where this engine cannot have one.
+    #[error(
+        "`{node}` ({op}) is of merged tokens, {reason}; tokens are merged when adapters are folded, behind the training"
+    )]
+    MergedTokens {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: &'static str,
+        /// What is not there.
+        reason: &'static str,
     },
     /// The input, the labels or a state do not fit the graph.
     #[error("{what}: expected {expected}, got {got}")]

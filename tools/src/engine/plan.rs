@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use edge_vit_models::op::Param;
-use edge_vit_models::{Graph, Op};
+use edge_vit_models::{Graph, Node, Op};
 
 use super::EngineError;
 
@@ -62,6 +62,9 @@ impl Plan {
         for (id, node) in graph.nodes.iter().enumerate() {
             let input_carries = node.inputs.iter().any(|&input| carries_grad[input]);
             carries_grad[id] |= input_carries;
+            if input_carries && is_of_merged_tokens(node) {
+                return Err(merged_tokens(node, "which have no gradient"));
+            }
             if node.op == Op::Add {
                 residual_of[id] = Some(residuals);
                 residuals += 1;
@@ -90,6 +93,20 @@ impl Plan {
     pub fn len(&self, id: usize) -> usize {
         self.shapes[id].iter().product()
     }
+}
+
+/// Whether a node merges tokens, or reads the sizes of merged ones.
+pub(crate) fn is_of_merged_tokens(node: &Node) -> bool {
+    match node.op {
+        Op::MatchTokens { .. } | Op::MergeSizes { .. } | Op::MergeTokens => true,
+        Op::Attention { .. } | Op::AttentionPool { .. } | Op::MeanTokens { .. } => node.inputs.len() > 1,
+        _ => false,
+    }
+}
+
+/// Says that `node`, which is of merged tokens, cannot be where it is, for `reason`.
+pub(crate) fn merged_tokens(node: &Node, reason: &'static str) -> EngineError {
+    EngineError::MergedTokens { node: node.name.clone(), op: node.op.name(), reason }
 }
 
 fn trained_params(
@@ -146,7 +163,10 @@ fn reads_input(op: &Op, trained: &[bool], input_carries: bool) -> bool {
         | Op::Concat
         | Op::Add
         | Op::TakeClassToken
-        | Op::MeanTokens { .. } => false,
+        | Op::MeanTokens { .. }
+        | Op::MatchTokens { .. }
+        | Op::MergeSizes { .. }
+        | Op::MergeTokens => false,
     }
 }
 
@@ -217,6 +237,30 @@ mod tests {
         assert_eq!(plan.trained[fc1], [false, true]);
         let saved = |name| plan.saved[graph.find(name).unwrap()];
         assert!(!saved("adapter") && !saved("tokens") && saved("fc1"), "only the GELU reads its input again");
+    }
+
+    #[test]
+    fn merged_tokens_have_no_gradient() {
+        let mut graph = Graph::default();
+        let input = graph.push("tokens", Op::Input { shape: vec![6, 4] }, &[]);
+        let qkv = graph.push("qkv", Op::Linear { out_features: 12, bias: false }, &[input]);
+        let matching = graph.push("match", Op::MatchTokens { merged: 2, protected: 1, num_heads: 2 }, &[qkv]);
+        let sizes = graph.push("sizes", Op::MergeSizes { merged: 2 }, &[matching]);
+        let merged = graph.push("merge", Op::MergeTokens, &[input, matching, sizes]);
+        let pool = graph.push("pool", Op::MeanTokens { skip: 1 }, &[merged, sizes]);
+        graph.push("head", Op::Linear { out_features: 3, bias: false }, &[pool]);
+        for param in graph.params().unwrap().into_iter().flatten() {
+            graph.weights.insert(param.name, Tensor::full(param.shape, 1.0).unwrap());
+        }
+        Plan::new(&graph, &trainable(&graph, &["head."])).unwrap();
+        let error = Plan::new(&graph, &trainable(&graph, &["qkv."])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`match` (MatchTokens) is of merged tokens, which have no gradient; tokens are merged when adapters are folded, \
+             behind the training"
+        );
+        let of_merged: Vec<bool> = graph.nodes.iter().map(is_of_merged_tokens).collect();
+        assert_eq!(of_merged, [false, false, true, true, true, true, false]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use edge_vit_models::{NodeId, Op};
 
-use super::forward::{Walk, value_of, width_of};
+use super::forward::{Walk, no_merged_tokens, value_of, width_of};
 use super::kernels::elementwise::{Branch, Broadcast, activation, broadcast, residual};
 use super::kernels::maps::normalize_heads;
 use super::kernels::matmul::Product;
@@ -48,6 +48,9 @@ impl Walk<'_> {
         let input_grad = match &node.op {
             Op::RepAdapter { .. } => self.adapter_backward(id, values, &grad)?,
             Op::Add => return self.add_backward(id, grad, grads),
+            Op::MatchTokens { .. } | Op::MergeSizes { .. } | Op::MergeTokens => {
+                return Err(no_merged_tokens(node).into());
+            }
             Op::Concat => return self.concat_backward(id, &grad, grads),
             _ if !needs.input_grad => None,
             Op::Input { .. } | Op::PatchEmbed { .. } => None,

@@ -7,13 +7,15 @@ use edge_vit_models::{Graph, Tensor};
 
 use super::device::Gpu;
 use super::fixed::Fixed;
-use super::forward::{Model, Walk};
+use super::forward::{Model, Walk, no_merged_tokens};
 use super::kernels::adamw;
 use super::kernels::loss::Loss;
 use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
-use crate::engine::{Engine, EngineError, Plan, State, Step, Trained, check_input, check_step, check_weights};
+use crate::engine::{
+    Engine, EngineError, Plan, State, Step, Trained, check_input, check_step, check_weights, is_of_merged_tokens,
+};
 
 /// A graph on a wgpu adapter.
 pub struct GpuEngine {
@@ -43,6 +45,9 @@ impl GpuEngine {
 
     /// As [`GpuEngine::new`], on an opened adapter.
     pub(crate) fn on(gpu: Arc<Gpu>, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
+        if let Some(node) = graph.nodes.iter().find(|node| is_of_merged_tokens(node)) {
+            return Err(no_merged_tokens(node));
+        }
         let plan = Plan::new(graph, trainable)?;
         let used = plan.params.iter().flatten().map(|param| param.name.clone()).collect();
         let weights = Weights::new(&gpu, graph, &used, trainable)?;

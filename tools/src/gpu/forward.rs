@@ -20,7 +20,7 @@ use super::kernels::unfold::{Unfold, concat};
 use super::pool::{Buf, PoolError};
 use super::recorder::Recorder;
 use super::weights::Weights;
-use crate::engine::{EngineError, Noise, Plan};
+use crate::engine::{EngineError, Noise, Plan, merged_tokens};
 
 /// A graph as the walks over it see it.
 pub(crate) struct Model {
@@ -154,6 +154,7 @@ impl<'a> Walk<'a> {
                 mean(&mut self.rec, &source, *skip)
             }
             Op::RepAdapter { .. } => self.adapter(id)?.forward(&mut self.rec, x),
+            Op::MatchTokens { .. } | Op::MergeSizes { .. } | Op::MergeTokens => Err(no_merged_tokens(node).into()),
         }
     }
 
@@ -345,4 +346,9 @@ pub(crate) fn width_of(shape: &[usize]) -> usize {
 
 fn misshapen(node: &Node) -> EngineError {
     EngineError::Device(format!("`{}` ({}) is given a shape that it cannot take", node.name, node.op.name()))
+}
+
+/// What is said of a `node` of merged tokens.
+pub(crate) fn no_merged_tokens(node: &Node) -> EngineError {
+    merged_tokens(node, "which no GPU computes here")
 }

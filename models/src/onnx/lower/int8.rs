@@ -1,7 +1,7 @@
 //! Products of eight-bit integers in standard operators, as onnxruntime's dynamic quantisation writes them.
 
 use super::super::OnnxError;
-use super::super::proto::{DataType, NodeProto};
+use super::super::proto::DataType;
 use super::{Lowering, Value, int};
 use crate::quant::Int8Matrix;
 
@@ -28,13 +28,7 @@ impl Lowering<'_> {
     fn quantized(&mut self, x: &str) -> [Value; 3] {
         let values = ["quantized", "quantized/scale", "quantized/zero"].map(|part| format!("{x}/{part}"));
         if self.constants.insert(values[0].clone()) {
-            self.nodes.push(NodeProto {
-                input: vec![x.to_owned()],
-                output: values.to_vec(),
-                name: values[0].clone(),
-                op_type: "DynamicQuantizeLinear".to_owned(),
-                ..NodeProto::default()
-            });
+            self.push_many("DynamicQuantizeLinear", &values[0], &[x], values.to_vec(), Vec::new());
         }
         values
     }

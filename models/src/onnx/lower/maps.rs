@@ -1,6 +1,7 @@
 //! Maps, their windows and their convolutions in standard operators.
 
 use super::super::OnnxError;
+use super::attention::QKV;
 use super::{Lowering, Value, int, ints};
 use crate::op::{Op, rows};
 
@@ -39,16 +40,12 @@ impl Lowering<'_> {
         let part = |suffix: &str| format!("{name}/{suffix}");
         let width = shape.last().copied().unwrap_or(0) / 3;
         let leading = &shape[..shape.len().saturating_sub(1)];
-        self.split(name, x, &["q", "k", "v"], width);
-        let smallest = self.scalar("constant/1e-12", 1e-12);
+        let parts = self.split(name, x, &QKV, width);
         let scale = self.tensor(&format!("{name}.scale"))?;
         let [q, k] = ["q", "k"].map(|which| {
             let by_head = [leading, &[heads, width / heads]].concat();
-            let cut = self.reshape(&part(&format!("{which}/heads")), &part(which), &by_head);
-            let length = vec![ints("axes", &[-1]), int("keepdims", 1)];
-            let length = self.push("ReduceL2", &part(&format!("{which}/length")), &[&cut], length);
-            let length = self.push("Max", &part(&format!("{which}/positive")), &[&length, &smallest], Vec::new());
-            let unit = self.push("Div", &part(&format!("{which}/unit")), &[&cut, &length], Vec::new());
+            let cut = self.reshape(&part(&format!("{which}/heads")), &format!("{parts}/{which}"), &by_head);
+            let unit = self.unit(&part(which), &cut);
             let unit = match which {
                 "q" => {
                     let factor = part("scale");
@@ -59,7 +56,17 @@ impl Lowering<'_> {
             };
             self.reshape(&part(&format!("{which}/flat")), &unit, &[leading, &[width]].concat())
         });
-        Ok(self.push("Concat", name, &[&q, &k, &part("v")], vec![int("axis", -1)]))
+        Ok(self.push("Concat", name, &[&q, &k, &format!("{parts}/v")], vec![int("axis", -1)]))
+    }
+
+    /// `x` by the length of its last dimension, as `name/unit`.
+    pub(super) fn unit(&mut self, name: &str, x: &str) -> Value {
+        let part = |suffix: &str| format!("{name}/{suffix}");
+        let smallest = self.scalar("constant/1e-12", 1e-12);
+        let length = vec![ints("axes", &[-1]), int("keepdims", 1)];
+        let length = self.push("ReduceL2", &part("length"), &[x], length);
+        let length = self.push("Max", &part("positive"), &[&length, &smallest], Vec::new());
+        self.push("Div", &part("unit"), &[x, &length], Vec::new())
     }
 
     pub(super) fn depthwise_conv(
