@@ -66,7 +66,7 @@ pub use model::Model;
 pub use observation::{Candidate, Observation, Stages, UNKNOWN};
 pub use picture::{PICTURE_ENDINGS, decode_picture, has_picture_ending, open_picture};
 pub use preprocessing::{ColorOrder, Preprocessing, ResizeMode};
-pub use provenance::{Measured, Provenance, Quantization};
+pub use provenance::{Measured, Provenance, Quantization, TokenMerging};
 pub use resize::Filter;
 pub use self_test::{CaseReport, LOGIT_TOLERANCE, SelfTestReport};
 pub use workspace::Workspace;

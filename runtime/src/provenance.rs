@@ -21,6 +21,31 @@ pub struct Provenance {
     /// What was done to the weights behind the fold; `None` where they are float32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
+    /// What was done to the tokens behind the fold; `None` where all are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_merging: Option<TokenMerging>,
+}
+
+/// How many tokens a model merges on its way (Token Merging, arXiv 2210.09461), and what that cost and saved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenMerging {
+    /// How many tokens each block that merges, merges away.
+    pub per_block: usize,
+    /// How many blocks merge.
+    pub blocks: usize,
+    /// Tokens before the first of them.
+    pub tokens: usize,
+    /// Tokens behind the last of them.
+    pub tokens_left: usize,
+    /// Billions of floating point operations that a picture takes where all tokens are kept.
+    pub gflop_unmerged: f64,
+    /// Billions of floating point operations that a picture takes.
+    pub gflop: f64,
+    /// Largest logit difference against the float32 model that keeps all tokens, on the pictures that the fold was checked on,
+    /// relative to the largest logit; with what fewer bits change of them, where there are such.
+    pub error: f64,
+    /// What labelled pictures say, of fewer bits too where there are such.
+    pub measured: Measured,
 }
 
 /// In which numbers a file holds its weights, and what that cost.
@@ -39,7 +64,8 @@ pub struct Quantization {
     pub measured: Option<Measured>,
 }
 
-/// A float32 model and the same in fewer bits on the same labelled pictures, both through the device's code.
+/// A float32 model that keeps all tokens and the model as it is written on the same labelled pictures, both through the device's
+/// code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// How many pictures.

@@ -68,12 +68,17 @@ impl Trained {
     }
 
     fn merge(&self, quantize: Option<Quantize<'_>>) -> Result<Merged, MergeError> {
+        self.merge_tokens(None, quantize)
+    }
+
+    fn merge_tokens(&self, merge_tokens: Option<usize>, quantize: Option<Quantize<'_>>) -> Result<Merged, MergeError> {
         let merge = Merge {
             backbone: &self.backbone,
             adapters: &self.adapters(),
             pictures: Some(&self.data),
             strength: 1.0,
             free_batch: false,
+            merge_tokens,
             quantize,
         };
         merge.run()
@@ -151,7 +156,9 @@ fn a_fold_in_fewer_bits_is_measured_and_says_so() {
         assert!(provenance.fold_error.unwrap() < F32_LOGITS, "{provenance:?}");
         assert_eq!(Some(record), merged.quantized.as_ref().map(|quantized| &quantized.record));
         match bits {
-            Bits::F16 => assert_eq!((record.layers, record.measured, report.cases[0].tolerance), (0, None, 1e-3)),
+            Bits::F32 | Bits::F16 => {
+                assert_eq!((record.layers, record.measured, report.cases[0].tolerance), (0, None, 1e-3))
+            }
             Bits::Int8 => {
                 assert_eq!((record.int8_layers, record.layers), (8, 8));
                 // Two of twelve in each class.
@@ -169,6 +176,42 @@ fn a_fold_in_fewer_bits_is_measured_and_says_so() {
         matches!(none, MergeError::Quantize(QuantizeError::Evaluate(EvaluateError::NoKnownClass { .. }))),
         "{none}"
     );
+}
+
+#[test]
+fn merged_tokens_are_measured_by_themselves_and_with_fewer_bits() {
+    let trained = train_tiny();
+    // One of two blocks merges: 17 tokens, the class token among them.
+    for bits in [None, Some(Bits::F16), Some(Bits::Int8)] {
+        let merged = trained.merge_tokens(Some(5), bits.map(|bits| Quantize { bits, ..INT8 })).unwrap();
+        let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
+        let labels: Vec<String> =
+            trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
+        assert_eq!(labels, ["blue", "green", "red"]);
+        let report = classifier.self_test().unwrap();
+        assert!(report.passed(), "{report:?}");
+
+        let provenance = &classifier.bundle().provenance;
+        let record = provenance.token_merging.as_ref().unwrap();
+        assert_eq!(Some(record), merged.token_merging.as_ref());
+        assert_eq!((record.per_block, record.blocks, record.tokens, record.tokens_left), (5, 1, 17, 12));
+        assert!(record.gflop < 0.9 * record.gflop_unmerged, "{record:?}");
+        assert!(record.error > 5e-6 && record.error < 0.5, "merging changes something: {record:?}");
+        assert_eq!(record.measured.pictures, 6);
+        assert_eq!(merged.tolerance, classifier.bundle().golden_tolerance);
+        assert!(merged.tolerance.is_some());
+        let quantized = provenance.quantization.as_ref();
+        assert_eq!(quantized.map(|record| record.precision.as_str()), bits.map(Bits::name));
+        assert!(quantized.is_none_or(|quantized| quantized.measured == Some(record.measured)), "measured at once");
+    }
+    for (count, most) in [(0, 8), (9, 8)] {
+        let error = trained.merge_tokens(Some(count), None).unwrap_err();
+        assert!(error.to_string().ends_with(&format!("Merge between 1 and {most}")), "{error}");
+        assert!(matches!(error, MergeError::Tokens(_)));
+    }
+    let refused = Quantize { bits: Bits::F32, calibrate: Some(&trained.data.join("test")), max_drop: 0.5 };
+    let error = trained.merge_tokens(Some(2), Some(refused)).unwrap_err();
+    assert!(matches!(error, MergeError::Quantize(QuantizeError::Evaluate(EvaluateError::IsTest { .. }))), "{error}");
 }
 
 /// Trainer, CPU reference, folded graph, tract and, where they are, wgpu and onnxruntime.
@@ -231,6 +274,7 @@ fn adapters_of_another_backbone_are_refused() {
         pictures: Some(&trained.data),
         strength: 1.0,
         free_batch: false,
+        merge_tokens: None,
         quantize: None,
     };
     assert!(matches!(merge.run(), Err(MergeError::Adapters { .. })));

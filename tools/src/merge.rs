@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use edge_vit::{
-    Activation, Bundle, Classifier, GoldenCase, Preprocessing, Provenance, Quantization, Rejection, open_picture,
+    Activation, Bundle, Classifier, GoldenCase, Measured, Preprocessing, Provenance, Quantization, Rejection,
+    TokenMerging, open_picture,
 };
 use edge_vit_models::adapter::{AdapterError, File, Meta};
 use edge_vit_models::backbone::{self, BackboneError};
+use edge_vit_models::cost::Cost;
 use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
 use edge_vit_models::onnx::{Batch, OnnxError};
-use edge_vit_models::{Graph, Op, fold, onnx};
+use edge_vit_models::tokens::{self, TokenError};
+use edge_vit_models::{Graph, GraphError, Op, fold, onnx};
 use image::RgbImage;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -21,7 +24,7 @@ use thiserror::Error;
 use crate::cpu::CpuEngine;
 use crate::data::find_pictures;
 use crate::engine::{Engine, EngineError};
-use crate::quantize::{Layer, Quantize, QuantizeError, Whole};
+use crate::quantize::{Bits, Layer, MAX_DROP, Quantize, QuantizeError, Whole};
 
 /// The largest difference between folded and unfolded logits, relative to the largest logit, that is written.
 pub const LIMIT: f64 = 1e-4;
@@ -93,7 +96,10 @@ pub enum MergeError {
         /// Relative to the largest logit.
         relative: f64,
     },
-    /// The model cannot be brought to fewer bits, or loses too much by it.
+    /// The tokens cannot be merged.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// The model cannot be brought to fewer bits, or loses too much by it or by merged tokens.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
     /// A graph could not be run.
@@ -128,6 +134,8 @@ pub struct Merge<'a> {
     pub strength: f64,
     /// Leave the batch free instead of fixing it at one picture.
     pub free_batch: bool,
+    /// How many tokens each block merges away; `None` keeps all.
+    pub merge_tokens: Option<usize>,
     /// How the weights are to be written; `None` in float32.
     pub quantize: Option<Quantize<'a>>,
 }
@@ -178,6 +186,10 @@ pub struct Merged {
     pub self_test: f64,
     /// What was done to the weights; `None` where they are float32.
     pub quantized: Option<Quantized>,
+    /// What the file says of merged tokens; `None` where all are kept.
+    pub token_merging: Option<TokenMerging>,
+    /// How far a device's logits may be from the golden ones, relative to the largest; `None` for float32's tolerance.
+    pub tolerance: Option<f32>,
 }
 
 /// What bringing a model to fewer bits came to.
@@ -187,8 +199,6 @@ pub struct Quantized {
     pub record: Quantization,
     /// The layers that can be in eight bits, the most sensitive first; none for float16.
     pub layers: Vec<Layer>,
-    /// How far a device's logits may be from the golden ones, relative to the largest; `None` for float32's tolerance.
-    pub tolerance: Option<f32>,
 }
 
 impl Merge<'_> {
@@ -254,24 +264,32 @@ impl Merge<'_> {
             preprocessing,
         };
         let batch = if self.free_batch { Batch::Free } else { Batch::One };
+        let merged_tokens = self.merge_tokens.map(|per_block| tokens::merge(&folded, per_block)).transpose()?;
+        let graph = merged_tokens.as_ref().map_or(&folded, |merged| &merged.graph);
         let (mut precisions, mut golden_logits, mut quantized) = (onnx::Precisions::new(), logits, None);
-        if let Some(quantize) = self.quantize {
+        if let Some(quantize) = self.quantize() {
             let input: Vec<f32> = pictures.iter().flat_map(|picture| bundle.preprocessing.apply(picture)).collect();
-            let whole = Whole { graph: &folded, batch, bundle: &bundle };
+            let unmerged = merged_tokens.as_ref().map(|_| &folded);
+            let whole = Whole { graph, unmerged, batch, bundle: &bundle };
             let chosen = quantize.choose(whole, &file.meta, &input, pictures.len())?;
-            let logits = chosen.logits(&folded, &input, pictures.len())?;
+            let logits = chosen.logits(graph, &input, pictures.len())?;
             let shown = pictures.len().min(GOLDEN);
             let input = &input[..input.len() / pictures.len() * shown];
-            let tolerance = chosen.tolerance(&folded, input, shown, &logits[..shown * classes])?;
-            let record = chosen.record(quantize.bits, largest_difference(&logits, &golden_logits).relative);
-            (bundle.golden_tolerance, bundle.provenance.quantization) = (tolerance, Some(record.clone()));
+            bundle.golden_tolerance = chosen.tolerance(graph, input, shown, &logits[..shown * classes])?;
+            let error = largest_difference(&logits, &golden_logits).relative;
+            if let Some((merged, measured)) = merged_tokens.as_ref().zip(chosen.measured) {
+                let gflop = [&folded, &merged.graph].map(|graph| Cost::of(graph).map(|cost| cost.gflop()));
+                bundle.provenance.token_merging = Some(token_merging(merged, gflop, error, measured)?);
+            }
+            bundle.provenance.quantization = chosen.record(error);
             (precisions, golden_logits) = (chosen.precisions, logits);
-            quantized = Some(Quantized { record, layers: chosen.layers, tolerance });
+            quantized =
+                bundle.provenance.quantization.clone().map(|record| Quantized { record, layers: chosen.layers });
         }
         let golden = pictures.iter().zip(golden_logits.chunks(classes)).take(GOLDEN);
         let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &bundle.preprocessing, logits.to_vec()));
         bundle.golden = golden.collect::<Result<_, _>>()?;
-        let bytes = onnx::to_bytes_at(&folded, batch, &precisions, &bundle.to_metadata()?)?;
+        let bytes = onnx::to_bytes_at(graph, batch, &precisions, &bundle.to_metadata()?)?;
         let report = Classifier::from_bytes(&bytes)?.self_test()?;
         let self_test = f64::from(report.logit_difference());
         if !report.passed() {
@@ -287,7 +305,24 @@ impl Merge<'_> {
         };
         let departure = merged.departure;
         let pictures = pictures.len();
-        Ok(Merged { bytes, adapters, departure, simplifications, pictures, difference, self_test, quantized })
+        Ok(Merged {
+            bytes,
+            adapters,
+            departure,
+            simplifications,
+            pictures,
+            difference,
+            self_test,
+            quantized,
+            token_merging: bundle.provenance.token_merging,
+            tolerance: bundle.golden_tolerance,
+        })
+    }
+
+    /// How the weights are written, and what may be lost; `None` where nothing can be.
+    fn quantize(&self) -> Option<Quantize<'_>> {
+        let merging_alone = Quantize { bits: Bits::F32, calibrate: None, max_drop: MAX_DROP };
+        self.quantize.or(self.merge_tokens.map(|_| merging_alone))
     }
 
     /// What was fitted on the validation pictures. A weakened fold is another model than the one that was fitted.
@@ -366,12 +401,33 @@ fn provenance(file: &File, adapters_sha256: String, strength: f64, fold_error: f
         fold_error: Some(fold_error),
         validation_accuracy: validated,
         quantization: None,
+        token_merging: None,
     }
 }
 
 /// The larger of two values; NaN where either is.
 pub(crate) fn largest(so_far: f64, value: f64) -> f64 {
     if value.is_nan() || value > so_far { value } else { so_far }
+}
+
+fn token_merging(
+    merged: &tokens::Merged,
+    gflop: [Result<f64, GraphError>; 2],
+    error: f64,
+    measured: Measured,
+) -> Result<TokenMerging, TokenError> {
+    let [gflop_unmerged, gflop] = gflop;
+    let [tokens, tokens_left] = merged.tokens;
+    Ok(TokenMerging {
+        per_block: merged.per_block,
+        blocks: merged.blocks,
+        tokens,
+        tokens_left,
+        gflop_unmerged: gflop_unmerged?,
+        gflop: gflop?,
+        error,
+        measured,
+    })
 }
 
 /// The largest difference between `got` and `expected`; NaN where either holds one.

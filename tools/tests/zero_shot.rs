@@ -141,6 +141,7 @@ fn a_folded_head_is_clips_own_decision() {
             pictures: None,
             strength: 1.0,
             free_batch: false,
+            merge_tokens: None,
             quantize: None,
         };
         let model = Classifier::from_bytes(&merge.run().unwrap().bytes).unwrap();

@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use edge_vit::LOGIT_TOLERANCE;
+use edge_vit::{LOGIT_TOLERANCE, Measured, TokenMerging};
 use edge_vit_models::file::write_atomic;
 use serde_json::{Value, json};
 
@@ -35,8 +35,11 @@ pub struct Args {
     /// In which numbers the weights are written: f16 halves the file, int8 quarters it and multiplies integers
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
-    /// Labelled pictures, a folder a class, on which the accuracy that the precision costs is measured; never the test
-    /// pictures [default with int8: the validation pictures of the training]
+    /// Merge the N tokens of each block that are most like others into those, so that the blocks behind have fewer
+    #[arg(long, value_name = "N")]
+    merge_tokens: Option<usize>,
+    /// Labelled pictures, a folder a class, on which the accuracy that precision and merged tokens cost is measured; never the
+    /// test pictures [default with int8 or merged tokens: the validation pictures of the training]
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
     /// Points of accuracy that may be lost: with int8 as few layers as will do stay in float32 [default: 0.5]
@@ -69,6 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         pictures: args.pictures.as_deref(),
         strength: args.strength,
         free_batch: args.free_batch,
+        merge_tokens: args.merge_tokens,
         quantize: args.quantize()?,
     }
     .run()?;
@@ -82,12 +86,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 impl Args {
     fn quantize(&self) -> anyhow::Result<Option<Quantize<'_>>> {
+        let merges = self.merge_tokens.is_some();
         let bits = match self.precision {
+            Precision::F32 if merges => Bits::F32,
             Precision::F32 if self.calibrate.is_some() || self.max_drop.is_some() => {
-                bail!("--calibrate and --max-drop measure what --precision f16 or int8 costs; float32 costs nothing")
+                bail!(
+                    "--calibrate and --max-drop measure what --precision f16 or int8 or --merge-tokens costs; float32 with all \
+                     tokens costs nothing"
+                )
             }
             Precision::F32 => return Ok(None),
-            Precision::F16 if self.max_drop.is_some() && self.calibrate.is_none() => {
+            Precision::F16 if self.max_drop.is_some() && self.calibrate.is_none() && !merges => {
                 bail!(
                     "--max-drop needs pictures to measure on with --precision f16: name labelled ones with --calibrate DIR"
                 )
@@ -127,8 +136,16 @@ fn to_text(merged: &Merged) -> String {
         simplified.positions,
         if simplified.normalization { "; the patch embedding holds the pictures' mean and deviation" } else { "" }
     ));
+    lines.extend(merged.token_merging.iter().map(token_line));
     lines.extend(merged.quantized.iter().flat_map(quantized_lines));
-    let limit = merged.quantized.as_ref().and_then(|quantized| quantized.tolerance).unwrap_or(LOGIT_TOLERANCE);
+    // Where tokens are merged and there are fewer bits, both were measured at once.
+    let measured = match (&merged.token_merging, &merged.quantized) {
+        (Some(merging), None) => Some(("merged tokens", merging.measured)),
+        (_, Some(Quantized { record, .. })) => record.measured.map(|measured| (record.precision.as_str(), measured)),
+        (None, None) => None,
+    };
+    lines.extend(measured.map(|(what, measured)| measured_line(what, &measured)));
+    let limit = merged.tolerance.unwrap_or(LOGIT_TOLERANCE);
     lines.push(format!(
         "self-test through the device's code: logits within {:.3e} relative (limit {limit:.1e})",
         merged.self_test
@@ -151,18 +168,27 @@ fn quantized_lines(quantized: &Quantized) -> Vec<String> {
         "{}: logits within {:.3e} of float32 on the pictures of the check",
         record.precision, record.error
     ));
-    if let Some(measured) = &record.measured {
-        lines.push(format!(
-            "{}: {:.2} % right on {} labelled pictures, {:.2} % in float32: {:.2} points lost; {:.2} % are called the same",
-            record.precision,
-            100.0 * measured.accuracy,
-            measured.pictures,
-            100.0 * measured.float32_accuracy,
-            measured.drop,
-            100.0 * measured.agreement
-        ));
-    }
     lines
+}
+
+fn token_line(merging: &TokenMerging) -> String {
+    let &TokenMerging { per_block, blocks, tokens, tokens_left, gflop_unmerged, gflop, error, .. } = merging;
+    format!(
+        "merged tokens: {per_block} in each of {blocks} blocks, {tokens} tokens at the start and {tokens_left} at the end; \
+         {gflop_unmerged:.3} GFLOP a picture before, {gflop:.3} now; logits within {error:.3e} on the pictures of the check"
+    )
+}
+
+fn measured_line(what: &str, measured: &Measured) -> String {
+    format!(
+        "{what}: {:.2} % right on {} labelled pictures, {:.2} % in float32 with all tokens: {:.2} points lost; {:.2} % are \
+         called the same",
+        100.0 * measured.accuracy,
+        measured.pictures,
+        100.0 * measured.float32_accuracy,
+        measured.drop,
+        100.0 * measured.agreement
+    )
 }
 
 fn to_json(merged: &Merged) -> Value {
@@ -187,8 +213,9 @@ fn to_json(merged: &Merged) -> Value {
                 "decibels": layer.decibels,
                 "int8": layer.int8,
             })).collect::<Vec<_>>(),
-            "tolerance": quantized.tolerance,
         })),
+        "token_merging": merged.token_merging,
+        "tolerance": merged.tolerance,
         "self_test": merged.self_test,
         "bytes": merged.bytes.len(),
     })

@@ -24,13 +24,16 @@ pub enum QuantizeError {
     NoLayers,
     /// The accuracy drops too far, whatever stays in float32.
     #[error(
-        "{} loses {drop:.2} points of accuracy on {pictures} pictures {how}, more than the {max_drop} allowed; nothing was \
-         written. Allow more with --max-drop, or choose another --precision",
-        bits.name()
+        "{} loses {drop:.2} points of accuracy on {pictures} pictures{how}, more than the {max_drop} allowed; nothing was \
+         written. Allow more with --max-drop, or {}",
+        subject(*bits, *merges),
+        if *merges { "merge fewer tokens" } else { "choose another --precision" }
     )]
     Drop {
         /// The numbers asked for.
         bits: Bits,
+        /// Whether tokens are merged.
+        merges: bool,
         /// How many pictures were looked at.
         pictures: usize,
         /// Points lost.
@@ -42,7 +45,7 @@ pub enum QuantizeError {
     },
     /// It is not known which pictures chose the epoch.
     #[error(
-        "int8 is measured on labelled pictures, and {reason}; name some that were not trained on with --calibrate DIR, \
+        "what int8 and merged tokens cost is measured on labelled pictures, and {reason}; name some that were not trained on with --calibrate DIR, \
          a folder a class"
     )]
     NoValidation {
@@ -51,8 +54,8 @@ pub enum QuantizeError {
     },
     /// Two processors could compute too different logits.
     #[error(
-        "in int8 this model's logits hang on the rounding of a processor ({relative:.2} of the largest); nothing was written. \
-         Use --precision f16"
+        "written so, this model's logits hang on the rounding of a processor ({relative:.2} of the largest); nothing was \
+         written. Use --precision f16 in place of int8, or merge fewer tokens"
     )]
     Unstable {
         /// Relative to the largest logit.
@@ -95,4 +98,13 @@ pub enum QuantizeError {
         /// Pictures now.
         found: usize,
     },
+}
+
+/// What is measured, as a sentence's subject.
+fn subject(bits: Bits, merges: bool) -> String {
+    match (merges, bits) {
+        (false, bits) => bits.name().to_owned(),
+        (true, Bits::F32) => "merging tokens".to_owned(),
+        (true, bits) => format!("{} with merged tokens", bits.name()),
+    }
 }

@@ -1,7 +1,8 @@
 //! Weights in fewer bits: which layers bear it, what it costs on labelled pictures, and how far two processors may differ then.
 //!
 //! Every Linear but the head can multiply 8-bit integers. [`Quantize`] measures the accuracy that this costs through the
-//! device's own code; where that is more than allowed, the most sensitive layers stay in float32, as few as will do.
+//! device's own code; where that is more than allowed, the most sensitive layers stay in float32, as few as will do. What the
+//! merging of tokens costs is measured with it, and by itself where the weights stay as they are.
 
 mod compare;
 mod error;
@@ -11,6 +12,7 @@ mod tests;
 mod tolerance;
 mod validation;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use edge_vit::{Bundle, Classifier, Measured, Quantization};
@@ -31,6 +33,8 @@ pub const MAX_DROP: f64 = 0.5;
 /// In which numbers a file holds its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bits {
+    /// 32-bit floats: the weights stay as they are, and the merging of tokens alone is measured.
+    F32,
     /// 16-bit floats: half the file, and float32 again when it is loaded.
     F16,
     /// 8-bit integers in linear layers: a quarter of the file, and products of integers.
@@ -41,6 +45,7 @@ impl Bits {
     /// As the command line and the file call it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Int8 => "int8",
         }
@@ -52,7 +57,8 @@ impl Bits {
 pub struct Quantize<'a> {
     /// In which numbers.
     pub bits: Bits,
-    /// Labelled pictures to measure the cost on; `None` for the validation pictures of the training where int8 needs some.
+    /// Labelled pictures to measure the cost on; `None` for the validation pictures of the training where int8 or the merging of
+    /// tokens needs some.
     pub calibrate: Option<&'a Path>,
     /// The most points of accuracy (hundredths) that may be lost on them, 0 or above.
     pub max_drop: f64,
@@ -72,9 +78,11 @@ pub struct Layer {
 /// What is to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
+    bits: Bits,
+    merges: bool,
     /// Of every node.
     pub(crate) precisions: Precisions,
-    /// Every layer that could be in eight bits, the most sensitive first; none for float16.
+    /// Every layer that could be in eight bits, the most sensitive first; none but for int8.
     pub(crate) layers: Vec<Layer>,
     /// What labelled pictures say.
     pub(crate) measured: Option<Measured>,
@@ -84,19 +92,33 @@ pub(crate) struct Chosen {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Whole<'a> {
     pub(crate) graph: &'a Graph,
+    /// The same without what merges tokens, if anything does.
+    pub(crate) unmerged: Option<&'a Graph>,
     pub(crate) batch: Batch,
     /// What the file carries, without golden cases.
     pub(crate) bundle: &'a Bundle,
 }
 
 impl Whole<'_> {
-    fn classifier(&self, precisions: &Precisions) -> Result<Classifier, QuantizeError> {
-        let metadata = self.bundle.to_metadata()?;
-        Ok(Classifier::from_bytes(&onnx::to_bytes_at(self.graph, self.batch, precisions, &metadata)?)?)
+    /// What the model says of `samples` in float32 and with all tokens.
+    fn unchanged(&self, samples: &Samples) -> Result<Vec<Outcome>, QuantizeError> {
+        self.outcomes(self.unmerged.unwrap_or(self.graph), &Precisions::new(), samples)
     }
 
-    fn outcomes(&self, precisions: &Precisions, samples: &Samples) -> Result<Vec<Outcome>, QuantizeError> {
-        let (outcomes, skipped) = outcomes(&self.classifier(precisions)?, samples, &|_| ())?;
+    /// What it says of them at `precisions`.
+    fn changed(&self, precisions: &Precisions, samples: &Samples) -> Result<Vec<Outcome>, QuantizeError> {
+        self.outcomes(self.graph, precisions, samples)
+    }
+
+    fn outcomes(
+        &self,
+        graph: &Graph,
+        precisions: &Precisions,
+        samples: &Samples,
+    ) -> Result<Vec<Outcome>, QuantizeError> {
+        let metadata = self.bundle.to_metadata()?;
+        let classifier = Classifier::from_bytes(&onnx::to_bytes_at(graph, self.batch, precisions, &metadata)?)?;
+        let (outcomes, skipped) = outcomes(&classifier, samples, &|_| ())?;
         for picture in &skipped {
             log::debug!("{} is left out: {}", picture.path, picture.reason);
         }
@@ -116,31 +138,46 @@ impl Quantize<'_> {
         if !(self.max_drop >= 0.0 && self.max_drop.is_finite()) {
             return Err(QuantizeError::MaxDrop { got: self.max_drop });
         }
-        match self.bits {
-            Bits::F16 => self.f16(whole),
-            Bits::Int8 => self.int8(whole, meta, input, pictures),
-        }
-    }
-
-    fn f16(&self, whole: Whole<'_>) -> Result<Chosen, QuantizeError> {
-        let precisions = onnx::all_f16(whole.graph);
-        let Some(folder) = self.calibrate else { return Ok(Chosen { precisions, layers: Vec::new(), measured: None }) };
-        let samples = Samples::validation(folder, &whole.bundle.labels)?;
-        let before = whole.outcomes(&Precisions::new(), &samples)?;
-        let measured = compare::measured(&before, &whole.outcomes(&precisions, &samples)?);
-        match compare::is_within(&measured, self.max_drop) {
-            true => Ok(Chosen { precisions, layers: Vec::new(), measured: Some(measured) }),
-            false => Err(self.refused(&measured, "in float16")),
-        }
-    }
-
-    fn int8(&self, whole: Whole<'_>, meta: &Meta, input: &[f32], pictures: usize) -> Result<Chosen, QuantizeError> {
-        let samples = match self.calibrate {
-            Some(folder) => Samples::validation(folder, &whole.bundle.labels)?,
-            None => validation_pictures(meta)?,
+        let samples = match (self.calibrate, self.bits) {
+            (Some(folder), _) => Some(Samples::validation(folder, &whole.bundle.labels)?),
+            (None, Bits::F32 | Bits::F16) if whole.unmerged.is_none() => None,
+            (None, _) => Some(validation_pictures(meta)?),
         };
+        match (self.bits, samples) {
+            (Bits::F32, samples) => self.alike(whole, Precisions::new(), samples.as_ref()),
+            (Bits::F16, samples) => self.alike(whole, onnx::all_f16(whole.graph), samples.as_ref()),
+            (Bits::Int8, Some(samples)) => self.int8(whole, &samples, input, pictures),
+            (Bits::Int8, None) => Err(QuantizeError::NoLayers),
+        }
+    }
+
+    /// All layers at `precisions`, measured where there are `samples`.
+    fn alike(
+        &self,
+        whole: Whole<'_>,
+        precisions: Precisions,
+        samples: Option<&Samples>,
+    ) -> Result<Chosen, QuantizeError> {
+        let measure = |samples: &Samples| {
+            let measured = compare::measured(&whole.unchanged(samples)?, &whole.changed(&precisions, samples)?);
+            match compare::is_within(&measured, self.max_drop) {
+                true => Ok(measured),
+                false => Err(self.refused(whole, &measured, "")),
+            }
+        };
+        let measured = samples.map(measure).transpose()?;
+        Ok(self.chosen(whole, precisions, Vec::new(), measured))
+    }
+
+    fn int8(
+        &self,
+        whole: Whole<'_>,
+        samples: &Samples,
+        input: &[f32],
+        pictures: usize,
+    ) -> Result<Chosen, QuantizeError> {
         let mut layers = sensitivities(whole.graph, input, pictures)?;
-        let before = whole.outcomes(&Precisions::new(), &samples)?;
+        let before = whole.unchanged(samples)?;
         if 100.0 / before.len().max(1) as f64 > self.max_drop {
             log::warn!("one of {} pictures is more than {} points: name more of them", before.len(), self.max_drop);
         }
@@ -149,7 +186,7 @@ impl Quantize<'_> {
         };
         let mut tried = Vec::new();
         let kept = fewest::fewest(layers.len(), |kept| {
-            let measured = compare::measured(&before, &whole.outcomes(&int8(kept), &samples)?);
+            let measured = compare::measured(&before, &whole.changed(&int8(kept), samples)?);
             let (int8, drop) = (layers.len() - kept, measured.drop);
             log::info!("{int8} layers in int8: {drop:.2} points lost on {} pictures", measured.pictures);
             tried.push((kept, measured));
@@ -158,17 +195,29 @@ impl Quantize<'_> {
         let best = |(_, a): &&(usize, Measured), (_, b): &&(usize, Measured)| a.drop.total_cmp(&b.drop);
         let Some(kept) = kept else {
             let Some((kept, measured)) = tried.iter().min_by(best) else { return Err(QuantizeError::NoLayers) };
-            return Err(self.refused(measured, &format!("with {kept} of {} layers in float32", layers.len())));
+            let how = format!(" with {kept} of {} layers in float32", layers.len());
+            return Err(self.refused(whole, measured, &how));
         };
         let measured = tried.iter().find(|(tried, _)| *tried == kept).map(|&(_, measured)| measured);
         let precisions = int8(kept);
         layers[..kept].iter_mut().for_each(|layer| layer.int8 = false);
-        Ok(Chosen { precisions, layers, measured })
+        Ok(self.chosen(whole, precisions, layers, measured))
     }
 
-    fn refused(&self, measured: &Measured, how: &str) -> QuantizeError {
+    fn chosen(
+        &self,
+        whole: Whole<'_>,
+        precisions: Precisions,
+        layers: Vec<Layer>,
+        measured: Option<Measured>,
+    ) -> Chosen {
+        Chosen { bits: self.bits, merges: whole.unmerged.is_some(), precisions, layers, measured }
+    }
+
+    fn refused(&self, whole: Whole<'_>, measured: &Measured, how: &str) -> QuantizeError {
         let Measured { pictures, drop, .. } = *measured;
-        QuantizeError::Drop { bits: self.bits, pictures, drop, how: how.to_owned(), max_drop: self.max_drop }
+        let (bits, merges, max_drop) = (self.bits, whole.unmerged.is_some(), self.max_drop);
+        QuantizeError::Drop { bits, merges, pictures, drop, how: how.to_owned(), max_drop }
     }
 }
 
@@ -191,12 +240,17 @@ impl Chosen {
         self.layers.iter().filter(|layer| layer.int8).map(|layer| layer.name.clone()).collect()
     }
 
+    /// `graph` with the weights that the file holds, but for those in eight bits.
+    fn written<'g>(&self, graph: &'g Graph) -> Result<Cow<'g, Graph>, EngineError> {
+        Ok(match self.bits {
+            Bits::F16 => Cow::Owned(quant::round_to_f16(graph)?),
+            Bits::F32 | Bits::Int8 => Cow::Borrowed(graph),
+        })
+    }
+
     /// What the file will compute for `input` `[pictures, ...]`: the logits of the same arithmetic on the CPU engine.
     pub(crate) fn logits(&self, graph: &Graph, input: &[f32], pictures: usize) -> Result<Vec<f32>, EngineError> {
-        match self.layers.is_empty() {
-            true => CpuEngine::<f32>::new(&quant::round_to_f16(graph)?, &Default::default())?.forward(input, pictures),
-            false => CpuEngine::<f32>::quantized(graph, &self.int8())?.forward(input, pictures),
-        }
+        CpuEngine::<f32>::quantized(&*self.written(graph)?, &self.int8())?.forward(input, pictures)
     }
 
     /// How far another processor's logits may be from `logits`, those of `input` `[pictures, ...]`, relative to a picture's
@@ -208,20 +262,20 @@ impl Chosen {
         pictures: usize,
         logits: &[f32],
     ) -> Result<Option<f32>, QuantizeError> {
-        match self.layers.is_empty() {
-            true => Ok(None),
-            false => tolerance::tolerance(graph, &self.int8(), input, pictures, logits).map(Some),
+        match self.bits {
+            Bits::F32 | Bits::F16 if !self.merges => Ok(None),
+            _ => tolerance::tolerance(&*self.written(graph)?, &self.int8(), input, pictures, logits).map(Some),
         }
     }
 
-    /// What the file says of it, `error` being the largest logit difference against float32.
-    pub(crate) fn record(&self, bits: Bits, error: f64) -> Quantization {
-        Quantization {
-            precision: bits.name().to_owned(),
+    /// What the file says of it, `error` being the largest logit difference against float32; `None` where all stays in float32.
+    pub(crate) fn record(&self, error: f64) -> Option<Quantization> {
+        (self.bits != Bits::F32).then(|| Quantization {
+            precision: self.bits.name().to_owned(),
             int8_layers: self.int8().len(),
             layers: self.layers.len(),
             error,
             measured: self.measured,
-        }
+        })
     }
 }

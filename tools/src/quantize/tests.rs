@@ -81,7 +81,7 @@ fn choose(graph: &Graph, quantize: Quantize<'_>, folder: &Path) -> Result<Chosen
     let bundle = bundle();
     let picture = open_picture(folder.join("red/1.png")).unwrap();
     let input = bundle.preprocessing.apply(&picture);
-    quantize.choose(Whole { graph, batch: Batch::One, bundle: &bundle }, &meta(), &input, 1)
+    quantize.choose(Whole { graph, unmerged: None, batch: Batch::One, bundle: &bundle }, &meta(), &input, 1)
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn the_layer_that_cannot_bear_it_stays_in_float32() {
     assert_eq!(chosen.precisions, Precisions::from([("good".to_owned(), Precision::Int8)]));
     let measured = Measured { pictures: 3, float32_accuracy: 1.0, accuracy: 1.0, agreement: 1.0, drop: 0.0 };
     assert_eq!(chosen.measured, Some(measured));
-    let record = chosen.record(Bits::Int8, 0.01);
+    let record = chosen.record(0.01).unwrap();
     assert_eq!((record.precision.as_str(), record.int8_layers, record.layers), ("int8", 1, 2));
 
     let lenient = choose(&graph(true), Quantize { max_drop: 70.0, ..int8 }, folder.path()).unwrap();
-    assert_eq!(lenient.record(Bits::Int8, 0.0).int8_layers, 2);
+    assert_eq!(lenient.record(0.0).unwrap().int8_layers, 2);
     assert!((lenient.measured.unwrap().drop - 200.0 / 3.0).abs() < 1e-9);
 }
 

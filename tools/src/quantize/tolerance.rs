@@ -1,10 +1,11 @@
-//! How far two processors may differ that compute a model in eight bits as they should.
+//! How far two processors may differ that compute a model in eight bits, or one that merges tokens, as they should.
 //!
 //! float32 sums differ from processor to processor by some rounding errors. Before a value becomes an integer such a difference
 //! decides now and then whether it is rounded up or down; the next layer sees a whole step there and rounds more values the other
 //! way, until, some layers on, two processors round independently of each other. However small the cause, their logits then
-//! differ by as much as eight bits change them at all. How much that is, is measured here: in another arithmetic (float64) and on
-//! pictures changed by less than anyone could see.
+//! differ by as much as eight bits change them at all. Where tokens are merged, such a difference decides between two that are as
+//! good as equally alike. How much that is, is measured here: in another arithmetic (float64) and on pictures changed by less than
+//! anyone could see.
 
 use edge_vit::{LARGEST_GOLDEN_TOLERANCE, LOGIT_TOLERANCE};
 use edge_vit_models::Graph;

@@ -275,6 +275,7 @@ fn assert_folded(bench: &Bench, options: &Options, outcome: &Outcome) {
         pictures: None,
         strength: 1.0,
         free_batch: false,
+        merge_tokens: None,
         quantize: None,
     };
     let merged = merge.run().unwrap();
