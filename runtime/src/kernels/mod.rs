@@ -12,6 +12,7 @@ mod layer_norm;
 mod parallel;
 mod prefetch;
 mod product;
+mod similarity;
 mod weights;
 
 pub(crate) use attention::{Attention, Head, Scratch, Strides};
@@ -19,6 +20,7 @@ pub(crate) use elementary::Activation;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use parallel::over_rows;
 pub(crate) use product::Product;
+pub(crate) use similarity::{MostSimilar, SimilarScratch};
 pub(crate) use weights::Weights;
 
 use pulp::{Arch, Simd, WithSimd};

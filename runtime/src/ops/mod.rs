@@ -9,6 +9,8 @@ mod following;
 mod int8;
 mod layer_norm;
 mod linear;
+mod matching;
+mod merging;
 mod patches;
 mod pattern;
 mod place;
@@ -38,6 +40,8 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
     for rules in [
         Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
         Rewriter::default().with_rule_for("attention", attention::rule),
+        Rewriter::default().with_rule_for("merged tokens", merging::rule),
+        Rewriter::default().with_rule_for("similar tokens", matching::rule),
         Rewriter::default()
             .with_rule_for("linear layer", linear::rule)
             .with_rule_for("quantised linear layer", int8::rule),

@@ -8,30 +8,33 @@ use std::collections::BTreeMap;
 
 use edge_vit::Model;
 use edge_vit_models::backbone::Architecture;
-use edge_vit_models::onnx;
+use edge_vit_models::vit::{self, Config, GlobalPool};
+use edge_vit_models::{Graph, onnx, tokens};
 use edge_vit_tests::{noise, plain_tract, variants};
 
 /// The operators of a plain and a simplified model of `name`, each of which gives what plain tract gives.
 fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
-    let picture = noise(3 * side * side);
     let mut graphs = variants(Architecture::named(name).unwrap().config([side, side]).graph(), 3).unwrap();
-    [0, 2].map(|variant| {
-        let bytes =
-            onnx::to_bytes(&std::mem::take(&mut graphs[variant].1), onnx::Batch::One, &BTreeMap::new()).unwrap();
-        let model = Model::from_bytes(&bytes).unwrap();
-        let expected = plain_tract(&bytes, model.input_shape()).unwrap()(&picture).unwrap();
-        let ours = model.run(&picture).unwrap();
-        let size = expected.iter().fold(0_f32, |size, value| size.max(value.abs()));
-        for (ours, expected) in ours.iter().zip(&expected) {
-            assert!(
-                (ours - expected).abs() < 2e-5 * size,
-                "{name}: {ours} instead of {expected}, the largest being {size}"
-            );
-        }
-        let on_threads = model.clone().with_threads(3).unwrap().run(&picture).unwrap();
-        assert_eq!(on_threads, ours, "{name} on three threads");
-        model.operators()
-    })
+    [0, 2].map(|variant| checked(name, side, &std::mem::take(&mut graphs[variant].1)))
+}
+
+/// The operators of `graph`, which give what plain tract gives.
+fn checked(name: &str, side: usize, graph: &Graph) -> BTreeMap<String, usize> {
+    let picture = noise(3 * side * side);
+    let bytes = onnx::to_bytes(graph, onnx::Batch::One, &BTreeMap::new()).unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    let expected = plain_tract(&bytes, model.input_shape()).unwrap()(&picture).unwrap();
+    let ours = model.run(&picture).unwrap();
+    let size = expected.iter().fold(0_f32, |size, value| size.max(value.abs()));
+    for (ours, expected) in ours.iter().zip(&expected) {
+        assert!(
+            (ours - expected).abs() < 2e-5 * size,
+            "{name}: {ours} instead of {expected}, the largest being {size}"
+        );
+    }
+    let on_threads = model.clone().with_threads(3).unwrap().run(&picture).unwrap();
+    assert_eq!(on_threads, ours, "{name} on three threads");
+    model.operators()
 }
 
 /// Asserts that all linear layers, norms and attentions, `expected` of them, are operators of ours, and that nothing of
@@ -62,6 +65,31 @@ fn all_layers_of_a_vit_are_ours_and_the_class_token_is_taken_out_before_the_last
 fn layer_scale_goes_into_the_layer_before_it() {
     for operators in operators("vit_small_patch14_dinov2", 56) {
         assert_ours(&operators, [12 * 6 + 1, 25, 12], OF_A_BLOCK);
+    }
+}
+
+/// What merging leaves of the comparison and of the mean where they are not taken.
+const OF_A_MERGE: &[&str] = &["GatherNd", "Reduce<ArgMax(false)>", "Reduce<Max>", "Sqrt"];
+
+#[test]
+fn merged_tokens_are_compared_and_merged_in_operators_of_ours_and_attention_takes_their_sizes() {
+    let tiny = Config { embed_dim: 192, num_heads: 3, image_size: [80, 80], ..Config::default() };
+    let siglip = Config { class_token: false, global_pool: GlobalPool::Map, depth: 6, ..tiny.clone() };
+    let registers = Config { reg_tokens: 4, no_embed_class: true, layer_scale: true, ..tiny.clone() };
+    for (name, config, merged, layers, merges) in [
+        ("ViT", tiny.clone(), 2, [12 * 6 + 1, 25, 12], 11),
+        ("one by one", tiny, 1, [12 * 6 + 1, 25, 12], 11),
+        ("registers", registers, 2, [12 * 6 + 1, 25, 12], 11),
+        ("SigLIP", siglip, 3, [6 * 6 + 6, 14, 7], 6),
+    ] {
+        let [_, _, (_, simplified), _] = variants(vit::graph(&config), 3).unwrap();
+        let operators = checked(name, 80, &tokens::merge(&simplified, merged).unwrap().graph);
+        assert_ours(&operators, layers, &[OF_A_BLOCK, OF_A_MERGE].concat());
+        if std::env::consts::ARCH == "x86_64" || std::env::consts::ARCH == "aarch64" {
+            for of_a_merge in ["EdgeVitSimilarTokens", "EdgeVitMergeTokens"] {
+                assert_eq!(operators.get(of_a_merge), Some(&merges), "{of_a_merge} in {operators:?}");
+            }
+        }
     }
 }
 
