@@ -108,7 +108,7 @@ pub struct Bundle {
     pub rejection: Option<Rejection>,
     /// How far logits may be from the golden ones, relative to a case's largest, on a machine that computes as it should;
     /// `None` for that of float32. A model in 8 bits needs more: where one processor rounds a value up and another down, the
-    /// layers behind see a whole step of difference.
+    /// layers behind see a whole step of difference. So may one that merges tokens, where two pairs are nearly as alike.
     pub golden_tolerance: Option<f32>,
 }
 

@@ -96,7 +96,7 @@ pub(super) fn rule(
     };
     let is = |outlet, expected: &[usize]| TractResult::Ok(shape(outlet)?.as_deref() == Some(expected));
     let fits = is(node.inputs[1], &[1, left, 1])? && is(share, &[1, left, 1])? && is(shares, &[1, left, merged])?;
-    if op.batch_dims != 1 || out_width != width || !fits {
+    if op.batch_dims != 1 || out_width != width || !fits || merged == 0 || width == 0 {
         return Ok(None);
     }
     // `[left, merged]` times `[merged, width]`.

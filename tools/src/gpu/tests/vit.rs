@@ -1,13 +1,13 @@
 //! A whole ViT with adapters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use edge_vit_models::{Graph, Tensor};
+use edge_vit_models::{Graph, Tensor, tokens};
 
 use super::{Batch, F32_TOLERANCE, assert_agrees, assert_gradients, gpu, open, relative, trainable, vit};
 use crate::cpu::CpuEngine;
-use crate::engine::{Engine, Hyper, Noise};
+use crate::engine::{Engine, EngineError, Hyper, Noise};
 use crate::gpu::engine::GpuEngine;
 use crate::gpu::kernels::Tuning;
 
@@ -37,6 +37,14 @@ fn the_cut_for_a_gpu_computes_the_same() {
         let noise = Noise { drop_path: Vec::new(), ..noise() };
         assert_agrees(&gpu, &graph, &trainable(&graph, &["head"]), 5, &noise);
     }
+}
+
+#[test]
+fn a_graph_that_merges_tokens_is_refused() {
+    let Some(gpu) = gpu() else { return };
+    let merged = tokens::merge(&vit(24, 3, 2, 8), 1).unwrap().graph;
+    let error = GpuEngine::on(gpu, &merged, &BTreeSet::new()).err().unwrap();
+    assert!(matches!(&error, EngineError::MergedTokens { op: "MatchTokens", .. }), "{error}");
 }
 
 #[test]
