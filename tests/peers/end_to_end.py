@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+from turns import PAUSE_SECONDS
+
 
 def peer(decoder, file, threads):
     """Answers each line of stdin, the path of a picture, with the index of its class."""
@@ -104,6 +106,7 @@ def measure(program, file, folder, threads, rounds):
     for turn in range(rounds + 1):
         for picture in pictures:
             for name, process in running.items():
+                time.sleep(PAUSE_SECONDS)
                 answer, seconds = process.ask(picture)
                 if turn:
                     times[name].append(seconds)

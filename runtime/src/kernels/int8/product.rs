@@ -186,10 +186,9 @@ mod tests {
 
         /// The paths of this processor that are exact, each with its weights.
         fn packed(&self) -> Vec<Weights> {
-            let at = |p: usize, j: usize| self.matrix[p * self.columns + j];
             let (least, most) = self.matrix.iter().fold((0, 0), |(least, most), w| (*w.min(&least), *w.max(&most)));
             let paths = Path::all().into_iter().filter(|path| path.is_exact(self.depth, [least, most]));
-            paths.map(|path| Weights::pack_for(path, self.depth, self.columns, at)).collect()
+            paths.map(|path| Weights::pack_for(path, &self.matrix, self.columns)).collect()
         }
 
         /// The product; `out` is what it is added to, if it is to accumulate.
@@ -264,7 +263,7 @@ mod tests {
     #[test]
     fn weights_that_a_path_cannot_multiply_exactly_go_to_another() {
         for (value, depth) in [(64, 8), (65, 8), (127, 8), (-128, 8), (1, 70_000)] {
-            let weights = Weights::pack(depth, 1, |_, _| value);
+            let weights = Weights::pack(&vec![value; depth], 1);
             assert_eq!(weights.is_some(), depth == 8);
             assert!(weights.is_none_or(|weights| weights.path.is_exact(depth, [value.min(0), value.max(0)])));
         }

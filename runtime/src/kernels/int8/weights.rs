@@ -24,35 +24,38 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Packs the matrix `[depth, columns]` whose value at row `p` and column `j` is `at(p, j)`, for this processor.
+    /// Packs `matrix`, the rows of which have `columns` values, for this processor.
     ///
     /// None where it has no instructions that multiply these values exactly.
-    pub(crate) fn pack(depth: usize, columns: usize, at: impl Fn(usize, usize) -> i8) -> Option<Self> {
-        let (mut least, mut most) = (0, 0);
-        for value in (0..depth).flat_map(|row| (0..columns).map(move |column| (row, column))).map(|(p, j)| at(p, j)) {
-            (least, most) = (value.min(least), value.max(most));
-        }
-        Path::all()
-            .into_iter()
-            .find(|path| path.is_exact(depth, [least, most]))
-            .map(|path| Self::pack_for(path, depth, columns, at))
+    pub(crate) fn pack(matrix: &[i8], columns: usize) -> Option<Self> {
+        let range = matrix.iter().fold([0; 2], |[least, most], value| [*value.min(&least), *value.max(&most)]);
+        let depth = matrix.len() / columns.max(1);
+        let path = Path::all().into_iter().find(|path| path.is_exact(depth, range))?;
+        Some(Self::pack_for(path, matrix, columns))
     }
 
     /// Packs for `path`.
-    pub(super) fn pack_for(path: Path, depth: usize, columns: usize, at: impl Fn(usize, usize) -> i8) -> Self {
+    pub(super) fn pack_for(path: Path, matrix: &[i8], columns: usize) -> Self {
+        /// How many values a word has.
+        const WORD: usize = 4;
         let [_, width] = path.tile();
-        let (wide, deep) = (columns.next_multiple_of(width), depth.next_multiple_of(STEP));
-        let at = |row: usize, column: usize| if row < depth && column < columns { at(row, column) } else { 0 };
-        let word = |row: usize, column: usize| {
-            i32::from_le_bytes([0, 1, 2, 3].map(|next| at(row + next, column).cast_unsigned()))
-        };
-        let mut words = Aligned::new(deep / 4 * wide);
-        for (panel, left) in words.chunks_exact_mut((deep / 4 * width).max(1)).zip((0..columns).step_by(width)) {
-            for (line, row) in panel.chunks_exact_mut(width).zip((0..deep).step_by(4)) {
-                line.iter_mut().zip(left..).for_each(|(to, column)| *to = word(row, column));
+        let (depth, wide) = (matrix.len() / columns.max(1), columns.next_multiple_of(width));
+        let groups = depth.next_multiple_of(STEP) / WORD;
+        let (mut words, mut sums, zeros) = (Aligned::new(groups * wide), vec![0; wide], vec![0; columns]);
+        for (group, rows) in matrix.chunks((WORD * columns).max(1)).enumerate() {
+            let mut rows = rows.chunks_exact(columns);
+            let rows = [(); WORD].map(|()| rows.next().unwrap_or(&zeros));
+            let panels = words.chunks_exact_mut(groups * width).zip(sums.chunks_exact_mut(width));
+            for ((panel, sums), left) in panels.zip((0..columns).step_by(width)) {
+                let [a, b, c, d] = rows.map(|row| &row[left..columns.min(left + width)]);
+                let line = panel[group * width..].iter_mut().zip(sums);
+                for (((((word, sum), a), b), c), d) in line.zip(a).zip(b).zip(c).zip(d) {
+                    let values = [*a, *b, *c, *d];
+                    *word = i32::from_le_bytes(values.map(i8::cast_unsigned));
+                    *sum += values.map(i32::from).into_iter().sum::<i32>();
+                }
             }
         }
-        let sums = (0..wide).map(|column| (0..depth).map(|row| i32::from(at(row, column))).sum()).collect();
         Self { path, words, sums, scale: vec![1.0; wide], bias: vec![0.0; wide], depth, columns }
     }
 

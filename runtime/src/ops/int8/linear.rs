@@ -121,7 +121,7 @@ pub(in crate::ops) fn rule(
 
     let weights = weights.try_as_plain_ram()?;
     let weights = weights.as_slice::<i8>()?;
-    let Some(weights) = Weights::pack(depth, columns, |p, j| weights[p * columns + j]) else { return Ok(None) };
+    let Some(weights) = Weights::pack(weights, columns) else { return Ok(None) };
     let scales: Vec<f32> = scales.iter().zip(&following.scale).map(|(scale, factor)| scale * factor).collect();
     let weights = Arc::new(weights.scaled(&scales, &following.bias));
     let inputs: Vec<_> = [input, scale, zero].into_iter().chain(following.residual).collect();
