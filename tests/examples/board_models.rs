@@ -1,6 +1,6 @@
-//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, four times, with golden cases that this machine computed, and a picture:
-//! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx and picture.png. Weights are random and the same every time; those of the adapters
-//! follow from a seed.
+//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, five times, with golden cases that this machine computed, and a picture:
+//! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx, int8.onnx, which is the simplified one with all layers in eight bits, and picture.png.
+//! Weights are random and the same every time; those of the adapters follow from a seed.
 //! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED [NAME SIDE]]`, NAME one of `edge-vit-tools models`.
 
 use std::collections::BTreeSet;
@@ -10,13 +10,16 @@ use std::path::PathBuf;
 
 use edge_vit::{Activation, Bundle, ColorOrder, Filter, GoldenCase, Preprocessing, Provenance, ResizeMode};
 use edge_vit_models::backbone::{self, Architecture};
-use edge_vit_models::onnx;
+use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_tests::variants;
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine as _;
 use image::{Rgb, RgbImage};
 
 const LABELS: [&str; 5] = ["bolt", "nut", "washer", "screw", "pin"];
+
+/// How far a processor's logits may be from the golden ones in eight bits, where it rounds some values to another step.
+const INT8_TOLERANCE: f32 = 0.2;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("say the folder to write to")?);
@@ -37,8 +40,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut graph = backbone::with_head(&Architecture::named(&name)?.config([side, side]).graph(), LABELS.len())?;
     // A head of zeros would say nothing of how alike two models compute.
     graph.weights.clear();
-    for (name, graph) in variants(graph, seed)? {
-        let logits = CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?;
+    let graphs = variants(graph, seed)?;
+    let int8 = graphs.iter().find(|(name, _)| *name == "simplified").map(|(_, graph)| ("int8", graph.clone()));
+    for (name, graph) in graphs.into_iter().chain(int8) {
+        let layers = if name == "int8" { onnx::int8_layers(&graph) } else { Vec::new() };
+        let logits = match layers.is_empty() {
+            true => CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?,
+            false => CpuEngine::<f32>::quantized(&graph, &layers)?.forward(&input, 1)?,
+        };
         let bundle = Bundle {
             labels: LABELS.map(str::to_owned).to_vec(),
             preprocessing: preprocessing.clone(),
@@ -52,11 +61,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             },
             golden: vec![GoldenCase::new(&picture, &preprocessing, logits)?],
             rejection: None,
-            golden_tolerance: None,
+            golden_tolerance: (!layers.is_empty()).then_some(INT8_TOLERANCE),
         };
+        let precisions: Precisions = layers.into_iter().map(|layer| (layer, Precision::Int8)).collect();
         fs::write(
             folder.join(format!("{name}.onnx")),
-            onnx::to_bytes(&graph, onnx::Batch::One, &bundle.to_metadata()?)?,
+            onnx::to_bytes_at(&graph, Batch::One, &precisions, &bundle.to_metadata()?)?,
         )?;
     }
     Ok(())

@@ -68,6 +68,7 @@ impl Kernel for Attention<'_> {
     type Output = ();
 
     /// Heads are as wide as a power of two.
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     const EVEN: bool = true;
 
     #[inline(always)]

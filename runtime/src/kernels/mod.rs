@@ -32,6 +32,7 @@ pub(crate) trait Kernel {
     type Output;
 
     /// Whether what it multiplies has so often a power of two of rows that a tile of as many is better than a fuller one.
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     const EVEN: bool = false;
 
     /// Implementations carry `#[inline(always)]`, so that they are compiled with the instructions of `S`.
