@@ -5,6 +5,7 @@
 
 mod aligned;
 mod attention;
+mod depthwise;
 mod elementary;
 pub(crate) mod int8;
 mod interleave;
@@ -16,6 +17,7 @@ mod similarity;
 mod weights;
 
 pub(crate) use attention::{Attention, Head, Scratch, Strides};
+pub(crate) use depthwise::{Depthwise, Sliding};
 pub(crate) use elementary::Activation;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use parallel::over_rows;

@@ -5,6 +5,7 @@
 
 mod attention;
 mod axes;
+mod depthwise;
 mod following;
 mod int8;
 mod layer_norm;
@@ -43,6 +44,7 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         Rewriter::default().with_rule_for("merged tokens", merging::rule),
         Rewriter::default().with_rule_for("similar tokens", matching::rule),
         Rewriter::default()
+            .with_rule_for("depthwise convolution", depthwise::rule)
             .with_rule_for("linear layer", linear::rule)
             .with_rule_for("quantised linear layer", int8::rule),
     ] {
@@ -56,7 +58,9 @@ pub(crate) fn kernel(node: &TypedNode) -> Option<&'static str> {
     if let Some(layer) = node.op_as::<int8::QuantizedLinear>() {
         return Some(layer.kernel());
     }
-    let ours =
-        node.op_is::<attention::Attention>() || node.op_is::<layer_norm::LayerNorm>() || node.op_is::<linear::Linear>();
+    let ours = node.op_is::<attention::Attention>()
+        || node.op_is::<depthwise::Depthwise>()
+        || node.op_is::<layer_norm::LayerNorm>()
+        || node.op_is::<linear::Linear>();
     kernels::name().filter(|_| ours)
 }
