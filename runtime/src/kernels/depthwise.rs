@@ -1,13 +1,8 @@
 //! A convolution of each channel by itself, the channels of a place lying side by side.
 
-use std::ops::Range;
-
 use pulp::Simd;
 
 use super::Kernel;
-
-/// How many outputs of a row are summed at once: a weight is read once for all of them.
-const PIXELS: usize = 8;
 
 /// What a kernel passes over, and how. Heights stand before widths.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +32,8 @@ pub(crate) struct Depthwise<'a> {
     pub(crate) first: usize,
     /// Whole rows, `[width, channels]` each.
     pub(crate) out: &'a mut [f32],
+    /// Grows to the part of the map that is read, some channels of it.
+    pub(crate) scratch: &'a mut Vec<f32>,
 }
 
 impl Kernel for Depthwise<'_> {
@@ -44,24 +41,53 @@ impl Kernel for Depthwise<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let Sliding { channels, strides, before, out: [_, width], .. } = *self.sliding;
-        let Self { sliding, input, weights, bias, first, out } = self;
+        let Self { sliding, input, weights, bias, first, out, scratch } = self;
+        let Sliding { map: [height, width], channels, kernel, strides, before, out: [_, out_width] } = *sliding;
+        if channels == 0 || out_width == 0 || out.is_empty() {
+            return;
+        }
+        // A row of the map with the zeros around it.
+        let columns = (out_width - 1) * strides[1] + kernel[1];
+        let rows = out.len() / (out_width * channels);
+        let bottom = (first + rows - 1) * strides[0] + kernel[0];
+        let read = (first * strides[0]).saturating_sub(before[0])..height.min(bottom.saturating_sub(before[0]));
+        scratch.resize(read.len() * columns * S::F32_LANES, 0.0);
         for left in (0..channels).step_by(S::F32_LANES) {
             let lanes = S::F32_LANES.min(channels - left);
-            let some = Channels { sliding, input, weights, bias, left, lanes };
-            for (row, line) in out.chunks_exact_mut((width * channels).max(1)).enumerate() {
+            let load = |line: &[f32]| simd.partial_load_f32s(&line[left..left + lanes]);
+            let map = S::as_mut_simd_f32s(scratch).0;
+            for (line, row) in map.chunks_exact_mut(columns).zip(read.clone()) {
+                line.fill(simd.splat_f32s(0.0));
+                let places = input[row * width * channels..][..width * channels].chunks_exact(channels);
+                line.iter_mut().skip(before[1]).zip(places).for_each(|(to, place)| *to = load(place));
+            }
+            for (row, line) in out.chunks_exact_mut(out_width * channels).enumerate() {
                 let top = (first + row) * strides[0];
+                let taps = before[0].saturating_sub(top)..kernel[0].min((height + before[0]).saturating_sub(top));
+                // A window may lie outside of the map.
+                let (lines, weights) = match taps.is_empty() {
+                    true => (&[][..], &[][..]),
+                    false => {
+                        let row = top + taps.start - before[0] - read.start;
+                        (&map[row * columns..][..taps.len() * columns], &weights[taps.start * kernel[1] * channels..])
+                    }
+                };
+                let windows = Windows::<S> {
+                    lines,
+                    columns,
+                    side: kernel[1],
+                    weights,
+                    bias: load(bias),
+                    stride: strides[1],
+                    channels: (channels, left, lanes),
+                };
                 let mut column = 0;
-                while column < width {
-                    let start = column * strides[1];
-                    let end = start + (PIXELS - 1) * strides[1] + sliding.kernel[1];
-                    let whole = column + PIXELS <= width
-                        && start >= before[1]
-                        && end <= sliding.map[1] + before[1]
-                        && lanes == S::F32_LANES;
-                    column += match whole {
-                        true => some.sum::<S, PIXELS, true>(simd, [top, start], &mut line[column * channels..]),
-                        false => some.sum::<S, 1, false>(simd, [top, start], &mut line[column * channels..]),
+                while column < out_width {
+                    // The last ones are computed together with some before them again, rather than by themselves.
+                    column = match out_width {
+                        8.. => windows.sum::<8>(simd, column.min(out_width - 8), line),
+                        4.. => windows.sum::<4>(simd, column.min(out_width - 4), line),
+                        _ => windows.sum::<1>(simd, column, line),
                     };
                 }
             }
@@ -69,57 +95,45 @@ impl Kernel for Depthwise<'_> {
     }
 }
 
-/// Channels that fill a vector, or what is left of them.
-#[derive(Clone, Copy)]
-struct Channels<'a> {
-    sliding: &'a Sliding,
-    input: &'a [f32],
+/// What the outputs of a row are made from: channels that fill a vector, or what is left of them.
+struct Windows<'a, S: Simd> {
+    /// The lines under the kernel, so many vectors each.
+    lines: &'a [S::f32s],
+    columns: usize,
+    /// The kernel's width.
+    side: usize,
+    /// Those of the kernel's lines over them, and what lies behind.
     weights: &'a [f32],
-    bias: &'a [f32],
-    left: usize,
-    lanes: usize,
+    bias: S::f32s,
+    stride: usize,
+    /// How many channels there are, the first of these and their number.
+    channels: (usize, usize, usize),
 }
 
-impl Channels<'_> {
-    /// Writes `COUNT` outputs, whose windows begin at this row and column of the map with its zeros, side by side; says how many. Where
-    /// they are `WHOLE`, the windows lie within the map's columns, and the channels fill a vector.
+impl<S: Simd> Windows<'_, S> {
+    /// Writes the outputs of `COUNT` columns from `first` on into their row; gives the column behind them.
     #[inline(always)]
-    fn sum<S: Simd, const COUNT: usize, const WHOLE: bool>(
-        self,
-        simd: S,
-        [top, start]: [usize; 2],
-        out: &mut [f32],
-    ) -> usize {
-        let Self { sliding, input, weights, bias, left, lanes } = self;
-        let Sliding { map, channels, kernel, strides, before, .. } = *sliding;
-        let load = |line: &[f32]| match WHOLE {
-            true => S::as_simd_f32s(&line[..S::F32_LANES]).0[0],
-            false => simd.partial_load_f32s(&line[..lanes]),
-        };
-        let within = |axis: usize, at: usize| -> Range<usize> {
-            before[axis].saturating_sub(at)..kernel[axis].min((map[axis] + before[axis]).saturating_sub(at))
-        };
-        let columns = if WHOLE { 0..kernel[1] } else { within(1, start) };
-        let mut sums = [load(&bias[left..]); COUNT];
-        for tap in within(0, top) {
-            let row = &input[(top + tap - before[0]) * map[1] * channels..][..map[1] * channels];
-            let weights = &weights[tap * kernel[1] * channels..][..kernel[1] * channels];
-            for column in columns.clone() {
-                let weight = load(&weights[column * channels + left..]);
-                for (place, sum) in sums.iter_mut().enumerate() {
-                    let from = start + place * strides[1] + column - before[1];
-                    *sum = simd.mul_add_f32s(load(&row[from * channels + left..]), weight, *sum);
+    fn sum<const COUNT: usize>(&self, simd: S, first: usize, out: &mut [f32]) -> usize {
+        let Self { lines, columns, side, weights, bias, stride, channels: (channels, left, lanes) } = *self;
+        let start = first * stride;
+        let mut sums = [bias; COUNT];
+        for (line, weights) in lines.chunks_exact(columns).zip(weights.chunks_exact(side * channels)) {
+            for (column, weight) in weights.chunks_exact(channels).enumerate() {
+                let weight = simd.partial_load_f32s(&weight[left..left + lanes]);
+                let from = &line[start + column..];
+                let values: [S::f32s; COUNT] = match (stride, from.first_chunk()) {
+                    (1, Some(values)) => *values,
+                    _ => std::array::from_fn(|place| from[place * stride]),
+                };
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = simd.mul_add_f32s(value, weight, *sum);
                 }
             }
         }
-        for (place, sum) in sums.into_iter().enumerate() {
-            let to = &mut out[place * channels + left..];
-            match WHOLE {
-                true => S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = sum,
-                false => simd.partial_store_f32s(&mut to[..lanes], sum),
-            }
+        for (place, sum) in out[first * channels..].chunks_exact_mut(channels).zip(sums) {
+            simd.partial_store_f32s(&mut place[left..left + lanes], sum);
         }
-        COUNT
+        first + COUNT
     }
 }
 
@@ -174,6 +188,7 @@ mod tests {
                 bias: &bias,
                 first,
                 out: &mut got,
+                scratch: &mut vec![f32::NAN; 7],
             });
             for (at, value) in got.iter().enumerate() {
                 let (place, c) = (at / channels, at % channels);

@@ -1,5 +1,6 @@
 //! A convolution of each channel by itself in one operator, as ConvNeXt has it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use tract_core::internal::*;
@@ -41,6 +42,10 @@ impl Op for Depthwise {
     op_as_typed_op!();
 }
 
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
 impl EvalOp for Depthwise {
     op_out_of_plan!();
 
@@ -50,7 +55,9 @@ impl EvalOp for Depthwise {
         let Self { sliding, weights, bias, shape } = self;
         let outputs = filled(spare::take::<f32>(shape)?, |out| {
             kernels::over_rows(out, sliding.out[1] * sliding.channels, 1, |first, out| {
-                kernels::run(kernels::Depthwise { sliding, input: map, weights, bias, first, out });
+                SCRATCH.with_borrow_mut(|scratch| {
+                    kernels::run(kernels::Depthwise { sliding, input: map, weights, bias, first, out, scratch });
+                });
             });
         })?;
         spare::keep(input);
