@@ -81,7 +81,8 @@ impl Model {
         Ok(Self { plan, input, outputs, metadata, threads: Threads::default() })
     }
 
-    /// The same model on `count` threads of its own, which all clones share; with 1, on the thread that calls it.
+    /// The same model on `count` threads of its own, which all clones share; with 1, on the thread that calls it. On Linux, threads that
+    /// are as many as the cores this process may use stay on one core each.
     ///
     /// # Errors
     /// [`Error::Threads`] if the system gives no more threads.
