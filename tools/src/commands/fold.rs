@@ -144,7 +144,8 @@ fn to_text(merged: &Merged) -> String {
         (_, Some(Quantized { record, .. })) => record.measured.map(|measured| (record.precision.as_str(), measured)),
         (None, None) => None,
     };
-    lines.extend(measured.map(|(what, measured)| measured_line(what, &measured)));
+    let whole = if merged.token_merging.is_some() { "float32 with all tokens" } else { "float32" };
+    lines.extend(measured.map(|(what, measured)| measured_line(what, whole, &measured)));
     let limit = merged.tolerance.unwrap_or(LOGIT_TOLERANCE);
     lines.push(format!(
         "self-test through the device's code: logits within {:.3e} relative (limit {limit:.1e})",
@@ -179,10 +180,9 @@ fn token_line(merging: &TokenMerging) -> String {
     )
 }
 
-fn measured_line(what: &str, measured: &Measured) -> String {
+fn measured_line(what: &str, whole: &str, measured: &Measured) -> String {
     format!(
-        "{what}: {:.2} % right on {} labelled pictures, {:.2} % in float32 with all tokens: {:.2} points lost; {:.2} % are \
-         called the same",
+        "{what}: {:.2} % right on {} labelled pictures, {:.2} % in {whole}: {:.2} points lost; {:.2} % are called the same",
         100.0 * measured.accuracy,
         measured.pictures,
         100.0 * measured.float32_accuracy,
