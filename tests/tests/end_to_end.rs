@@ -90,6 +90,13 @@ impl Trained {
             .map(|class| open_picture(self.data.join("test").join(class).join("3.png")).unwrap())
             .collect()
     }
+
+    /// Asserts that each of [`Self::pictures`] is called by its class.
+    fn assert_learned(&self, classifier: &Classifier) {
+        let labels: Vec<String> =
+            self.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
+        assert_eq!(labels, ["blue", "green", "red"]);
+    }
 }
 
 fn train_tiny() -> Trained {
@@ -125,9 +132,7 @@ fn what_was_trained_is_what_the_device_classifies() {
     assert_eq!(rejection.false_rejection_rate, 0.05);
     // Above an even guess among three, or it could never be met.
     assert!(rejection.threshold > 1.0 / 3.0, "{rejection:?}");
-    let labels: Vec<String> =
-        trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
-    assert_eq!(labels, ["blue", "green", "red"]);
+    trained.assert_learned(&classifier);
 }
 
 /// By the pictures that the training itself set apart, half a point at most.
@@ -142,9 +147,7 @@ fn a_fold_in_fewer_bits_is_measured_and_says_so() {
         let size = merged.bytes.len() as f64 / whole.len() as f64;
         assert!(size < share, "{} takes {size} of float32", bits.name());
         let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
-        let labels: Vec<String> =
-            trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
-        assert_eq!(labels, ["blue", "green", "red"]);
+        trained.assert_learned(&classifier);
         let report = classifier.self_test().unwrap();
         assert!(report.passed(), "{report:?}");
 
@@ -185,9 +188,7 @@ fn merged_tokens_are_measured_by_themselves_and_with_fewer_bits() {
     for bits in [None, Some(Bits::F16), Some(Bits::Int8)] {
         let merged = trained.merge_tokens(Some(5), bits.map(|bits| Quantize { bits, ..INT8 })).unwrap();
         let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
-        let labels: Vec<String> =
-            trained.pictures().iter().map(|picture| classifier.classify(picture).unwrap()[0].label.clone()).collect();
-        assert_eq!(labels, ["blue", "green", "red"]);
+        trained.assert_learned(&classifier);
         let report = classifier.self_test().unwrap();
         assert!(report.passed(), "{report:?}");
 

@@ -11,6 +11,13 @@ pub(super) struct Axis {
     pub(super) strides: [Option<usize>; 3],
 }
 
+/// Whether `node` is a product with just these axes; those of one place may be missing.
+pub(super) fn has_axes(model: &TypedModel, node: &TypedNode, op: &EinSum, expected: [Axis; 3]) -> TractResult<bool> {
+    let Some(found) = axes(model, node, op)? else { return Ok(false) };
+    let expected: Vec<Axis> = expected.into_iter().filter(|axis| axis.len > 1).collect();
+    Ok(found.len() == expected.len() && expected.iter().all(|axis| found.contains(axis)))
+}
+
 /// The axes of `node`, if it is the product of two float32 tensors of known shapes into a third.
 pub(super) fn axes(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Vec<Axis>>> {
     let [first, second] = node.inputs.as_slice() else { return Ok(None) };

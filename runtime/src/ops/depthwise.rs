@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use tract_core::internal::*;
-use tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_core::ops::cnn::Conv;
 use tract_core::ops::nn::DataFormat;
 
-use super::pattern::{constant, filled, replace, values};
+use super::convolution;
+use super::pattern::{filled, replace, values};
 use super::spare;
 use crate::kernels::{self, Sliding};
 
@@ -82,7 +83,7 @@ pub(super) fn rule(
     op: &Conv,
 ) -> TractResult<Option<TypedModelPatch>> {
     let pool = &op.pool_spec;
-    let [input, kernel, bias] = node.inputs.as_slice() else { return Ok(None) };
+    let Some(input) = node.inputs.first() else { return Ok(None) };
     let fact = model.outlet_fact(*input)?;
     let (map, &[rows, columns]) = (fact.shape.as_concrete(), pool.kernel_shape.as_slice()) else { return Ok(None) };
     let (height, width, channels) = match (pool.data_format, map) {
@@ -91,18 +92,11 @@ pub(super) fn rule(
         _ => return Ok(None),
     };
     let of_channels = op.group == channels && pool.input_channels == channels && pool.output_channels == channels;
-    let dense = pool.dilations.as_ref().is_none_or(|dilations| dilations.iter().all(|step| *step == 1));
-    let plain = op.q_params.is_none() && op.kernel_fmt == KernelFormat::OIHW;
-    if !(of_channels && dense && plain && fact.datum_type == f32::datum_type()) {
+    let Some((kernel, bias)) = convolution::constants(model, node, op)?.filter(|_| of_channels) else {
         return Ok(None);
-    }
-    let (Some(kernel), Some(bias)) = (constant(model, *kernel), constant(model, *bias)) else { return Ok(None) };
-    let (kernel, taps) = (values(&kernel)?, rows * columns);
-    let bias = match values(&bias)? {
-        [value] => vec![*value; channels],
-        bias => bias.to_vec(),
     };
-    if kernel.len() != taps * channels || bias.len() != channels {
+    let (kernel, taps) = (values(&kernel)?, rows * columns);
+    if kernel.len() != taps * channels {
         return Ok(None);
     }
     let weights = (0..taps * channels).map(|at| kernel[at % channels * taps + at / channels]).collect();

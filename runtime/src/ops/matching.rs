@@ -10,7 +10,7 @@ use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::math::{Max, Mul, Recip, Sqrt, Square};
 use tract_core::ops::nn::{Reduce, Reducer};
 
-use super::axes::{Axis, axes};
+use super::axes::{Axis, has_axes};
 use super::pattern::{other_operand, scalar, values};
 use super::spare;
 use crate::kernels::{self, MostSimilar, SimilarScratch};
@@ -94,9 +94,7 @@ pub(super) fn rule(
         Axis { len: to.len(), strides: [None, Some(width), Some(1)] },
         Axis { len: width, strides: [Some(1), Some(1), None] },
     ];
-    let Some(found) = axes(model, product, product_op)? else { return Ok(None) };
-    let expected: Vec<Axis> = expected.into_iter().filter(|axis| axis.len > 1).collect();
-    if found.len() != expected.len() || !expected.iter().all(|axis| found.contains(axis)) {
+    if !has_axes(model, product, product_op, expected)? {
         return Ok(None);
     }
     let (from, to) = (from.as_slice().into(), to.as_slice().into());

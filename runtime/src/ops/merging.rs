@@ -5,7 +5,7 @@ use tract_core::ops::array::GatherNd;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math::{Add, Mul};
 
-use super::axes::{Axis, axes};
+use super::axes::{Axis, has_axes};
 use super::pattern::{only_reader, other_operand, replace, values};
 use super::spare;
 
@@ -109,9 +109,7 @@ pub(super) fn rule(
         axis(merged, Some(1), Some(width), None),
         axis(width, None, Some(1), Some(1)),
     ];
-    let Some(found) = axes(model, product, mixing)? else { return Ok(None) };
-    let expected: Vec<Axis> = expected.into_iter().filter(|axis| axis.len > 1).collect();
-    if found.len() != expected.len() || !expected.iter().all(|axis| found.contains(axis)) {
+    if !has_axes(model, product, mixing, expected)? {
         return Ok(None);
     }
     let inputs = [node.inputs[0], node.inputs[1], share, going, shares];

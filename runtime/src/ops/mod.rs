@@ -5,6 +5,7 @@
 
 mod attention;
 mod axes;
+mod convolution;
 mod depthwise;
 mod following;
 mod int8;

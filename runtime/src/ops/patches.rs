@@ -1,11 +1,12 @@
 //! Convolutions whose windows do not overlap: the patch embedding of a vision transformer, and what makes maps smaller.
 
 use tract_core::internal::*;
-use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
+use tract_core::ops::cnn::{Conv, PaddingSpec};
 use tract_core::ops::nn::DataFormat;
 
+use super::convolution;
 use super::linear::Linear;
-use super::pattern::{constant, filled, only_reader, values};
+use super::pattern::{filled, only_reader, values};
 use crate::kernels::{Activation, Weights};
 
 /// From a picture `[1, channels, height, width]` to its patches `[1, rows, columns, channels * kernel]`, the values of each
@@ -72,7 +73,7 @@ pub(super) fn rule(
     op: &Conv,
 ) -> TractResult<Option<TypedModelPatch>> {
     let pool = &op.pool_spec;
-    let [input, kernel, bias] = node.inputs.as_slice() else { return Ok(None) };
+    let Some(input) = node.inputs.first() else { return Ok(None) };
     let fact = model.outlet_fact(*input)?;
     let (Some(&[1, channels, height, width]), &[rows, columns]) =
         (fact.shape.as_concrete(), pool.kernel_shape.as_slice())
@@ -85,21 +86,14 @@ pub(super) fn rule(
         _ => false,
     };
     let apart = pool.strides.as_ref().is_some_and(|strides| strides == &pool.kernel_shape);
-    let dense =
-        op.group == 1 && pool.dilations.as_ref().is_none_or(|dilations| dilations.iter().all(|step| *step == 1));
-    let plain = op.q_params.is_none() && op.kernel_fmt == KernelFormat::OIHW && pool.data_format == DataFormat::NCHW;
-    if !(unpadded && apart && dense && plain && fact.datum_type == f32::datum_type()) {
+    if !(unpadded && apart && op.group == 1 && pool.data_format == DataFormat::NCHW) {
         return Ok(None);
     }
-    let (Some(kernel), Some(bias)) = (constant(model, *kernel), constant(model, *bias)) else { return Ok(None) };
-    let (depth, outputs, kernel) = (channels * rows * columns, pool.output_channels, values(&kernel)?);
-    let bias = match values(&bias)? {
-        [value] => vec![*value; outputs],
-        bias => bias.to_vec(),
-    };
+    let Some((kernel, bias)) = convolution::constants(model, node, op)? else { return Ok(None) };
+    let (depth, outputs, kernel) = (channels * rows * columns, bias.len(), values(&kernel)?);
     let patches = Patches { picture: [channels, height, width], kernel: [rows, columns] };
     let [_, rows, columns, _] = patches.shape();
-    if kernel.len() != depth * outputs || bias.len() != outputs || rows * columns == 0 {
+    if kernel.len() != depth * outputs || rows * columns == 0 {
         return Ok(None);
     }
     let weights = Weights::pack(depth, bias, |p, j| kernel[j * depth + p]);
