@@ -1,7 +1,8 @@
 //! `edge-vit-tools fold`: adapters into the backbone's weights, checked, then one ONNX file.
 
+use std::fs;
 use std::io::{Write as _, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use edge_vit::{LOGIT_TOLERANCE, Measured, TokenMerging};
@@ -17,11 +18,12 @@ pub struct Args {
     /// The backbone that the adapters were trained on
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
-    /// The trained adapters and head: `adapters.safetensors` of a run
-    #[arg(long, value_name = "FILE")]
-    adapters: PathBuf,
-    /// Where to write the merged model
-    #[arg(long, value_name = "FILE")]
+    /// The trained adapters and head: `adapters.safetensors` of a run; several make a model each
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    adapters: Vec<PathBuf>,
+    /// Where to write the merged model; with several files of adapters the folder of the models, each called as its
+    /// run's folder is
+    #[arg(long, value_name = "FILE|DIR")]
     out: PathBuf,
     /// Folder of pictures to check the fold on [default: the pictures that the adapters were trained with]
     #[arg(long, value_name = "DIR")]
@@ -61,30 +63,65 @@ enum Precision {
     Int8,
 }
 
-/// Folds, checks on pictures and on the device's own code, and writes the file.
+/// Folds, checks on pictures and on the device's own code, and writes the file, or one for each file of adapters.
 ///
 /// # Errors
-/// What stopped it, with the remedy; the file that stood at `--out` is then untouched.
+/// What stopped it, with the remedy; the file that was to be written is then untouched, those before it are whole.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let merged = Merge {
-        backbone: &args.backbone,
-        adapters: &args.adapters,
-        pictures: args.pictures.as_deref(),
-        strength: args.strength,
-        free_batch: args.free_batch,
-        merge_tokens: args.merge_tokens,
-        quantize: args.quantize()?,
-    }
-    .run()?;
-    write_atomic(&args.out, &merged.bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
-    match args.json {
-        true => writeln!(stdout(), "{}", to_json(&merged))?,
-        false => writeln!(stdout(), "{}{} ({:.1} MB)", to_text(&merged), args.out.display(), megabytes(&merged))?,
+    for (adapters, out) in args.pairs()? {
+        let fold = || {
+            let merged = args.merge(adapters)?.run()?;
+            write_atomic(&out, &merged.bytes).with_context(|| format!("cannot write {}", out.display()))?;
+            anyhow::Ok(merged)
+        };
+        let merged = match args.adapters.len() {
+            1 => fold()?,
+            _ => fold().with_context(|| format!("cannot fold {}", adapters.display()))?,
+        };
+        match args.json {
+            true => writeln!(stdout(), "{}", to_json(&merged, adapters, &out))?,
+            false => writeln!(stdout(), "{}{} ({:.1} MB)", to_text(&merged), out.display(), megabytes(&merged))?,
+        }
     }
     Ok(())
 }
 
 impl Args {
+    fn merge<'a>(&'a self, adapters: &'a Path) -> anyhow::Result<Merge<'a>> {
+        Ok(Merge {
+            backbone: &self.backbone,
+            adapters,
+            pictures: self.pictures.as_deref(),
+            strength: self.strength,
+            free_batch: self.free_batch,
+            merge_tokens: self.merge_tokens,
+            quantize: self.quantize()?,
+        })
+    }
+
+    /// Each file of adapters with the model that becomes of it. Where there are several, the models' folder is made.
+    fn pairs(&self) -> anyhow::Result<Vec<(&Path, PathBuf)>> {
+        if let [adapters] = self.adapters.as_slice() {
+            return Ok(vec![(adapters, self.out.clone())]);
+        }
+        let mut pairs: Vec<(&Path, PathBuf)> = Vec::new();
+        for adapters in &self.adapters {
+            let out = self.out.join(model_name(adapters)?);
+            if let Some((other, _)) = pairs.iter().find(|(_, known)| *known == out) {
+                bail!(
+                    "{} and {} would both be written to {}; fold one of them by itself",
+                    other.display(),
+                    adapters.display(),
+                    out.display()
+                );
+            }
+            pairs.push((adapters, out));
+        }
+        fs::create_dir_all(&self.out)
+            .with_context(|| format!("several models need a folder; cannot make {}", self.out.display()))?;
+        Ok(pairs)
+    }
+
     fn quantize(&self) -> anyhow::Result<Option<Quantize<'_>>> {
         let merges = self.merge_tokens.is_some();
         let bits = match self.precision {
@@ -107,6 +144,19 @@ impl Args {
         let max_drop = self.max_drop.unwrap_or(MAX_DROP);
         Ok(Some(Quantize { bits, calibrate: self.calibrate.as_deref(), max_drop }))
     }
+}
+
+/// What the model of these adapters is called among others: as its run's folder, or, where the file has a name of its own,
+/// as the file.
+fn model_name(adapters: &Path) -> anyhow::Result<PathBuf> {
+    let whole = std::path::absolute(adapters).with_context(|| format!("cannot find {}", adapters.display()))?;
+    let named = match whole.file_stem() {
+        Some(stem) if stem != "adapters" => Some(stem),
+        _ => whole.parent().and_then(Path::file_name),
+    };
+    let mut name = named.with_context(|| format!("{} lies in no folder with a name", adapters.display()))?.to_owned();
+    name.push(".onnx");
+    Ok(name.into())
 }
 
 fn megabytes(merged: &Merged) -> f64 {
@@ -191,9 +241,11 @@ fn measured_line(what: &str, whole: &str, measured: &Measured) -> String {
     )
 }
 
-fn to_json(merged: &Merged) -> Value {
+fn to_json(merged: &Merged, adapters: &Path, out: &Path) -> Value {
     let simplified = &merged.simplifications;
     json!({
+        "file": adapters,
+        "out": out,
         "adapters": merged.adapters,
         "pictures": merged.pictures,
         "difference": { "absolute": merged.difference.absolute, "relative": merged.difference.relative },
@@ -219,4 +271,43 @@ fn to_json(merged: &Merged) -> Value {
         "self_test": merged.self_test,
         "bytes": merged.bytes.len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(adapters: &[&str], out: &Path) -> Args {
+        Args {
+            backbone: "b.safetensors".into(),
+            adapters: adapters.iter().map(PathBuf::from).collect(),
+            out: out.to_owned(),
+            pictures: None,
+            strength: 1.0,
+            free_batch: false,
+            precision: Precision::F32,
+            merge_tokens: None,
+            calibrate: None,
+            max_drop: None,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn several_heads_become_a_model_each_called_as_its_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("models");
+        let names = |adapters: &[&str]| -> Result<Vec<PathBuf>, String> {
+            let args = args(adapters, &out);
+            let pairs = args.pairs().map_err(|error| error.to_string())?;
+            Ok(pairs.into_iter().map(|(_, model)| model).collect())
+        };
+        assert_eq!(names(&["runs/fruit/adapters.safetensors"]), Ok(vec![out.clone()]));
+        assert!(!out.exists());
+        let several = names(&["runs/fruit/adapters.safetensors", "runs/ripe.safetensors"]);
+        assert_eq!(several, Ok(vec![out.join("fruit.onnx"), out.join("ripe.onnx")]));
+        assert!(out.is_dir());
+        let twice = names(&["a/fruit/adapters.safetensors", "b/fruit/adapters.safetensors"]).unwrap_err();
+        assert!(twice.contains("a/fruit") && twice.contains("b/fruit"), "{twice}");
+    }
 }
