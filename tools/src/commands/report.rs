@@ -24,6 +24,9 @@ pub struct Args {
     /// The page to write
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
+    /// Write a model card too, as Markdown
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -40,5 +43,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     bar.finish_and_clear();
     report.write(&args.out)?;
     writeln!(stdout(), "{}", args.out.display())?;
+    if let Some(card) = &args.card {
+        report.write_card(card)?;
+        writeln!(stdout(), "{}", card.display())?;
+    }
     Ok(())
 }

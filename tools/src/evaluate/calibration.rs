@@ -8,6 +8,7 @@ use edge_vit::Rejection;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Share;
+use super::reliability::{Bin, Coverage, bins, calibration_error, coverage};
 
 /// The temperatures that are looked at.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
@@ -15,8 +16,6 @@ const TEMPERATURES: [f64; 2] = [0.05, 20.0];
 const HALVINGS: usize = 60;
 /// Below this many pictures a fit says little.
 pub const FEW: usize = 20;
-/// Bins of the expected calibration error.
-const BINS: usize = 15;
 
 /// The logits of pictures whose classes are known.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -145,6 +144,12 @@ pub struct Calibration {
     pub ece_plain: f64,
     /// Expected calibration error at the temperature, 0 to 1.
     pub ece_calibrated: f64,
+    /// The pictures by their plain softmax, see [`bins`].
+    pub bins_plain: Vec<Bin>,
+    /// The pictures by their softmax at the temperature.
+    pub bins_calibrated: Vec<Bin>,
+    /// What other thresholds would do.
+    pub coverage: Vec<Coverage>,
 }
 
 /// One picture as its calibration is measured.
@@ -164,33 +169,21 @@ impl Calibration {
         let accepted = pictures.iter().filter(|picture| picture.calibrated >= f64::from(rejection.threshold));
         let (right, count) =
             accepted.fold((0, 0), |(right, count), picture| (right + usize::from(picture.right), count + 1));
-        let error = |score: fn(&Confidence) -> f64| {
-            calibration_error(pictures.iter().map(|picture| (score(picture), picture.right)))
-        };
+        let by = |score: fn(&Confidence) -> f64| bins(pictures.iter().map(|picture| (score(picture), picture.right)));
+        let (bins_plain, bins_calibrated) = (by(|picture| picture.plain), by(|picture| picture.calibrated));
         Self {
             temperature: rejection.temperature,
             threshold: rejection.threshold,
             false_rejection_rate: rejection.false_rejection_rate,
             rejected: Share::new(pictures.len() - count, pictures.len()),
             accepted_top1: Share::new(right, count),
-            ece_plain: error(|picture| picture.plain),
-            ece_calibrated: error(|picture| picture.calibrated),
+            ece_plain: calibration_error(&bins_plain),
+            ece_calibrated: calibration_error(&bins_calibrated),
+            bins_plain,
+            bins_calibrated,
+            coverage: coverage(pictures.iter().map(|picture| (picture.calibrated, picture.right))),
         }
     }
-}
-
-/// The expected calibration error (Guo et al., equation 3): the scores go into 15 equal bins over (0, 1], and the
-/// distances between a bin's mean score and its share of right pictures are averaged, each by its number of pictures.
-fn calibration_error(pictures: impl Iterator<Item = (f64, bool)>) -> f64 {
-    let mut bins = [(0.0, 0.0); BINS];
-    let mut count = 0.0;
-    for (score, right) in pictures {
-        let bin = ((score * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
-        bins[bin].0 += score;
-        bins[bin].1 += f64::from(u8::from(right));
-        count += 1.0;
-    }
-    if count == 0.0 { 0.0 } else { bins.iter().map(|(scores, right)| (scores - right).abs()).sum::<f64>() / count }
 }
 
 #[cfg(test)]
@@ -327,7 +320,5 @@ mod tests {
         assert!((calibration.ece_plain - plain).abs() < 1e-12);
         let calibrated = ((1.8 - 2.0f64).abs() + 0.7 + (0.4 - 1.0f64).abs()) / 4.0;
         assert!((calibration.ece_calibrated - calibrated).abs() < 1e-12);
-        assert_eq!(calibration_error(std::iter::empty()), 0.0);
-        assert_eq!(calibration_error([(1.0, true), (0.0, false)].into_iter()), 0.0);
     }
 }

@@ -6,6 +6,7 @@ pub mod calibration;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod reliability;
 mod samples;
 mod text;
 

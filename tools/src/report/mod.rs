@@ -3,10 +3,14 @@
 //! [`Report::gather`] reads the run's folder, measures the merged model and the plain backbone through the device's
 //! own code, and [`Report::to_html`] writes the page.
 
+pub mod attention;
+pub mod believed;
+mod card;
 pub mod confusion;
 pub mod curves;
 pub mod html;
 pub mod latency;
+pub mod looks;
 mod page;
 mod picture;
 pub mod run;
@@ -22,6 +26,7 @@ use thiserror::Error;
 
 use crate::evaluate::{EvaluateError, Evaluation, Part, Samples, evaluate};
 use latency::Latency;
+use looks::Look;
 use run::Run;
 
 /// Why a report could not be written.
@@ -89,10 +94,10 @@ pub enum ReportError {
     /// The pictures cannot be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    /// The page cannot be written.
+    /// The page or the card cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
-        /// The page.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -119,6 +124,8 @@ pub struct Measured {
     pub evaluation: Evaluation,
     /// For each of [`Evaluation::mistakes`], the picture as a `data:` address of a small JPEG, where it can be made.
     pub thumbnails: Vec<Option<String>>,
+    /// A few pictures with what the model's last attention weighs of them, or why there are none.
+    pub looks: Result<Vec<Look>, String>,
     /// Whether the folder measured on is the one that the run was trained on, without a part that it left alone.
     pub trained_on: bool,
 }
@@ -172,7 +179,8 @@ impl Report {
                 let thumbnails = evaluation.mistakes.iter().map(thumbnail).collect();
                 let trained_on =
                     samples.part == Part::Whole && named.is_some_and(|named| same(&named, &samples.folder));
-                Some(Measured { evaluation, thumbnails, trained_on })
+                let looks = looks::looks(&run, &classifier, samples);
+                Some(Measured { evaluation, thumbnails, looks, trained_on })
             }
         };
 
@@ -198,14 +206,31 @@ impl Report {
         page::page(self)
     }
 
+    /// The model card, as Markdown.
+    pub fn to_card(&self) -> String {
+        card::card(self)
+    }
+
     /// Writes the page to `path`: wholly or not at all.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
-        let failed = |source| ReportError::Write { path: path.to_owned(), source };
-        write_atomic(path, self.to_html().as_bytes()).map_err(failed)
+        write(path, &self.to_html())
     }
+
+    /// Writes the model card to `path`: wholly or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_card(&self, path: &Path) -> Result<(), ReportError> {
+        write(path, &self.to_card())
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), ReportError> {
+    let failed = |source| ReportError::Write { path: path.to_owned(), source };
+    write_atomic(path, text.as_bytes()).map_err(failed)
 }
 
 fn same(a: &Path, b: &Path) -> bool {
@@ -271,6 +296,13 @@ mod tests {
             assert!(page.contains(figure), "{figure}");
         }
         assert_eq!(page.matches("data:image/jpeg;base64,").count(), 1);
+
+        let card = report.to_card();
+        assert!(!card.contains("<img") && card.contains("&lt;img src=x"), "{card}");
+        for figure in ["**50.0 %** right (1 of 2", "test pictures, which neither", "1234 trained parameters", "2.5e-7"]
+        {
+            assert!(card.contains(figure), "{figure}: {card}");
+        }
 
         let out = dir.path().join("report.html");
         report.write(&out).unwrap();

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use edge_vit::{Quantization, TokenMerging};
 
 use super::html::{Element, name, pairs};
+use super::looks::Look;
 use super::run::{as_json, flatten};
-use super::{Measured, Report, confusion, curves};
+use super::{Measured, Report, believed, confusion, curves};
 use crate::evaluate::{Part, Share, Skipped};
 
 /// The look of the page. It holds no character that would have to be escaped.
@@ -37,7 +38,7 @@ pub(super) fn page(report: &Report) -> String {
                 .child(confusion::class_table(evaluation))
                 .children(confusion::pairs_table(evaluation)),
         );
-        main = main.child(mistakes(measured));
+        main = main.children(believed(measured)).child(mistakes(measured)).child(looks(measured));
     }
     main = main.child(latency(report)).child(fold(report)).child(origin(report));
     main = main.children(configuration(report)).children(left_out(report));
@@ -216,6 +217,50 @@ fn mistakes(measured: &Measured) -> Element {
     };
     let items = evaluation.mistakes.iter().zip(&measured.thumbnails).map(item);
     section.child(sentence(text)).child(Element::new("ul").class("gallery").children(items))
+}
+
+/// How far the scores can be believed, where the model carries a temperature and a threshold.
+fn believed(measured: &Measured) -> Option<Element> {
+    let calibration = measured.evaluation.calibration.as_ref()?;
+    let text = format!(
+        "Temperature {:.2} and threshold {:.2} were fitted on validation pictures, so that at most {} of them are called \
+         unknown. Here {} are; of the others {} are right. The expected calibration error is {} at that temperature and {} \
+         without it.",
+        calibration.temperature,
+        calibration.threshold,
+        percent(f64::from(calibration.false_rejection_rate)),
+        percent(calibration.rejected.share),
+        percent(calibration.accepted_top1.share),
+        percent(calibration.ece_calibrated),
+        percent(calibration.ece_plain),
+    );
+    let charts = Element::new("div").class("two").children(believed::charts(calibration));
+    Some(section("How far scores can be believed").child(sentence(text)).child(charts))
+}
+
+/// What the last attention weighs of a few pictures.
+fn looks(measured: &Measured) -> Element {
+    let section = section("Where the model looks");
+    let looks = match &measured.looks {
+        Ok(looks) => looks,
+        Err(reason) => return section.child(sentence(format!("No map: {reason}."))),
+    };
+    let text = "Each picture as the model sees it, and beside it each patch as bright as the last block's attention weighs it \
+                for the answer (mean of the heads, the largest as it was). It tells what is read, not why.";
+    let item = |look: &Look| {
+        let image = |address: &str, alt: String| Element::new("img").attr("src", address).attr("alt", alt);
+        let pair = Element::new("div")
+            .class("pair")
+            .child(image(&look.seen, look.truth.clone()))
+            .child(image(&look.weighed, format!("{}, what is weighed", look.truth)));
+        let wrong = look.prediction != look.truth;
+        let called = Element::new("span").class(if wrong { "wrong" } else { "right" }).child(name(&look.prediction));
+        let called = Element::new("p").child(called).text(format!(" at {}", percent(f64::from(look.score))));
+        let item = Element::new("li").child(pair).child(called);
+        if wrong { item.child(Element::new("p").class("file").text("is ").child(name(&look.truth))) } else { item }
+    };
+    let list = Element::new("ul").class("gallery wide").children(looks.iter().map(item));
+    section.child(sentence(text)).child(list)
 }
 
 fn latency(report: &Report) -> Element {

@@ -5,16 +5,20 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use edge_vit::Preprocessing;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{Rgb, RgbImage};
+use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
+use super::attention::Map;
 use crate::evaluate::Samples;
 
 /// Longest side of a thumbnail in pixels.
 const SIDE: u32 = 240;
 /// Quality of its JPEG, 1 to 100.
 const QUALITY: u8 = 82;
+/// What is left of the brightness of a patch that weighs nothing.
+const DARKEST: f32 = 0.15;
 
 /// The picture at `path` as a `data:` address of a small JPEG, or `None` where it cannot be read any more.
 pub(super) fn thumbnail(path: &Path) -> Option<String> {
@@ -27,9 +31,32 @@ pub(super) fn thumbnail(path: &Path) -> Option<String> {
         let fit = |side: u32| (u64::from(side) * u64::from(SIDE) / u64::from(longest)).max(1) as u32;
         imageops::resize(&picture, fit(width), fit(height), FilterType::Triangle)
     };
+    address(&small)
+}
+
+/// `picture` as a `data:` address of a JPEG.
+fn address(picture: &RgbImage) -> Option<String> {
     let mut bytes = Cursor::new(Vec::new());
-    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&small).ok()?;
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(picture).ok()?;
     Some(format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(bytes.into_inner())))
+}
+
+/// What a model with this preprocessing sees of `picture`, and the same with each patch as bright as it weighs, as
+/// addresses.
+pub(super) fn weighed(picture: &RgbImage, preprocessing: &Preprocessing, map: &Map) -> Option<[String; 2]> {
+    let seen = preprocessing.resize(picture);
+    let (width, height) = seen.dimensions();
+    let largest = map.weights.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let shares = map.weights.iter().map(|weight| weight / largest).collect();
+    let [rows, columns] = map.grid.map(|side| side as u32);
+    let shares = ImageBuffer::<Luma<f32>, Vec<f32>>::from_raw(columns, rows, shares)?;
+    let shares = imageops::resize(&shares, width, height, FilterType::Triangle);
+    let mut lit = seen.clone();
+    for (pixel, Luma([share])) in lit.pixels_mut().zip(shares.pixels()) {
+        let brightness = DARKEST + (1.0 - DARKEST) * share.clamp(0.0, 1.0);
+        pixel.0 = pixel.0.map(|value| (f32::from(value) * brightness).round() as u8);
+    }
+    Some([address(&seen)?, address(&lit)?])
 }
 
 /// The first of `samples` that can be read, else a grey picture: what a model computes does not change its time.
@@ -56,5 +83,20 @@ mod tests {
         assert_eq!(edge_vit::decode_picture(&bytes).unwrap().dimensions(), (240, 1));
         std::fs::write(&path, b"no picture").unwrap();
         assert_eq!(thumbnail(&path), None);
+    }
+
+    #[test]
+    fn what_weighs_nothing_is_dark_and_what_weighs_most_as_it_was() {
+        let picture = RgbImage::from_pixel(40, 20, Rgb([200, 100, 50]));
+        let preprocessing = Preprocessing::imagenet([16, 16]);
+        let map = Map { grid: [1, 2], weights: vec![0.0, 0.25] };
+        let [seen, lit] = weighed(&picture, &preprocessing, &map).unwrap().map(|address| {
+            let bytes = BASE64_STANDARD.decode(address.strip_prefix("data:image/jpeg;base64,").unwrap()).unwrap();
+            edge_vit::decode_picture(&bytes).unwrap()
+        });
+        assert_eq!((seen.dimensions(), lit.dimensions()), ((16, 16), (16, 16)));
+        let red = |picture: &RgbImage, x| picture.get_pixel(x, 8).0[0];
+        assert!(red(&seen, 0).abs_diff(200) < 6 && red(&seen, 15).abs_diff(200) < 6);
+        assert!(red(&lit, 0).abs_diff(30) < 8 && red(&lit, 15).abs_diff(200) < 8, "{} {}", red(&lit, 0), red(&lit, 15));
     }
 }

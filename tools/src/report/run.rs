@@ -135,6 +135,11 @@ impl Run {
         self.epochs.iter().rev().find(|(_, epoch)| epoch.best).map(|(&number, epoch)| (number, epoch))
     }
 
+    /// Where the kept adapters are.
+    pub fn adapters_path(&self) -> PathBuf {
+        self.folder.join(ADAPTERS)
+    }
+
     /// The folder of pictures that the run was trained with, as its adapters name it.
     pub fn data(&self) -> Option<PathBuf> {
         self.adapters.as_ref()?.meta.training.get("data")?.as_str().map(PathBuf::from)

@@ -2,6 +2,7 @@
 
 mod device;
 mod error;
+mod events;
 mod inputs;
 mod options;
 mod prepare;

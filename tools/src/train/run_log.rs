@@ -1,21 +1,25 @@
-//! The run's log: `log.jsonl`, one [`Record`] a line, and `log.csv`, one epoch a line.
+//! The run's log: `log.jsonl`, one [`Record`] a line, `log.csv`, one epoch a line, and a file of events for TensorBoard.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use edge_vit_models::file::write_atomic;
 
-use super::TrainError;
 use super::record::Record;
+use super::{TrainError, events};
 
 const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds\n";
 
-/// The two files, open for appending. Every record is on its way to the disk before the next step begins.
+/// The files, open for appending. Every record is on its way to the disk before the next step begins.
 #[derive(Debug)]
 pub(super) struct RunLog {
     jsonl: Sink<File>,
     csv: Sink<File>,
+    events: Sink<File>,
+    /// Of the last step written.
+    steps: u64,
 }
 
 impl RunLog {
@@ -38,15 +42,34 @@ impl RunLog {
         for (path, text) in [(&jsonl, &lines), (&csv, &table)] {
             write_atomic(path, text.as_bytes()).map_err(|source| TrainError::Write { path: path.clone(), source })?;
         }
-        Ok(Self { jsonl: Sink::append(jsonl)?, csv: Sink::append(csv)? })
+        let events = folder.join(events_name(steps));
+        write_atomic(&events, &events::opening(now(), steps))
+            .map_err(|source| TrainError::Write { path: events.clone(), source })?;
+        Ok(Self { jsonl: Sink::append(jsonl)?, csv: Sink::append(csv)?, events: Sink::append(events)?, steps })
     }
 
     /// Appends a record.
     pub(super) fn write(&mut self, record: &Record) -> Result<(), TrainError> {
         let line = serde_json::to_string(record).map_err(TrainError::Json)?;
-        self.jsonl.write(&format!("{line}\n"))?;
-        csv_line(record).map_or(Ok(()), |line| self.csv.write(&line))
+        self.jsonl.write(format!("{line}\n").as_bytes())?;
+        if let Record::Step { step, .. } = record {
+            self.steps = *step;
+        }
+        if let Some(bytes) = events::of(record, now(), self.steps) {
+            self.events.write(&bytes)?;
+        }
+        csv_line(record).map_or(Ok(()), |line| self.csv.write(line.as_bytes()))
     }
+}
+
+/// TensorBoard reads the files of a folder in the order of their names.
+fn events_name(steps: u64) -> String {
+    format!("events.out.tfevents.{steps:010}.edge-vit")
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Whether a record is of the part of the run that the state covers.
@@ -82,8 +105,8 @@ impl Sink<File> {
 }
 
 impl<W: Write> Sink<W> {
-    fn write(&mut self, text: &str) -> Result<(), TrainError> {
-        let written: io::Result<()> = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
+    fn write(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let written: io::Result<()> = self.to.write_all(bytes).and_then(|()| self.to.flush());
         written.map_err(|source| TrainError::Write { path: self.path.clone(), source })
     }
 }
@@ -107,7 +130,7 @@ mod tests {
         for record in [step(1), step(2), epoch(1), step(3), epoch(2)] {
             log.write(&record).unwrap();
         }
-        log.jsonl.write("{\"kind\":\"st").unwrap();
+        log.jsonl.write(b"{\"kind\":\"st").unwrap();
         RunLog::open(folder.path(), 2, 1).unwrap().write(&step(3)).unwrap();
         let text = fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -123,7 +146,7 @@ mod tests {
             return;
         };
         let mut sink = Sink { path: "run/log.jsonl".into(), to: full };
-        let error = sink.write("a line\n").unwrap_err();
+        let error = sink.write(b"a line\n").unwrap_err();
         assert!(error.to_string().contains("run/log.jsonl"), "{error}");
     }
 }

@@ -1,0 +1,189 @@
+//! The model card: what a stranger needs to know before using the model, as Markdown (Mitchell et al., "Model Cards for
+//! Model Reporting", arXiv 1810.03993; the front matter is Hugging Face's).
+
+use std::fmt::Write as _;
+
+use super::run::flatten;
+use super::{Measured, Report};
+use crate::evaluate::{Part, Share};
+
+/// Settings of the recipe that say how the model came to be, in the order in which the card lists them.
+const SETTINGS: [&str; 9] =
+    ["epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "dropout", "drop_path", "val_fraction", "seed"];
+
+/// The card of a report's model.
+pub(super) fn card(report: &Report) -> String {
+    let mut text = front_matter(report);
+    // Writing to a String cannot fail.
+    let _ = write!(text, "# {}\n\n", escaped(&report.model_name));
+    text += &what(report);
+    text += &figures(report);
+    text += &limits(report);
+    text += &training(report);
+    text += &use_of(report);
+    text
+}
+
+fn front_matter(report: &Report) -> String {
+    let base = quoted(&report.bundle.provenance.backbone);
+    format!(
+        "---\nlibrary_name: edge-vit\npipeline_tag: image-classification\ntags:\n  - onnx\n  - edge-vit\nbase_model: {base}\n---\n\n"
+    )
+}
+
+fn what(report: &Report) -> String {
+    let provenance = &report.bundle.provenance;
+    let labels: Vec<String> = report.bundle.labels.iter().map(|label| escaped(label)).collect();
+    let [height, width] = report.bundle.preprocessing.image_size;
+    format!(
+        "An image classifier of {} classes for small boards: the backbone {} adapted to pictures, the adaptation folded into its \
+         weights. One ONNX file of {:.1} MB; pictures of any size are brought to {width}x{height} pixels.\n\n\
+         **Classes:** {}.\n\n\
+         The backbone's licence applies to these weights too; its file has the SHA-256 `{}`.\n\n",
+        labels.len(),
+        escaped(&provenance.backbone),
+        report.model_bytes as f64 / 1e6,
+        labels.join(", "),
+        code(&provenance.backbone_sha256),
+    )
+}
+
+fn figures(report: &Report) -> String {
+    let mut text = "## How good it is\n\n".to_owned();
+    let Some(Measured { evaluation, trained_on, .. }) = &report.measured else {
+        return text + "It was not measured: no labelled pictures were at hand.\n\n";
+    };
+    let Share { correct, of, share, low, high } = evaluation.top1;
+    let on = match (evaluation.part, trained_on) {
+        (Part::Test, _) => "test pictures, which neither training nor any choice has seen",
+        (Part::Val, _) => "validation pictures, by which the epoch was chosen: somewhat too good",
+        (Part::Whole, true) => "the pictures that it was trained on: no measure for new ones",
+        (Part::Whole, false) => "pictures of which it is not known whether training saw some",
+    };
+    let _ = write!(
+        text,
+        "**{:.1} %** right ({correct} of {of}; 95 % interval {:.1} to {:.1} %) on {on}, through the device's own code.\n\n",
+        100.0 * share,
+        100.0 * low,
+        100.0 * high
+    );
+    text += "| class | pictures | recall | precision |\n|---|---:|---:|---:|\n";
+    let percent = |share: Option<f64>| share.map_or("none".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    for class in &evaluation.classes {
+        let (recall, precision) = (percent(class.recall), percent(class.precision));
+        let _ = writeln!(text, "| {} | {} | {recall} | {precision} |", escaped(&class.label), class.count);
+    }
+    text.push('\n');
+    if let Some(calibration) = &evaluation.calibration {
+        let _ = write!(
+            text,
+            "Scores are off by {:.1} % on average (expected calibration error). Below a score of {:.2} the answer is *unknown*: \
+             so are {:.1} % of these pictures, and {:.1} % of the others are right.\n\n",
+            100.0 * calibration.ece_calibrated,
+            calibration.threshold,
+            100.0 * calibration.rejected.share,
+            100.0 * calibration.accepted_top1.share
+        );
+    }
+    text
+}
+
+fn limits(report: &Report) -> String {
+    let mut text = "## Limits\n\n".to_owned();
+    text += "- It knows its classes alone. A picture of something else is called *unknown* only as far as its score is low.\n";
+    text += "- The figures hold for pictures like those measured: other cameras, light and distances can be worse.\n";
+    if let Some(Measured { evaluation, .. }) = &report.measured {
+        let few: Vec<String> =
+            evaluation.classes.iter().filter(|class| class.count < 10).map(|class| escaped(&class.label)).collect();
+        if !few.is_empty() {
+            let _ = writeln!(text, "- Fewer than 10 pictures were measured of: {}.", few.join(", "));
+        }
+        if let Some(&(truth, called, count)) = evaluation.confused_pairs().first() {
+            let [truth, called] = [truth, called].map(|class| escaped(&evaluation.labels[class]));
+            let _ = writeln!(text, "- Its most frequent confusion: {truth} called {called} ({count} pictures).");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn training(report: &Report) -> String {
+    let mut text = "## How it was made\n\n".to_owned();
+    if let Some(start) = &report.run.start {
+        let _ = write!(
+            text,
+            "{} trained parameters (adapters and head) on {} pictures, the epoch chosen on {} others; {}.\n\n",
+            start.trained_parameters,
+            start.train,
+            start.val,
+            escaped(&start.device)
+        );
+    }
+    let rows = report.run.config.as_ref().map(flatten).unwrap_or_default();
+    let value = |key: &str| {
+        let found = rows.iter().find(|(path, _)| path.strip_prefix("config.") == Some(key));
+        found.map(|(_, value)| escaped(value))
+    };
+    let settings: Vec<String> =
+        SETTINGS.iter().filter_map(|&key| Some(format!("| `{key}` | {} |", value(key)?))).collect();
+    if !settings.is_empty() {
+        let _ = write!(text, "| setting | value |\n|---|---|\n{}\n\n", settings.join("\n"));
+    }
+    if let Some(error) = report.bundle.provenance.fold_error {
+        let _ = write!(text, "Folded and unfolded model differ by {error:.1e} of the largest logit. ");
+    }
+    let _ = write!(
+        text,
+        "On the machine that wrote this a picture takes {:.1} ms on one thread, {:.3} of the plain backbone's time.\n\n",
+        report.latency.merged_median(),
+        report.latency.ratio()
+    );
+    text
+}
+
+fn use_of(report: &Report) -> String {
+    let file = code(&report.model_name);
+    format!(
+        "## How to use it\n\n```sh\nedge-vit --model '{file}' --image photo.jpg\nedge-vit --model '{file}' --camera 0\n\
+         edge-vit --model '{file}' --self-test\n```\n\nWritten by edge-vit-tools {}.\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// A text from outside in which no character means anything to Markdown or HTML.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            c if c.is_control() => out.push(char::REPLACEMENT_CHARACTER),
+            c if "\\`*_{}[]()#+!|~$".contains(c) => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A text between backticks or quotes, which it cannot end.
+fn code(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() && !"`'".contains(*c)).collect()
+}
+
+/// A text as YAML reads it between double quotes, which are JSON's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_taken_for_markup() {
+        assert_eq!(escaped("a|b *c* <d> `e`\n[f](g)"), "a\\|b \\*c\\* &lt;d&gt; \\`e\\`\u{fffd}\\[f\\]\\(g\\)");
+        assert_eq!(code("it's `x`\n"), "its x");
+        assert_eq!(quoted("a\"b: c\n"), "\"a\\\"b: c\\n\"");
+    }
+}
