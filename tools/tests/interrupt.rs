@@ -98,6 +98,39 @@ fn a_run_that_was_interrupted_or_killed_goes_on_to_the_same_bits() {
     }
 }
 
+#[test]
+fn twenty_kills_at_any_moment_change_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    prepare(folder);
+    let begun = Instant::now();
+    assert!(train(folder, "undisturbed", false).output().unwrap().status.success());
+    let whole = begun.elapsed();
+    let expected = adapters(folder, "undisturbed");
+
+    let (mut kills, mut finished) = (0, 0);
+    while kills < 20 || finished == 0 {
+        let out = format!("run{finished}");
+        let resume = folder.join(&out).join("last.safetensors").exists();
+        let mut child = train(folder, &out, resume).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if kills < 20 {
+            // Anywhere from before the first step to a third of a whole run later.
+            sleep(whole.mul_f32(uniform(2, 0, kills) / 3.0));
+            // The child is waited for below, so that its number is no other's yet.
+            child.kill().unwrap();
+        }
+        let status = child.wait().unwrap();
+        match status.code() {
+            None => kills += 1,
+            Some(code) => {
+                assert_eq!(code, 0, "{out}, after {kills} kills");
+                assert!(adapters(folder, &out) == expected, "{out}: other weights than an undisturbed run's");
+                finished += 1;
+            }
+        }
+    }
+}
+
 /// A pipe whose reader has gone.
 fn nobody() -> Stdio {
     let (reader, writer) = io::pipe().unwrap();
