@@ -11,6 +11,11 @@ use crate::evaluate::{Part, Share};
 const SETTINGS: [&str; 9] =
     ["epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "dropout", "drop_path", "val_fraction", "seed"];
 
+/// How many classes are listed one by one.
+const LISTED: usize = 60;
+/// Of fewer pictures the recall of a class says little.
+const FEW: usize = 10;
+
 /// The card of a report's model.
 pub(super) fn card(report: &Report) -> String {
     let mut text = front_matter(report);
@@ -33,14 +38,18 @@ fn front_matter(report: &Report) -> String {
 
 fn what(report: &Report) -> String {
     let provenance = &report.bundle.provenance;
-    let labels: Vec<String> = report.bundle.labels.iter().map(|label| escaped(label)).collect();
+    let labels: Vec<String> = report.bundle.labels.iter().take(LISTED).map(|label| escaped(label)).collect();
+    let more = match report.bundle.labels.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     let [height, width] = report.bundle.preprocessing.image_size;
     format!(
         "An image classifier of {} classes for small boards: the backbone {} adapted to pictures, the adaptation folded into its \
          weights. One ONNX file of {:.1} MB; pictures of any size are brought to {width}x{height} pixels.\n\n\
-         **Classes:** {}.\n\n\
+         **Classes:** {}{more}.\n\n\
          The backbone's licence applies to these weights too; its file has the SHA-256 `{}`.\n\n",
-        labels.len(),
+        report.bundle.labels.len(),
         escaped(&provenance.backbone),
         report.model_bytes as f64 / 1e6,
         labels.join(", "),
@@ -69,7 +78,7 @@ fn figures(report: &Report) -> String {
     );
     text += "| class | pictures | recall | precision |\n|---|---:|---:|---:|\n";
     let percent = |share: Option<f64>| share.map_or("none".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-    for class in &evaluation.classes {
+    for class in evaluation.classes.iter().take(LISTED) {
         let (recall, precision) = (percent(class.recall), percent(class.precision));
         let _ = writeln!(text, "| {} | {} | {recall} | {precision} |", escaped(&class.label), class.count);
     }
@@ -93,10 +102,11 @@ fn limits(report: &Report) -> String {
     text += "- It knows its classes alone. A picture of something else is called *unknown* only as far as its score is low.\n";
     text += "- The figures hold for pictures like those measured: other cameras, light and distances can be worse.\n";
     if let Some(Measured { evaluation, .. }) = &report.measured {
-        let few: Vec<String> =
-            evaluation.classes.iter().filter(|class| class.count < 10).map(|class| escaped(&class.label)).collect();
-        if !few.is_empty() {
-            let _ = writeln!(text, "- Fewer than 10 pictures were measured of: {}.", few.join(", "));
+        match evaluation.classes.iter().filter(|class| class.count < FEW).count() {
+            0 => {}
+            few => {
+                let _ = writeln!(text, "- Of {few} classes fewer than {FEW} pictures were measured.");
+            }
         }
         if let Some(&(truth, called, count)) = evaluation.confused_pairs().first() {
             let [truth, called] = [truth, called].map(|class| escaped(&evaluation.labels[class]));

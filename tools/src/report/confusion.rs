@@ -2,7 +2,7 @@
 
 use super::html::{Element, head, name};
 use super::svg::{label, number, picture, shorten};
-use crate::evaluate::Evaluation;
+use crate::evaluate::{ClassFigures, Evaluation};
 
 /// Longest label written beside the matrix, in characters.
 const LABEL: usize = 16;
@@ -16,6 +16,10 @@ const COUNT_CELL: f64 = 20.0;
 const LABEL_CELL: f64 = 11.0;
 /// How many confused pairs are listed.
 const PAIRS: usize = 10;
+/// Up to how many classes one table holds.
+const TABLE: usize = 60;
+/// How many of more classes are listed as the worst.
+const WORST: usize = 30;
 
 /// The heat map: rows are the truth, columns what was called; the colour is the share of the row.
 pub fn heat_map(evaluation: &Evaluation) -> Element {
@@ -94,16 +98,31 @@ pub fn pairs_table(evaluation: &Evaluation) -> Option<Element> {
     Some(Element::new("div").class("scroll").child(table.child(body)))
 }
 
-/// Pictures, precision and recall of each class.
+/// Pictures, precision and recall of each class; of many classes those told worst, and all of them folded up.
 pub fn class_table(evaluation: &Evaluation) -> Element {
-    let rows = evaluation.classes.iter().map(|class| {
+    let all: Vec<&ClassFigures> = evaluation.classes.iter().collect();
+    if all.len() <= TABLE {
+        return table("Figures by class", &all);
+    }
+    let mut worst: Vec<&ClassFigures> = all.iter().copied().filter(|class| class.recall.is_some()).collect();
+    // The sort is stable: among equals the first output stays first.
+    worst.sort_by(|a, b| a.recall.unwrap_or(1.0).total_cmp(&b.recall.unwrap_or(1.0)));
+    worst.truncate(WORST);
+    let summary = Element::new("summary").text(format!("All {} classes", all.len()));
+    let folded = Element::new("details").child(summary).child(table("Figures by class", &all));
+    let caption = format!("The {} classes with the lowest recall", worst.len());
+    Element::new("div").child(table(&caption, &worst)).child(folded)
+}
+
+fn table(caption: &str, classes: &[&ClassFigures]) -> Element {
+    let rows = classes.iter().map(|class| {
         let header = Element::new("th").attr("scope", "row").child(name(&class.label));
         let count = Element::new("td").class("num").text(class.count);
         let right = Element::new("td").class("num").text(class.correct);
         Element::new("tr").child(header).child(count).child(right).child(bar(class.precision)).child(bar(class.recall))
     });
     let table = Element::new("table")
-        .child(Element::new("caption").text("Figures by class"))
+        .child(Element::new("caption").text(caption))
         .child(head(&["Class"], &["Pictures", "Right", "Precision", "Recall"]))
         .child(Element::new("tbody").children(rows));
     Element::new("div").class("scroll").child(table)
@@ -118,5 +137,58 @@ fn bar(share: Option<f64>) -> Element {
             let bar = Element::new("span").class("bar").attr("aria-hidden", "true").child(fill);
             cell.child(bar).text(format!("{:.1} %", share * 100.0))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::evaluate::{Outcome, Part, Sample, Samples};
+    use crate::report::html::tests::assert_well_formed;
+
+    /// Two pictures a class; one of every seventh class is called as the next.
+    fn evaluation(classes: usize) -> Evaluation {
+        let labels: Vec<String> = (0..classes).map(|class| format!("class number {class}")).collect();
+        let outcome = |sample: usize| {
+            let truth = sample / 2;
+            let called =
+                if truth.is_multiple_of(7) && sample.is_multiple_of(2) { (truth + 1) % classes } else { truth };
+            let logits: Vec<f32> = (0..classes).map(|class| if class == called { 9.0 } else { 0.0 }).collect();
+            Outcome::score(sample, truth, &logits, 1.0, 1.0).unwrap()
+        };
+        let outcomes: Vec<Outcome> = (0..2 * classes).map(outcome).collect();
+        let pictures = (0..2 * classes).map(|at| Sample { path: PathBuf::from(format!("{at}.png")), class: at / 2 });
+        let samples = Samples {
+            folder: "pictures".into(),
+            part: Part::Test,
+            pictures: pictures.collect(),
+            unknown_folders: Vec::new(),
+            missing_labels: Vec::new(),
+        };
+        Evaluation::new(&labels, &samples, &outcomes, Vec::new(), None)
+    }
+
+    #[test]
+    fn few_classes_stand_in_one_table() {
+        let text = class_table(&evaluation(TABLE)).to_string();
+        assert_well_formed(&text);
+        assert_eq!((text.matches("<tr>").count(), text.matches("<details>").count()), (TABLE + 1, 0));
+    }
+
+    #[test]
+    fn a_thousand_classes_are_folded_up_and_their_matrix_stays_small() {
+        let evaluation = evaluation(1000);
+        let table = class_table(&evaluation).to_string();
+        assert_well_formed(&table);
+        assert_eq!((table.matches("<tr>").count(), table.matches("<details>").count()), (WORST + 1000 + 2, 1));
+        let first = table.find("class number 7<").unwrap();
+        assert!(first < table.find("class number 1<").unwrap(), "the worst come first");
+        let matrix = heat_map(&evaluation).to_string();
+        assert_well_formed(&matrix);
+        // One square for each class and one for each of 143 confusions, and no label beside them.
+        assert_eq!(matrix.matches("class=\"hit\"").count() + matrix.matches("class=\"miss\"").count(), 1143);
+        assert!(matrix.len() < 400_000 && matrix.matches("<text").count() == 2, "{}", matrix.len());
     }
 }
