@@ -146,6 +146,7 @@ impl Run {
                 self.starts += 1;
                 self.start = Some(Start { version, device, train, val, trained_parameters, unix_time });
             }
+            Record::Probe(_) => {}
             Record::Skipped { path, reason } => {
                 let skipped = Skipped { path, reason };
                 if !self.skipped.contains(&skipped) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use edge_vit_models::file::write_atomic;
 
 use super::TrainError;
+use super::probe::Probe;
 use super::record::Record;
 
 const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds\n";
@@ -16,6 +17,7 @@ const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds\n";
 pub(super) struct RunLog {
     jsonl: Sink<File>,
     csv: Sink<File>,
+    probe: Option<Probe>,
 }
 
 impl RunLog {
@@ -25,6 +27,7 @@ impl RunLog {
         let (jsonl, csv) = (folder.join("log.jsonl"), folder.join("log.csv"));
         let mut lines = String::new();
         let mut table = CSV_HEADER.to_owned();
+        let mut probe = None;
         if steps > 0 {
             let old = fs::read_to_string(&jsonl).map_err(|source| TrainError::Read { path: jsonl.clone(), source })?;
             // A killed run may have left half a line at the end.
@@ -32,13 +35,21 @@ impl RunLog {
                 if belongs(&record, steps, epochs) {
                     lines.extend([line, "\n"]);
                     table.extend(csv_line(&record));
+                    if let Record::Probe(found) = record {
+                        probe = Some(found);
+                    }
                 }
             }
         }
         for (path, text) in [(&jsonl, &lines), (&csv, &table)] {
             write_atomic(path, text.as_bytes()).map_err(|source| TrainError::Write { path: path.clone(), source })?;
         }
-        Ok(Self { jsonl: Sink::append(jsonl)?, csv: Sink::append(csv)? })
+        Ok(Self { jsonl: Sink::append(jsonl)?, csv: Sink::append(csv)?, probe })
+    }
+
+    /// The linear probe of the part of the run that is kept.
+    pub(super) fn probe(&self) -> Option<Probe> {
+        self.probe
     }
 
     /// Appends a record.
@@ -54,7 +65,7 @@ fn belongs(record: &Record, steps: u64, epochs: u32) -> bool {
     match record {
         Record::Step { step, .. } => *step <= steps,
         Record::Epoch { epoch, .. } => *epoch <= epochs,
-        Record::Run { .. } => true,
+        Record::Run { .. } | Record::Probe(_) => true,
         // A resumed run reads the pictures again and names those that it skips.
         Record::Skipped { .. } => false,
     }
@@ -104,14 +115,17 @@ mod tests {
     fn what_a_killed_run_wrote_after_its_state_is_taken_out() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = RunLog::open(folder.path(), 0, 0).unwrap();
-        for record in [step(1), step(2), epoch(1), step(3), epoch(2)] {
+        let probe = Probe { val_top1: 0.5, val_loss: 1.25, seconds: 0.5 };
+        for record in [Record::Probe(probe), step(1), step(2), epoch(1), step(3), epoch(2)] {
             log.write(&record).unwrap();
         }
         log.jsonl.write("{\"kind\":\"st").unwrap();
-        RunLog::open(folder.path(), 2, 1).unwrap().write(&step(3)).unwrap();
+        let mut log = RunLog::open(folder.path(), 2, 1).unwrap();
+        log.write(&step(3)).unwrap();
+        assert_eq!(log.probe(), Some(probe));
         let text = fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(records, [step(1), step(2), epoch(1), step(3)]);
+        assert_eq!(records, [Record::Probe(probe), step(1), step(2), epoch(1), step(3)]);
         let csv = fs::read_to_string(folder.path().join("log.csv")).unwrap();
         assert_eq!(csv, format!("{CSV_HEADER}1,0.5,0.25,0.75,true,1.50\n"));
     }
