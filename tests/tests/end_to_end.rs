@@ -112,6 +112,7 @@ fn train_tiny() -> Trained {
         recipe: Recipe { image_size: Some(SIDE), epochs: 12, batch_size: 9, ..Recipe::default() },
         device: DeviceChoice::Cpu,
         cache_limit: 1 << 30,
+        probe: false,
         resume: false,
         stop: Default::default(),
     };
@@ -297,6 +298,7 @@ fn wgpu_learns_what_the_cpu_learns() {
             recipe: Recipe { image_size: Some(SIDE), epochs: 5, batch_size: 9, ..Recipe::default() },
             device,
             cache_limit: 1 << 30,
+            probe: false,
             resume: false,
             stop: Default::default(),
         };

@@ -9,7 +9,7 @@ use std::time::Instant;
 use edge_vit_models::backbone::{self, Architecture};
 use edge_vit_models::{Graph, Op, Tensor, adapter};
 use edge_vit_tools::cpu::CpuEngine;
-use edge_vit_tools::engine::{Engine, Hyper, Noise, Step, uniform};
+use edge_vit_tools::engine::{Engine, Hyper, Noise, Step, targets, uniform};
 use edge_vit_tools::gpu::GpuEngine;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
@@ -36,9 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let len = 3 * side * side;
     let input: Vec<f32> = (0..batch * len).map(|index| uniform(1, 0, index as u32) * 2.0 - 1.0).collect();
     let labels: Vec<u32> = (0..batch as u32).map(|picture| picture % CLASSES as u32).collect();
+    let targets = targets(&labels, CLASSES, 0.0);
     let residuals = graph.nodes.iter().filter(|node| node.op == Op::Add).count();
     let noise = Noise { seed: 1, dropout: 0.1, drop_path: vec![0.1; residuals] };
-    let step = Step { input: &input, labels: &labels, hyper: Hyper::default(), noise: &noise };
+    let step = Step { input: &input, targets: &targets, hyper: Hyper::default(), noise: &noise };
 
     engine.train_step(&step)?;
     let seconds = fastest(steps, || engine.train_step(&step).map(drop))?;

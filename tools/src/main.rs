@@ -22,7 +22,7 @@ enum Command {
     /// Fetch a backbone by name and check it
     Fetch(commands::fetch::Args),
     /// Adapt a frozen backbone to a folder of pictures
-    Train(commands::train::Args),
+    Train(Box<commands::train::Args>),
     /// Make a head out of the names of classes, by a CLIP's text tower
     ZeroShot(commands::zero_shot::Args),
     /// Take over a LoRA that Hugging Face's peft trained

@@ -1,5 +1,8 @@
 //! `edge-vit-tools train`: adapts a frozen backbone to a folder of pictures.
 
+mod display;
+mod recipe;
+
 use std::io::{self, Write as _, stdout};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,11 +13,12 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use edge_vit_models::adapter::{Adaptation, Comparison, Placement, Spec};
 use edge_vit_models::method::{LoraTarget, MethodSpec, Site};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::data::Group;
-use crate::train::record::Record;
-use crate::train::{self, DeviceChoice, Options, Outcome, Recipe};
+use crate::train::series::{self, Series, Spread, Trial};
+use crate::train::{self, Best, DeviceChoice, Options, Outcome, Recipe};
+use display::Display;
+use recipe::RecipeArgs;
 
 /// Exit status of a run stopped by Ctrl-C: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
@@ -95,40 +99,32 @@ pub struct Args {
     /// Pictures whose file names are the same before the first TEXT are not parted by the split
     #[arg(long, value_name = "TEXT", help_heading = "Pictures")]
     group_before: Option<String>,
+    /// Train on N pictures of each class, and choose the epoch by N others, or by DIR/val
+    #[arg(long, value_name = "N", help_heading = "Pictures")]
+    shots: Option<usize>,
     /// Mebibytes of pictures kept in memory; the rest is read again in every epoch
     #[arg(long, value_name = "MIB", default_value_t = 2048, help_heading = "Pictures")]
     cache_limit: u64,
 
-    /// Passes over the pictures
-    #[arg(long, default_value_t = 30, help_heading = "Optimisation")]
-    epochs: u32,
-    /// Pictures a step
-    #[arg(long, default_value_t = 32, help_heading = "Optimisation")]
-    batch_size: usize,
-    /// Highest learning rate of AdamW; it falls to a hundredth along half a cosine
-    #[arg(long, default_value_t = 2e-3, help_heading = "Optimisation")]
-    lr: f32,
-    /// Decoupled weight decay
-    #[arg(long, default_value_t = 1e-4, help_heading = "Optimisation")]
-    weight_decay: f32,
-    /// Epochs in which the learning rate rises [default: a tenth of all]
-    #[arg(long, value_name = "EPOCHS", help_heading = "Optimisation")]
-    warmup: Option<f64>,
-    /// Share of the target spread over all classes
-    #[arg(long, default_value_t = 0.0, help_heading = "Optimisation")]
-    label_smoothing: f32,
-    /// Probability that an adapter's hidden unit is dropped
-    #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
-    dropout: f32,
-    /// Probability that the last residual branch is dropped; earlier ones less, down to 0
-    #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
-    drop_path: f32,
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// Share of the validation pictures that the threshold for `unknown`, fitted at the best epoch, may give up
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, help_heading = "Optimisation")]
     false_rejection_rate: f64,
-    /// Decides first weights, split, order and what is dropped
+    /// Decides first weights, split, order, augmentation and what is dropped
     #[arg(long, default_value_t = 0, help_heading = "Optimisation")]
     seed: u64,
+
+    /// Train once for each of these seeds, in a folder seed-N below --out; mean and spread go to stdout and seeds.json
+    #[arg(long, value_name = "N,...", value_delimiter = ',', conflicts_with_all = ["seed", "search"], help_heading = "Several runs")]
+    seeds: Vec<u64>,
+    /// Try the scales 0.1, 0.5, 1, 5 and 10, then half and twice the hidden units or rank at the best of them, in folders
+    /// trial-N below --out; the lowest validation loss is the result, and search.json holds all trials
+    #[arg(long, help_heading = "Several runs")]
+    search: bool,
+    /// Leave out the linear probe: a head on the frozen backbone's features, which tells what adapting is worth
+    #[arg(long)]
+    no_probe: bool,
 
     /// Write the log's records to stdout, one JSON object a line
     #[arg(long)]
@@ -262,16 +258,10 @@ impl Args {
                 image_size: self.image_size,
                 val_fraction: self.val_fraction,
                 group,
-                epochs: self.epochs,
-                batch_size: self.batch_size,
-                lr: self.lr,
-                weight_decay: self.weight_decay,
-                warmup_epochs: self.warmup,
-                label_smoothing: self.label_smoothing,
-                dropout: self.dropout,
-                drop_path: self.drop_path,
+                shots: self.shots,
                 false_rejection_rate: self.false_rejection_rate,
                 seed: self.seed,
+                ..self.recipe.resolve()
             },
             device: match (self.device, &self.gpu) {
                 (DeviceName::Auto, None) => DeviceChoice::Auto,
@@ -279,6 +269,7 @@ impl Args {
                 (_, gpu) => DeviceChoice::Gpu(gpu.clone()),
             },
             cache_limit: self.cache_limit.saturating_mul(1 << 20),
+            probe: !self.no_probe,
             resume: self.resume,
             stop,
         }
@@ -308,20 +299,69 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })
     .context("cannot listen for Ctrl-C")?;
     let options = args.options(stop);
-    let mut display = Display::new(args);
+    let mut display = Display::new(&options.recipe, args.json, args.quiet);
+    if args.search || !args.seeds.is_empty() {
+        let mut records = |folder: &str, record| {
+            display.turn_to(folder);
+            display.show(&record);
+        };
+        let series = match args.search {
+            true => series::search(&options, &mut records)?,
+            false => series::seeds(&options, &args.seeds, &mut records)?,
+        };
+        display.bar.finish_and_clear();
+        if series.interrupted {
+            interrupted("the runs that ended are kept");
+        }
+        if !args.json {
+            series_summary(args, &series)?;
+        }
+        return Ok(());
+    }
     let outcome = train::run(&options, &mut |record| display.show(&record))?;
     display.bar.finish_and_clear();
     if outcome.interrupted {
-        eprintln!(
-            "stopped after step {}; the state is saved: give the same command with --resume to go on",
-            outcome.steps
-        );
-        std::process::exit(INTERRUPTED);
+        interrupted(&format!("stopped after step {}; the state is saved", outcome.steps));
     }
     if !args.json {
         summary(args, &outcome)?;
     }
     Ok(())
+}
+
+/// Ends the process as one that Ctrl-C stopped.
+fn interrupted(what: &str) -> ! {
+    eprintln!("{what}: give the same command with --resume to go on");
+    std::process::exit(INTERRUPTED);
+}
+
+/// A line for each run, then what follows from all of them.
+fn series_summary(args: &Args, series: &Series) -> io::Result<()> {
+    for Trial { folder, settings, best, failed } in &series.trials {
+        let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        write!(stdout(), "{folder} ({}): ", settings.join(", "))?;
+        match (best, failed) {
+            (Some(Best { epoch, val_top1, val_loss }), _) => writeln!(
+                stdout(),
+                "best epoch {epoch}, validation top-1 {:.2} %, loss {val_loss:.4}",
+                100.0 * val_top1
+            )?,
+            (None, failed) => writeln!(stdout(), "{}", failed.as_deref().unwrap_or("no epoch ended"))?,
+        }
+    }
+    if args.search {
+        let Some(best) = series.best() else { return writeln!(stdout(), "no trial ended well") };
+        writeln!(stdout(), "lowest validation loss: {}", best.folder)?;
+        writeln!(stdout(), "adapters: {}", args.out.join("adapters.safetensors").display())?;
+        return writeln!(stdout(), "trials: {}", args.out.join("search.json").display());
+    }
+    if let Some(Spread { mean, deviation }) = Spread::of(series, |best| best.val_top1) {
+        writeln!(stdout(), "validation top-1: mean {:.2} %, deviation {:.2}", 100.0 * mean, 100.0 * deviation)?;
+    }
+    if let Some(Spread { mean, deviation }) = Spread::of(series, |best| best.val_loss) {
+        writeln!(stdout(), "validation loss: mean {mean:.4}, deviation {deviation:.4}")?;
+    }
+    writeln!(stdout(), "runs: {}", args.out.join("seeds.json").display())
 }
 
 fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
@@ -343,77 +383,13 @@ fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
     writeln!(stdout(), "log: {}", args.out.join("log.jsonl").display())
 }
 
-fn print_record(record: &Record) -> io::Result<()> {
-    writeln!(stdout(), "{}", serde_json::to_string(record)?)
-}
-
-/// What a person sees of the records.
-struct Display {
-    bar: ProgressBar,
-    json: bool,
-    quiet: bool,
-    epochs: u32,
-    batch_size: usize,
-}
-
-impl Display {
-    fn new(args: &Args) -> Self {
-        // indicatif draws nothing where stderr is no terminal.
-        let target = if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} steps, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, json: args.json, quiet: args.quiet, epochs: args.epochs, batch_size: args.batch_size }
-    }
-
-    fn show(&mut self, record: &Record) {
-        if self.json
-            && let Err(error) = print_record(record)
-        {
-            // Whoever reads may stop; the run goes on.
-            self.json = false;
-            log::warn!("records are no longer written to stdout ({error}); log.jsonl in the run's folder has them all");
-        }
-        match record {
-            Record::Run { device, train, val, classes, trained_parameters, .. } => {
-                let steps = train.div_ceil(self.batch_size.max(1)) as u64 * u64::from(self.epochs);
-                self.bar.set_length(steps);
-                self.line(&format!(
-                    "{train} pictures to train on, {val} to choose the epoch by, {classes} classes, \
-                     {trained_parameters} trained parameters, on {device}"
-                ));
-            }
-            Record::Skipped { .. } => {}
-            Record::Step { epoch, step, loss, .. } => {
-                if self.bar.position() == 0 {
-                    // The rate behind the time left counts from here, also in a resumed run.
-                    self.bar.set_position(step - 1);
-                    self.bar.reset_eta();
-                }
-                self.bar.set_message(format!("epoch {epoch} loss {loss:.4}"));
-                self.bar.set_position(*step);
-            }
-            Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds } => self.line(&format!(
-                "epoch {epoch}/{}: train loss {train_loss:.4}, validation loss {val_loss:.4}, top-1 {:.2} %, {seconds:.1} s{}",
-                self.epochs,
-                100.0 * val_top1,
-                if *best { ", best so far" } else { "" }
-            )),
-        }
-    }
-
-    fn line(&self, text: &str) {
-        if !self.quiet {
-            self.bar.suspend(|| eprintln!("{text}"));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
+    use crate::train::Preset;
+    use crate::train::augment::RandAugment;
 
     #[derive(Debug, clap::Parser)]
     struct Cli {
@@ -430,6 +406,50 @@ mod tests {
     #[test]
     fn without_flags_the_recipe_is_the_default_one() {
         assert_eq!(parse(&[]).unwrap().recipe, Recipe::default());
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_recipe_that_is_named() {
+        assert_eq!(parse(&["--recipe", "vtab"]).unwrap().recipe, Preset::Vtab.recipe());
+        assert_eq!(parse(&["--recipe", "few-shot"]).unwrap().recipe, Preset::FewShot.recipe());
+        let flags =
+            "--recipe few-shot --epochs 7 --min-lr 0 --crop 1 --rand-augment none --mixup 0 --cutmix 0.5 --ema 0.9";
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let recipe = parse(&flags).unwrap().recipe;
+        let mut expected = Preset::FewShot.recipe();
+        (expected.epochs, expected.min_lr, expected.ema) = (7, Some(0.0), Some(0.9));
+        (expected.augment.crop, expected.augment.rand_augment) = (None, None);
+        (expected.augment.mix.mixup, expected.augment.mix.cutmix) = (0.0, 0.5);
+        assert_eq!(recipe, expected);
+        recipe.check().unwrap();
+        assert!(parse(&["--rand-augment", "rand-m12"]).unwrap_err().to_string().contains("rand-m9-mstd0.5-inc1"));
+        assert_eq!(parse(&["--rand-augment"]).unwrap().recipe.augment.rand_augment, Some(RandAugment::default()));
+    }
+
+    /// What the help says a flag stands at is what it stands at.
+    #[test]
+    fn the_help_tells_the_values_of_every_recipe() {
+        let help = Cli::command().render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let [default, vtab, few] = [Preset::Default, Preset::Vtab, Preset::FewShot].map(Preset::recipe);
+        for (values, line) in [
+            (vec![default.epochs.into(), vtab.epochs.into(), few.epochs.into()], "[default: 30; vtab, few-shot 100]"),
+            (vec![default.batch_size as f64, vtab.batch_size as f64], "[default: 32; vtab, few-shot 64]"),
+            (vec![default.augment.flip, few.augment.flip], "[default: 0; few-shot 0.5]"),
+            (vec![default.augment.erase, few.augment.erase], "[default: 0; few-shot 0.25]"),
+            (vec![default.augment.mix.mixup, few.augment.mix.mixup], "[default: 0; few-shot 0.8]"),
+            (vec![default.augment.mix.cutmix, few.augment.mix.cutmix], "[default: 0; few-shot 1]"),
+        ] {
+            assert!(help.contains(line), "{line} is not in {help}");
+            assert!(values.iter().all(|value| line.contains(&value.to_string())), "{line}: {values:?}");
+        }
+    }
+
+    #[test]
+    fn several_runs_are_asked_for_in_one_way_at_a_time() {
+        assert!(parse(&["--seeds", "0,1", "--search"]).is_err());
+        assert!(parse(&["--seeds", "0,1", "--seed", "3"]).is_err());
+        assert!(parse(&["--seeds", "0,a"]).is_err());
+        assert!(parse(&["--search", "--seed", "3"]).is_ok());
     }
 
     #[test]

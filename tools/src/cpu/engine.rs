@@ -69,16 +69,16 @@ impl<T: Real> CpuEngine<T> {
 
     /// The mean loss and its gradients, in the order of [`Model::trained`].
     fn learn(&self, step: &Step<'_>) -> Result<(f64, Vec<Vec<T>>), EngineError> {
-        check_step(&self.model.plan, step)?;
-        let (pictures, len) = (step.labels.len(), self.model.plan.input_len());
+        let pictures = check_step(&self.model.plan, step)?;
+        let (len, classes) = (self.model.plan.input_len(), self.model.plan.output_len());
         let share = T::ONE / T::from_f64(pictures as f64);
         let mut total: Option<Learned<T>> = None;
         self.in_order(
             pictures,
             |first, count, pool| {
-                let (input, labels) = (&step.input[first * len..][..count * len], &step.labels[first..][..count]);
-                let pass = Pass::new(&self.model, pool, first, count, Some(step.noise));
-                pass.learn(input, labels, step.hyper.label_smoothing, share)
+                let input = &step.input[first * len..][..count * len];
+                let targets = &step.targets[first * classes..][..count * classes];
+                Pass::new(&self.model, pool, first, count, Some(step.noise)).learn(input, targets, share)
             },
             |learned, pool| match &mut total {
                 None => total = Some(learned),

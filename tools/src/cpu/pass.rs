@@ -66,11 +66,11 @@ impl<'a, T: Real> Pass<'a, T> {
         self.forward(input, false, see)
     }
 
-    /// The loss and its gradient for the chunk's `input` and `labels`; the gradient is `share` times that of the losses'
+    /// The loss and its gradient for the chunk's `input` and `targets`; the gradient is `share` times that of the losses'
     /// sum.
-    pub(super) fn learn(mut self, input: &[f32], labels: &[u32], smoothing: f32, share: T) -> Learned<T> {
+    pub(super) fn learn(mut self, input: &[f32], targets: &[f32], share: T) -> Learned<T> {
         let mut logits = self.forward(input, true, &mut |_, _, _| ());
-        let loss = cross_entropy::in_place(&mut logits, labels, smoothing, share);
+        let loss = cross_entropy::in_place(&mut logits, targets, self.model.plan.output_len(), share);
         let last = self.model.nodes.len() - 1;
         self.hand_down(last, logits);
         for id in (0..=last).rev() {

@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
     use crate::cpu::CpuEngine;
-    use crate::engine::{Hyper, Noise, uniform};
+    use crate::engine::{Hyper, Noise, targets, uniform};
 
     /// Both sum in float64, and hand gradients and weights on in float32.
     const TOLERANCE: f32 = 1e-5;
@@ -165,8 +165,9 @@ mod tests {
         }
     }
 
-    fn batch() -> (Vec<f32>, Vec<u32>) {
-        ((0..5 * 3 * 64).map(|index| uniform(2, 0, index)).collect(), vec![0, 2, 1, 1, 0])
+    /// Five pictures, and their targets.
+    fn batch() -> (Vec<f32>, Vec<f32>) {
+        ((0..5 * 3 * 64).map(|index| uniform(2, 0, index)).collect(), targets(&[0, 2, 1, 1, 0], 3, 0.0))
     }
 
     /// RepAdapters as nodes and RepAdapters as a change of weights are two programs for one model.
@@ -179,9 +180,9 @@ mod tests {
         let method = MethodSpec::RepAdapter { hidden, groups, scale: 0.5, site };
         let mut nodes = engine(&Adaptation::Adapters(spec), &graph);
         let mut weights = engine(&Adaptation::Method(method), &graph);
-        let (input, labels) = batch();
+        let (input, targets) = batch();
         let (hyper, noise) = (Hyper { lr: 0.03, ..Hyper::default() }, Noise::default());
-        let step = Step { input: &input, labels: &labels, hyper, noise: &noise };
+        let step = Step { input: &input, targets: &targets, hyper, noise: &noise };
         for _ in 0..6 {
             let losses = [nodes.train_step(&step).unwrap(), weights.train_step(&step).unwrap()];
             assert!((losses[0] - losses[1]).abs() < TOLERANCE * losses[0].abs(), "{losses:?}");
@@ -205,9 +206,9 @@ mod tests {
             return;
         }
         let graph = backbone();
-        let (input, labels) = batch();
+        let (input, targets) = batch();
         let (hyper, noise) = (Hyper::default(), Noise::default());
-        let step = Step { input: &input, labels: &labels, hyper, noise: &noise };
+        let step = Step { input: &input, targets: &targets, hyper, noise: &noise };
         let adaptation = Adaptation::Method(MethodSpec::Ssf);
         let adapted = adaptation.begin(&graph, 5).unwrap();
         let inner = Box::new(crate::gpu::GpuEngine::new(None, &adapted.graph, &adapted.trainable).unwrap());
@@ -232,9 +233,9 @@ mod tests {
     #[test]
     fn a_restored_method_goes_on_to_the_bit() {
         let graph = backbone();
-        let (input, labels) = batch();
+        let (input, targets) = batch();
         let (hyper, noise) = (Hyper { lr: 0.02, ..Hyper::default() }, Noise::default());
-        let step = Step { input: &input, labels: &labels, hyper, noise: &noise };
+        let step = Step { input: &input, targets: &targets, hyper, noise: &noise };
         for method in [MethodSpec::Ssf, MethodSpec::Fact { rank: 2, scale: 1.0 }, MethodSpec::Oft { block_size: 4 }] {
             let adaptation = Adaptation::Method(method);
             let mut whole = engine(&adaptation, &graph);

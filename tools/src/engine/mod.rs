@@ -48,7 +48,7 @@ pub enum EngineError {
         /// What is not there.
         reason: &'static str,
     },
-    /// The input, the labels or a state do not fit the graph.
+    /// The input, the targets or a state do not fit the graph.
     #[error("{what}: expected {expected}, got {got}")]
     Mismatch {
         /// What was handed in.
@@ -69,7 +69,7 @@ pub enum EngineError {
     Device(String),
 }
 
-/// AdamW and the loss, as PyTorch defines them (decoupled weight decay, bias-corrected moments).
+/// AdamW, as PyTorch defines it (decoupled weight decay, bias-corrected moments).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hyper {
     /// Learning rate of this step.
@@ -82,13 +82,11 @@ pub struct Hyper {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub eps: f32,
-    /// Share of the target spread over all classes.
-    pub label_smoothing: f32,
 }
 
 impl Default for Hyper {
     fn default() -> Self {
-        Self { lr: 1e-3, weight_decay: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, label_smoothing: 0.0 }
+        Self { lr: 1e-3, weight_decay: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
     }
 }
 
@@ -97,12 +95,26 @@ impl Default for Hyper {
 pub struct Step<'a> {
     /// `[pictures, ...]`, each of the shape of the graph's input.
     pub input: &'a [f32],
-    /// The class of each picture.
-    pub labels: &'a [u32],
-    /// Optimiser and loss.
+    /// `[pictures, classes]`: the probability of each class that a picture is to be given; each row adds up to 1.
+    pub targets: &'a [f32],
+    /// Optimiser.
     pub hyper: Hyper,
     /// Dropout and stochastic depth of this step.
     pub noise: &'a Noise,
+}
+
+/// The targets `[labels, classes]` of labels: 1 at each label and 0 elsewhere, of which the share `smoothing` is spread over
+/// all classes (`1 - smoothing + smoothing / classes` and `smoothing / classes`), as PyTorch's `label_smoothing` does.
+/// A label that is no class leaves its row without a class.
+pub fn targets(labels: &[u32], classes: usize, smoothing: f32) -> Vec<f32> {
+    let off = smoothing / classes as f32;
+    let mut targets = vec![off; labels.len() * classes];
+    for (row, &label) in targets.chunks_exact_mut(classes.max(1)).zip(labels) {
+        if let Some(target) = row.get_mut(label as usize) {
+            *target = 1.0 - smoothing + off;
+        }
+    }
+    targets
 }
 
 /// A trained weight and AdamW's two moments of it.
@@ -168,6 +180,14 @@ pub trait Engine {
     /// When the device fails.
     fn state(&mut self) -> Result<State, EngineError>;
 
+    /// The trained weights, by name.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn weights(&mut self) -> Result<BTreeMap<String, Tensor>, EngineError> {
+        Ok(self.state()?.trained.into_iter().map(|(name, trained)| (name, trained.value)).collect())
+    }
+
     /// Takes up a state that [`Engine::state`] gave, or one with fresh moments.
     ///
     /// # Errors
@@ -218,19 +238,32 @@ pub fn check_input(plan: &Plan, input: &[f32], pictures: usize) -> Result<(), En
     Ok(())
 }
 
-/// Checks a batch's input, labels and stochastic-depth rates against the plan.
+/// How far the targets of a picture may add up to something else than 1, as mixed float32 do.
+const TARGET_TOLERANCE: f32 = 1e-3;
+
+/// Checks a batch's input, targets and stochastic-depth rates against the plan; returns the number of pictures.
 ///
 /// # Errors
 /// What does not fit.
-pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<(), EngineError> {
-    check_input(plan, step.input, step.labels.len())?;
+pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<usize, EngineError> {
     let Some(&[classes]) = plan.shapes.last().map(Vec::as_slice) else {
         let got = format!("{:?}", plan.shapes.last());
         return Err(EngineError::Mismatch { what: "output", expected: "logits [classes]".into(), got });
     };
-    if let Some(label) = step.labels.iter().find(|&&label| label as usize >= classes) {
-        let expected = format!("a class below {classes}");
-        return Err(EngineError::Mismatch { what: "label", expected, got: label.to_string() });
+    let pictures = step.targets.len() / classes.max(1);
+    check_input(plan, step.input, pictures)?;
+    if step.targets.len() != pictures * classes {
+        let (expected, got) =
+            (format!("{pictures} rows of {classes} classes"), format!("{} values", step.targets.len()));
+        return Err(EngineError::Mismatch { what: "targets", expected, got });
+    }
+    let is_distribution = |row: &&[f32]| {
+        let total: f32 = row.iter().sum();
+        row.iter().all(|&target| target >= 0.0) && (total - 1.0).abs() <= TARGET_TOLERANCE
+    };
+    if let Some(row) = step.targets.chunks_exact(classes.max(1)).find(|row| !is_distribution(row)) {
+        let expected = "rows of probabilities that add up to 1".to_owned();
+        return Err(EngineError::Mismatch { what: "targets", expected, got: format!("{row:?}") });
     }
     let residuals = plan.residual_of.iter().flatten().count();
     if !step.noise.drop_path.is_empty() && step.noise.drop_path.len() != residuals {
@@ -238,5 +271,5 @@ pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<(), EngineError> {
         let got = step.noise.drop_path.len().to_string();
         return Err(EngineError::Mismatch { what: "stochastic-depth rates", expected, got });
     }
-    Ok(())
+    Ok(pictures)
 }

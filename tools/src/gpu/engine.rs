@@ -79,9 +79,9 @@ impl GpuEngine {
 
     /// Sums up the gradients of a whole batch on the device, from zero; returns each picture's loss.
     fn accumulate(&mut self, step: &Step<'_>) -> Result<Vec<Buf>, EngineError> {
-        check_step(&self.model.plan, step)?;
+        let batch = check_step(&self.model.plan, step)?;
         loop {
-            let pictures = self.fitting.training.min(step.labels.len());
+            let pictures = self.fitting.training.min(batch);
             match self.accumulate_parts(step, pictures) {
                 Err(PoolError::Full(reason)) if pictures > 1 => {
                     self.fitting.training = self.shrink(pictures, &reason)?;
@@ -93,11 +93,12 @@ impl GpuEngine {
 
     fn accumulate_parts(&self, step: &Step<'_>, most: usize) -> Result<Vec<Buf>, PoolError> {
         let mut losses = Vec::new();
-        let parts = step.input.chunks(most * self.model.plan.input_len()).zip(step.labels.chunks(most));
-        for (part, (input, labels)) in parts.enumerate() {
+        let (len, classes) = (self.model.plan.input_len(), self.model.plan.output_len());
+        let parts = step.input.chunks(most * len).zip(step.targets.chunks(most * classes));
+        for (part, (input, targets)) in parts.enumerate() {
             let rec = Recorder::new(&self.gpu, &self.pool);
-            let (input, labels_buf) = (rec.upload(input)?, rec.upload(labels)?);
-            let pictures = labels.len();
+            let pictures = targets.len() / classes;
+            let (input, targets) = (rec.upload(input)?, rec.upload(targets)?);
             let first_picture = part * most;
             let mut walk = Walk { model: &self.model, rec, pictures, first_picture, noise: Some(step.noise) };
             if part == 0 {
@@ -107,14 +108,7 @@ impl GpuEngine {
             }
             let values = walk.forward(input)?;
             let Some(logits) = values.last().and_then(Clone::clone) else { continue };
-            let loss = Loss {
-                logits: &logits,
-                labels: &labels_buf,
-                pictures,
-                classes: self.model.plan.output_len(),
-                smoothing: step.hyper.label_smoothing,
-                batch: step.labels.len(),
-            };
+            let loss = Loss { logits: &logits, targets: &targets, pictures, classes, batch: self.pictures(step) };
             let (part_losses, grad) = loss.record(&mut walk.rec)?;
             drop(logits);
             walk.backward(values, grad)?;
@@ -131,6 +125,11 @@ impl GpuEngine {
         self.gpu.wait()?;
         self.pool.trim();
         Ok(fewer)
+    }
+
+    /// The pictures of a batch that has been checked.
+    fn pictures(&self, step: &Step<'_>) -> usize {
+        step.targets.len() / self.model.plan.output_len()
     }
 
     /// The mean over the pictures of a batch whose micro-batches' losses came back.
@@ -173,7 +172,8 @@ impl Engine for GpuEngine {
 
     fn gradients(&mut self, step: &Step<'_>) -> Result<(f32, BTreeMap<String, Tensor>), EngineError> {
         let losses = self.accumulate(step)?;
-        let mut wanted = self.to_read(&losses, step.labels.len());
+        let pictures = self.pictures(step);
+        let mut wanted = self.to_read(&losses, pictures);
         let trained = self.model.weights.trained();
         wanted.extend(trained.values().map(|training| (&training.grad, training.count())));
         let mut read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
@@ -183,7 +183,7 @@ impl Engine for GpuEngine {
             .zip(gradients)
             .map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?)));
         let named = named.collect::<Result<_, EngineError>>()?;
-        Ok((Self::mean_loss(&read, step.labels.len()), named))
+        Ok((Self::mean_loss(&read, pictures), named))
     }
 
     fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError> {
@@ -192,9 +192,18 @@ impl Engine for GpuEngine {
         for trained in self.model.weights.updates()? {
             adamw::update(&mut rec, &trained, &step.hyper, self.steps + 1)?;
         }
-        let read = rec.read(&self.to_read(&losses, step.labels.len()))?;
+        let pictures = self.pictures(step);
+        let read = rec.read(&self.to_read(&losses, pictures))?;
         self.steps += 1;
-        Ok(Self::mean_loss(&read, step.labels.len()))
+        Ok(Self::mean_loss(&read, pictures))
+    }
+
+    fn weights(&mut self) -> Result<BTreeMap<String, Tensor>, EngineError> {
+        let weights = &self.model.weights;
+        let wanted: Vec<_> = weights.updates()?.iter().map(|trained| (trained.value, trained.count)).collect();
+        let read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
+        let named = weights.trained().iter().zip(read);
+        named.map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?))).collect()
     }
 
     fn state(&mut self) -> Result<State, EngineError> {

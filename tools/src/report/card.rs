@@ -129,6 +129,14 @@ fn training(report: &Report) -> String {
             escaped(&start.device)
         );
     }
+    if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.best()) {
+        let _ = write!(
+            text,
+            "On the validation pictures it reaches {:.1} %, a linear head on the frozen backbone {:.1} %.\n\n",
+            100.0 * epoch.val_top1,
+            100.0 * probe.val_top1
+        );
+    }
     let rows = report.run.config.as_ref().map(flatten).unwrap_or_default();
     let value = |key: &str| {
         let found = rows.iter().find(|(path, _)| path.strip_prefix("config.") == Some(key));

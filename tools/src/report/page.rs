@@ -96,6 +96,10 @@ fn cards(report: &Report) -> Element {
         }
         None => cards.push(card("card main", "Top-1", "not measured", "no pictures were named")),
     }
+    if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.best()) {
+        let adapted = format!("validation; adapted {}", percent(f64::from(epoch.val_top1)));
+        cards.push(card("card", "Linear probe", percent(f64::from(probe.val_top1)), adapted));
+    }
     if let Some(start) = &report.run.start {
         cards.push(card("card", "Trained parameters", grouped(start.trained_parameters), "adapters and head"));
     }
@@ -181,9 +185,16 @@ fn chosen(report: &Report) -> Element {
         ),
         None => "The log marks no epoch as the best: the run was stopped before its first validation.".to_owned(),
     };
+    let probe = run.probe.map_or_else(String::new, |probe| {
+        format!(
+            " A linear head on the frozen backbone, fitted in {}, reaches {} there.",
+            duration(probe.seconds),
+            percent(f64::from(probe.val_top1))
+        )
+    });
     let resumed =
         if run.starts > 1 { format!(" The run was resumed {} times.", run.starts - 1) } else { String::new() };
-    sentence(format!("{text}{}{resumed}", pictures.unwrap_or_default()))
+    sentence(format!("{text}{probe}{}{resumed}", pictures.unwrap_or_default()))
 }
 
 fn mistakes(measured: &Measured) -> Element {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::ReportError;
 use crate::evaluate::Skipped;
+use crate::train::Probe;
 use crate::train::record::Record;
 
 /// Name of the log in a run's folder.
@@ -83,6 +84,8 @@ pub struct Run {
     pub steps: BTreeMap<u64, Step>,
     /// The epochs by number; of an epoch gone through again, the last.
     pub epochs: BTreeMap<u32, Epoch>,
+    /// The linear probe on the frozen backbone, where the run made one.
+    pub probe: Option<Probe>,
     /// Pictures that training left out.
     pub skipped: Vec<Skipped>,
     /// Numbers, from 1, of the log's lines that cannot be read: the last of a killed run, or one of a diverged loss.
@@ -110,6 +113,7 @@ impl Run {
             starts: 0,
             steps: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            probe: None,
             skipped: Vec::new(),
             unreadable: Vec::new(),
             config: read_config(&folder.join(CONFIG))?,
@@ -151,6 +155,7 @@ impl Run {
                 self.starts += 1;
                 self.start = Some(Start { version, device, train, val, trained_parameters, unix_time });
             }
+            Record::Probe(probe) => self.probe = Some(probe),
             Record::Skipped { path, reason } => {
                 let skipped = Skipped { path, reason };
                 if !self.skipped.contains(&skipped) {
@@ -257,12 +262,24 @@ mod tests {
         let step =
             |step: u64, loss: f32| serde_json::to_string(&Record::Step { epoch: 1, step, loss, lr: 0.1 }).unwrap();
         let skipped = r#"{"kind":"skipped","path":"a.png","reason":"cut short"}"#;
+        let probe = r#"{"kind":"probe","val_top1":0.25,"val_loss":1.5,"seconds":2.0}"#;
         let epoch = r#"{"kind":"epoch","epoch":1,"train_loss":1,"val_loss":1,"val_top1":0.5,"best":true,"seconds":1}"#;
-        let log =
-            [start, skipped, &step(1, 3.0), &step(2, 9.0), start, skipped, &step(2, 2.0), epoch, "{\"kind\":\"st"];
+        let log = [
+            start,
+            skipped,
+            probe,
+            &step(1, 3.0),
+            &step(2, 9.0),
+            start,
+            skipped,
+            &step(2, 2.0),
+            epoch,
+            "{\"kind\":\"st",
+        ];
         let run = run_of(&log.join("\n"), None).unwrap();
         assert_eq!(run.steps.values().map(|step| step.loss).collect::<Vec<_>>(), [3.0, 2.0]);
-        assert_eq!((run.starts, run.skipped.len(), run.unreadable.as_slice()), (2, 1, [9].as_slice()));
+        assert_eq!((run.starts, run.skipped.len(), run.unreadable.as_slice()), (2, 1, [10].as_slice()));
+        assert_eq!(run.probe.map(|probe| probe.val_top1), Some(0.25));
         assert_eq!(run.best().map(|(number, _)| number), Some(1));
         assert_eq!((run.data(), run.adapters), (None, None));
     }

@@ -59,6 +59,24 @@ pub enum TrainError {
         /// The size asked for.
         got: usize,
     },
+    /// A class has fewer pictures than are asked for.
+    #[error(
+        "class `{label}` has {} for --shots {shots}; add pictures, or ask for fewer shots",
+        match (validation, found) {
+            (true, _) => "none left to choose the epoch by".to_owned(),
+            (false, found) => format!("{found} pictures to train on, too few"),
+        }
+    )]
+    Shots {
+        /// The class.
+        label: String,
+        /// Its pictures.
+        found: usize,
+        /// How many were asked for.
+        shots: usize,
+        /// Whether they are missing on the side that chooses the epoch.
+        validation: bool,
+    },
     /// A picture that was readable when the run began is not any more.
     #[error("{} cannot be read any more: {reason}", path.display())]
     Picture {

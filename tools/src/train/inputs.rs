@@ -1,14 +1,20 @@
 //! What the trained part of the graph takes: pictures, or what the frozen layers before it make of them, kept in memory.
+//!
+//! Where pictures are augmented, they are kept themselves, and the frozen layers are run on what becomes of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use edge_vit::Preprocessing;
+use edge_vit::{Preprocessing, ResizeMode};
 use edge_vit_models::{Graph, Op};
+use image::RgbImage;
 use rayon::prelude::*;
 
 use super::TrainError;
+use super::augment::Augment;
+use super::random::{Purpose, place, stream};
 use crate::data::Picture;
 use crate::engine::{Engine, EngineError, Plan};
 
@@ -44,14 +50,49 @@ pub(super) fn cut(graph: &Graph, trainable: &BTreeSet<String>) -> Result<Cut, En
 struct Sample {
     path: PathBuf,
     label: u32,
-    /// What the tail takes; `None` where the limit was reached.
-    kept: Option<Vec<f32>>,
+    /// `None` where the limit was reached.
+    kept: Option<Kept>,
+    /// What random parts are taken of; `None` where none was taken yet, or the limit was reached.
+    source: Option<Arc<RgbImage>>,
+}
+
+/// What stays in memory of a picture.
+#[derive(Debug)]
+enum Kept {
+    /// What the tail takes.
+    Input(Vec<f32>),
+    /// The picture at the model's size.
+    Picture(Arc<RgbImage>),
+}
+
+impl Sample {
+    /// What is augmented: the picture at the model's size, or, where `parts` of it are taken, one in which they still have
+    /// its detail.
+    fn source(&self, parts: bool, preprocessing: &Preprocessing) -> Result<Arc<RgbImage>, TrainError> {
+        match (parts, &self.source, &self.kept) {
+            (true, Some(source), _) => Ok(Arc::clone(source)),
+            (true, None, _) => reduce(&self.path, preprocessing).map(Arc::new).map_err(gone(&self.path)),
+            (false, _, Some(Kept::Picture(picture))) => Ok(Arc::clone(picture)),
+            (false, ..) => prepare(&self.path, preprocessing).map(Arc::new).map_err(gone(&self.path)),
+        }
+    }
+}
+
+/// The place in a run by which a batch's pictures are augmented.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw {
+    pub(super) seed: u64,
+    /// Counted from 0.
+    pub(super) epoch: u32,
+    /// The place of the batch's first picture in the epoch.
+    pub(super) first: usize,
 }
 
 /// The inputs of the graph's tail, by picture.
 pub(super) struct Inputs {
     preprocessing: Preprocessing,
     prefix: Option<Box<dyn Engine>>,
+    augment: Augment,
     samples: Vec<Sample>,
     /// Bytes that may still be kept.
     room: u64,
@@ -59,8 +100,13 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Nothing yet. `prefix` runs the frozen layers on the pixels; at most `limit` bytes are kept.
-    pub(super) fn new(preprocessing: Preprocessing, prefix: Option<Box<dyn Engine>>, limit: u64) -> Self {
-        Self { preprocessing, prefix, samples: Vec::new(), room: limit }
+    pub(super) fn new(
+        preprocessing: Preprocessing,
+        prefix: Option<Box<dyn Engine>>,
+        augment: Augment,
+        limit: u64,
+    ) -> Self {
+        Self { preprocessing, prefix, augment, samples: Vec::new(), room: limit }
     }
 
     /// Reads `pictures` and appends them. Those that cannot be decoded are taken out of the list and handed to
@@ -76,20 +122,35 @@ impl Inputs {
             if stop.load(Ordering::Relaxed) {
                 return Err(TrainError::Stopped);
             }
-            let preprocessing = &self.preprocessing;
-            let decoded: Vec<_> = chunk.par_iter().map(|picture| decode(&picture.path, preprocessing)).collect();
+            let (preprocessing, augmented) = (&self.preprocessing, self.augment.is_on());
+            let decoded: Vec<_> = chunk
+                .par_iter()
+                .map(|Picture { path, .. }| match augmented {
+                    true => prepare(path, preprocessing).map(|picture| Kept::Picture(Arc::new(picture))),
+                    false => decode(path, preprocessing).map(Kept::Input),
+                })
+                .collect();
             let (mut batch, first) = (Vec::new(), self.samples.len());
             for (picture, decoded) in chunk.iter().zip(decoded) {
                 match decoded {
-                    Ok(values) => {
-                        batch.extend(values);
-                        self.samples.push(Sample { path: picture.path.clone(), label: picture.label, kept: None });
+                    Ok(decoded) => {
+                        let kept = match decoded {
+                            Kept::Input(pixels) => {
+                                batch.extend(pixels);
+                                None
+                            }
+                            Kept::Picture(decoded) => self.fits(&decoded).then_some(Kept::Picture(decoded)),
+                        };
+                        let Picture { path, label } = picture.clone();
+                        self.samples.push(Sample { path, label, kept, source: None });
                         readable.push(picture.clone());
                     }
                     Err(reason) => skipped(&picture.path, reason),
                 }
             }
-            self.keep(first, batch)?;
+            if !augmented {
+                self.keep(first, batch)?;
+            }
         }
         *pictures = readable;
         Ok(())
@@ -110,15 +171,19 @@ impl Inputs {
         ids.iter().map(|&id| self.samples[id].label).collect()
     }
 
-    /// The tail's input `[pictures, ...]` for the pictures `ids`.
+    /// The tail's input `[pictures, ...]` for the pictures `ids` as they are.
     pub(super) fn batch(&mut self, ids: &[usize]) -> Result<Vec<f32>, TrainError> {
-        let missing: Vec<usize> = ids.iter().copied().filter(|&id| self.samples[id].kept.is_none()).collect();
+        let is_missing = |id: &usize| !matches!(self.samples[*id].kept, Some(Kept::Input(_)));
+        let missing: Vec<usize> = ids.iter().copied().filter(is_missing).collect();
         let (samples, preprocessing) = (&self.samples, &self.preprocessing);
         let decoded: Result<Vec<Vec<f32>>, TrainError> = missing
             .par_iter()
             .map(|&id| {
-                let path = &samples[id].path;
-                decode(path, preprocessing).map_err(|reason| TrainError::Picture { path: path.clone(), reason })
+                let Sample { path, kept, .. } = &samples[id];
+                match kept {
+                    Some(Kept::Picture(picture)) => Ok(preprocessing.normalize(picture)),
+                    _ => decode(path, preprocessing).map_err(gone(path)),
+                }
             })
             .collect();
         let computed = self.through_prefix(decoded?.concat(), missing.len())?;
@@ -127,11 +192,45 @@ impl Inputs {
         let mut batch = Vec::new();
         for &id in ids {
             match &self.samples[id].kept {
-                Some(values) => batch.extend_from_slice(values),
-                None => batch.extend_from_slice(computed.next().unwrap_or_default()),
+                Some(Kept::Input(values)) => batch.extend_from_slice(values),
+                _ => batch.extend_from_slice(computed.next().unwrap_or_default()),
             }
         }
         Ok(batch)
+    }
+
+    /// The pixels `[pictures, 3, height, width]` of the pictures `ids`, augmented.
+    pub(super) fn augmented(&mut self, ids: &[usize], draw: Draw) -> Result<Vec<f32>, TrainError> {
+        let (samples, augment, preprocessing) = (&self.samples, &self.augment, &self.preprocessing);
+        let source = |&id: &usize| samples[id].source(augment.crop.is_some(), preprocessing);
+        let sources: Vec<Arc<RgbImage>> = ids.par_iter().map(source).collect::<Result<_, _>>()?;
+        let augmented: Vec<Vec<f32>> = sources
+            .par_iter()
+            .enumerate()
+            .map(|(position, source)| {
+                let mut rng = stream(draw.seed, Purpose::Augment, place(draw.epoch, draw.first + position));
+                augment.apply(source, preprocessing, &mut rng)
+            })
+            .collect();
+        if self.augment.crop.is_some() {
+            for (&id, source) in ids.iter().zip(sources) {
+                if self.samples[id].source.is_none() && self.fits(&source) {
+                    self.samples[id].source = Some(source);
+                }
+            }
+        }
+        Ok(augmented.concat())
+    }
+
+    /// Whether there is room to keep `picture`, which is then taken.
+    fn fits(&mut self, picture: &RgbImage) -> bool {
+        match self.room.checked_sub(picture.as_raw().len() as u64) {
+            Some(rest) => {
+                self.room = rest;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Keeps the inputs of the samples from `first` on, whose pixels are `batch`, as far as there is room.
@@ -149,12 +248,13 @@ impl Inputs {
                 break;
             }
             self.room -= bytes;
-            sample.kept = Some(values.to_vec());
+            sample.kept = Some(Kept::Input(values.to_vec()));
         }
         Ok(())
     }
 
-    fn through_prefix(&mut self, pixels: Vec<f32>, pictures: usize) -> Result<Vec<f32>, TrainError> {
+    /// The tail's input for `pixels` `[pictures, 3, height, width]`.
+    pub(super) fn through_prefix(&mut self, pixels: Vec<f32>, pictures: usize) -> Result<Vec<f32>, TrainError> {
         match &mut self.prefix {
             Some(prefix) if pictures > 0 => Ok(prefix.forward(&pixels, pictures)?),
             _ => Ok(pixels),
@@ -162,9 +262,35 @@ impl Inputs {
     }
 }
 
+fn open(path: &Path) -> Result<RgbImage, String> {
+    edge_vit::open_picture(path).map_err(|error| error.to_string())
+}
+
+/// The model's input.
 fn decode(path: &Path, preprocessing: &Preprocessing) -> Result<Vec<f32>, String> {
-    match edge_vit::open_picture(path) {
-        Ok(picture) => Ok(preprocessing.apply(&picture)),
-        Err(error) => Err(error.to_string()),
+    Ok(preprocessing.apply(&open(path)?))
+}
+
+/// The picture at the model's size.
+fn prepare(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
+    Ok(preprocessing.resize(&open(path)?))
+}
+
+/// The picture, with its shorter side brought to twice the model's longest where it is longer than that.
+fn reduce(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
+    let (picture, size) = (open(path)?, preprocessing.image_size);
+    let (width, height) = picture.dimensions();
+    let (shorter, wanted) = (width.min(height) as usize, 2 * size[0].max(size[1]));
+    if shorter <= wanted {
+        return Ok(picture);
     }
+    let reduced = |side: u32| (side as usize * wanted).div_ceil(shorter);
+    let image_size = [reduced(height), reduced(width)];
+    Ok(Preprocessing { image_size, resize: ResizeMode::Squash, ..preprocessing.clone() }.resize(&picture))
+}
+
+/// The error of a picture that could be read when the run began.
+fn gone(path: &Path) -> impl FnOnce(String) -> TrainError {
+    let path = path.to_owned();
+    |reason| TrainError::Picture { path, reason }
 }

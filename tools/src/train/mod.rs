@@ -1,15 +1,23 @@
 //! Training: the loop, the schedule, the log, and what is kept so that a killed run goes on.
 
+pub mod augment;
 mod device;
+mod ema;
 mod error;
 mod events;
 mod inputs;
 mod options;
 mod prepare;
+mod preset;
+mod probe;
+mod random;
 pub mod record;
 mod run;
 mod run_log;
+mod sampler;
 pub mod schedule;
+pub mod series;
+mod shots;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -17,6 +25,9 @@ mod tests;
 pub use device::DeviceChoice;
 pub use error::TrainError;
 pub use options::{Options, Recipe};
+pub use preset::Preset;
+pub use probe::Probe;
 pub use run::{Outcome, run};
+pub use sampler::Sampler;
 pub use state::Best;
 pub(crate) use state::STATE_KEY;

@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::TrainError;
+use super::augment::Augment;
 use super::device::DeviceChoice;
+use super::sampler::Sampler;
 use crate::data::Group;
 
 /// Everything that [`super::run`] needs to know.
@@ -28,6 +30,8 @@ pub struct Options {
     /// The most bytes of preprocessed pictures (or of the frozen layers' output) kept in memory; what does not fit is
     /// computed again whenever it is needed.
     pub cache_limit: u64,
+    /// Whether a linear probe of the frozen backbone is trained before the first step, to compare with.
+    pub probe: bool,
     /// Whether to go on with the run in `out`.
     pub resume: bool,
     /// Set from elsewhere, ends the run after the step at hand with its state saved.
@@ -47,16 +51,30 @@ pub struct Recipe {
     pub val_fraction: f64,
     /// What makes pictures belong to one side of that split.
     pub group: Option<Group>,
+    /// Pictures of each class that are trained on, and as many that choose the epoch; `None` for all.
+    pub shots: Option<usize>,
+    /// What pictures are augmented with.
+    pub augment: Augment,
+    /// Which pictures an epoch holds.
+    pub sampler: Sampler,
     /// Passes over the pictures.
     pub epochs: u32,
     /// Pictures a step.
     pub batch_size: usize,
     /// Highest learning rate.
     pub lr: f32,
+    /// The learning rate at the end; `None` for a hundredth of the highest.
+    pub min_lr: Option<f32>,
     /// Decoupled weight decay.
     pub weight_decay: f32,
     /// Epochs in which the learning rate rises; `None` for a tenth of all.
     pub warmup_epochs: Option<f64>,
+    /// The learning rate of the first step; `None` for what the first of equal steps up to the highest reaches.
+    pub warmup_lr: Option<f32>,
+    /// Decay of the moving average of the trained weights, which is validated and kept in their place; `None` for none.
+    pub ema: Option<f32>,
+    /// Epochs without a better one after which the run ends; `None` for never.
+    pub patience: Option<u32>,
     /// Share of the target spread over all classes.
     pub label_smoothing: f32,
     /// Probability that an adapter's hidden unit is dropped.
@@ -77,11 +95,18 @@ impl Default for Recipe {
             image_size: None,
             val_fraction: 0.15,
             group: None,
+            shots: None,
+            augment: Augment::default(),
+            sampler: Sampler::default(),
             epochs: 30,
             batch_size: 32,
             lr: 2e-3,
+            min_lr: None,
             weight_decay: 1e-4,
             warmup_epochs: None,
+            warmup_lr: None,
+            ema: None,
+            patience: None,
             label_smoothing: 0.0,
             dropout: 0.1,
             drop_path: 0.1,
@@ -103,6 +128,10 @@ impl Recipe {
     /// Names the option, what fits and what came.
     pub fn check(&self) -> Result<(), TrainError> {
         let rate = |value: f32| (0.0..1.0).contains(&value);
+        let share = |value: f64| (0.0..=1.0).contains(&value);
+        let up_to_lr = |value: Option<f32>| value.is_none_or(|value| (0.0..=self.lr).contains(&value));
+        let number = |value: Option<f32>| value.map_or(f64::NAN, f64::from);
+        let Augment { flip, crop, color_jitter, erase, mix, .. } = &self.augment;
         let checks = [
             ("--epochs", self.epochs > 0, "at least 1", f64::from(self.epochs)),
             ("--batch-size", self.batch_size > 0, "at least 1", self.batch_size as f64),
@@ -119,6 +148,24 @@ impl Recipe {
                 "between 0 and the number of epochs",
                 self.warmup(),
             ),
+            ("--min-lr", up_to_lr(self.min_lr), "between 0 and --lr", number(self.min_lr)),
+            ("--warmup-lr", up_to_lr(self.warmup_lr), "between 0 and --lr", number(self.warmup_lr)),
+            ("--ema", self.ema.is_none_or(rate), "from 0 to below 1", number(self.ema)),
+            ("--patience", self.patience != Some(0), "at least 1", 0.0),
+            ("--shots", self.shots != Some(0), "at least 1", 0.0),
+            ("--flip", share(*flip), "between 0 and 1", *flip),
+            (
+                "--crop",
+                crop.is_none_or(|crop| crop > 0.0 && crop <= 1.0),
+                "above 0 and at most 1",
+                crop.unwrap_or(f64::NAN),
+            ),
+            ("--color-jitter", *color_jitter >= 0.0 && color_jitter.is_finite(), "0 or above", *color_jitter),
+            ("--erase", share(*erase), "between 0 and 1", *erase),
+            ("--mixup", mix.mixup >= 0.0 && mix.mixup.is_finite(), "0 or above", mix.mixup),
+            ("--cutmix", mix.cutmix >= 0.0 && mix.cutmix.is_finite(), "0 or above", mix.cutmix),
+            ("--mix-prob", share(mix.probability), "between 0 and 1", mix.probability),
+            ("--switch-prob", share(mix.switch_probability), "between 0 and 1", mix.switch_probability),
             ("--label-smoothing", rate(self.label_smoothing), "from 0 to below 1", f64::from(self.label_smoothing)),
             ("--dropout", rate(self.dropout), "from 0 to below 1", f64::from(self.dropout)),
             ("--drop-path", rate(self.drop_path), "from 0 to below 1", f64::from(self.drop_path)),
@@ -193,6 +240,14 @@ mod tests {
         assert!(refused(|recipe| recipe.lr = f32::NAN).contains("--lr"));
         assert!(refused(|recipe| recipe.dropout = 1.0).contains("--dropout"));
         assert!(refused(|recipe| recipe.false_rejection_rate = 1.0).contains("--false-rejection-rate"));
+        assert!(refused(|recipe| recipe.min_lr = Some(0.1)).contains("--min-lr"));
+        assert!(refused(|recipe| recipe.ema = Some(1.0)).contains("--ema"));
+        assert!(refused(|recipe| recipe.patience = Some(0)).contains("--patience"));
+        assert!(refused(|recipe| recipe.shots = Some(0)).contains("--shots"));
+        assert!(refused(|recipe| recipe.augment.flip = 1.5).contains("--flip"));
+        assert!(refused(|recipe| recipe.augment.crop = Some(0.0)).contains("--crop"));
+        assert!(refused(|recipe| recipe.augment.mix.mixup = f64::INFINITY).contains("--mixup"));
+        assert!(refused(|recipe| recipe.augment.mix.switch_probability = f64::NAN).contains("--switch-prob"));
         assert!(refused(|recipe| recipe.warmup_epochs = Some(31.0)).contains("--warmup"));
     }
 

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use edge_vit::Preprocessing;
-use edge_vit_models::Tensor;
 use edge_vit_models::adapter::{self, Adapted, Attached};
 use edge_vit_models::backbone::{self, Backbone};
 use edge_vit_models::file::hex;
+use edge_vit_models::{Graph, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::device::Device;
 use super::inputs::{Cut, Inputs, cut};
 use super::options::Config;
+use super::shots::few;
 use super::{Options, TrainError};
 use crate::data::{DataError, Dataset, Folder, Picture, split};
 use crate::preprocessing;
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) attached: Option<Attached>,
     pub(super) trained_parameters: usize,
     pub(super) cut: Cut,
+    /// The backbone as its publisher left it, with a head of zeros for the classes.
+    pub(super) plain: Graph,
     pub(super) inputs: Inputs,
     /// Positions in `inputs`.
     pub(super) train: Vec<usize>,
@@ -45,6 +48,9 @@ pub(super) struct Prepared {
 pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, TrainError> {
     let recipe = &options.recipe;
     let mut data = Dataset::read(&options.data)?;
+    if let Some(shots) = recipe.shots {
+        data = few(data, shots, recipe.val_fraction, recipe.group.as_ref(), recipe.seed)?;
+    }
     let native = backbone::load(&options.backbone, None)?;
     let step = native.config.image_step();
     let side = match recipe.image_size {
@@ -61,6 +67,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     if let Some(path) = &recipe.head {
         graph.weights.extend(head(path, &backbone, &data.train.labels)?);
     }
+    let plain = graph.clone();
     let adapted = recipe.adapters.begin(&graph, recipe.seed)?;
     let trained_parameters = adapted.trained_parameters();
     let Adapted { graph, trainable, attached } = adapted;
@@ -68,7 +75,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
 
     let preprocessing = preprocessing::of(&backbone);
-    let mut inputs = Inputs::new(preprocessing.clone(), prefix, options.cache_limit);
+    let mut inputs = Inputs::new(preprocessing.clone(), prefix, recipe.augment.clone(), options.cache_limit);
     log::info!("reading {} pictures at {side}x{side}", count(&data));
     let mut skipped = Vec::new();
     for folder in [Some(&mut data.train), data.val.as_mut()].into_iter().flatten() {
@@ -110,6 +117,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         attached,
         trained_parameters,
         cut,
+        plain,
         inputs,
         train,
         val,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::probe::Probe;
+
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -23,6 +25,8 @@ pub enum Record {
         /// Seconds since 1970.
         unix_time: u64,
     },
+    /// What the frozen backbone does with a new head alone, before anything is adapted.
+    Probe(Probe),
     /// A picture that was left out.
     Skipped {
         /// Where it is.

@@ -9,14 +9,19 @@ use edge_vit_models::adapter;
 use edge_vit_models::file::write_atomic;
 use serde_json::{Value, json};
 
+use super::device::Device;
+use super::ema::Ema;
+use super::inputs::Draw;
 use super::options::differences;
 use super::prepare::{Prepared, prepare};
+use super::probe::Probe;
+use super::random::{Purpose, stream};
 use super::record::Record;
 use super::run_log::RunLog;
-use super::schedule::{Schedule, drop_path_rates, epoch_order, noise_seed};
+use super::schedule::{Schedule, drop_path_rates, noise_seed};
 use super::state::{Best, Progress, Saved};
-use super::{Options, TrainError};
-use crate::engine::{Engine, Hyper, MethodEngine, Noise, Step};
+use super::{Options, Recipe, TrainError};
+use crate::engine::{Engine, Hyper, MethodEngine, Noise, Step, targets};
 use crate::evaluate::calibration::{self, FEW, Judged};
 
 /// How a run ended.
@@ -59,6 +64,10 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
     }
     let config = prepared.config.to_value()?;
     let (mut steps, mut progress) = (0, Progress::default());
+    let mut ema = match options.recipe.ema {
+        Some(decay) => Some(Ema::new(decay, engine.weights()?)),
+        None => None,
+    };
     if let Some(saved) = saved {
         let differences = differences(&saved.config, &config);
         if !differences.is_empty() {
@@ -68,12 +77,14 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
             log::warn!("the run began on {}; on {} it goes on, but not to the bit", saved.device, engine.device());
         }
         engine.restore(&saved.engine)?;
+        if let (Some(decay), Some(average)) = (options.recipe.ema, saved.average) {
+            ema = Some(Ema::new(decay, average));
+        }
         (steps, progress) = (saved.engine.steps, saved.progress);
     }
-    write_config(options, &prepared, &config, &engine.device())?;
     let log = RunLog::open(&options.out, steps, progress.epochs)?;
-    let mut run = Run { options, prepared, engine, config, steps, progress, log, records };
-    run.begin()?;
+    let mut run = Run { options, prepared, engine, ema, config, steps, progress, log, records };
+    run.begin(&device)?;
     let finished = run.epochs()?;
     let peak_bytes = run.engine.peak_bytes();
     log::info!("most held at a time for a step: {:.1} MB beside the weights", peak_bytes as f64 / 1e6);
@@ -103,7 +114,13 @@ fn open_folder(options: &Options) -> Result<Option<Saved>, TrainError> {
     Ok(None)
 }
 
-fn write_config(options: &Options, prepared: &Prepared, config: &Value, device: &str) -> Result<(), TrainError> {
+fn write_config(
+    options: &Options,
+    prepared: &Prepared,
+    config: &Value,
+    device: &str,
+    probe: Option<&Probe>,
+) -> Result<(), TrainError> {
     let file = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "backbone": options.backbone,
@@ -111,6 +128,7 @@ fn write_config(options: &Options, prepared: &Prepared, config: &Value, device: 
         "data": options.data,
         "device": device,
         "cache_limit": options.cache_limit,
+        "probe": probe,
         "config": config,
     });
     let path = options.out.join("config.json");
@@ -131,6 +149,7 @@ struct Run<'a> {
     options: &'a Options,
     prepared: Prepared,
     engine: Box<dyn Engine>,
+    ema: Option<Ema>,
     config: Value,
     steps: u64,
     progress: Progress,
@@ -153,7 +172,7 @@ impl Run<'_> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    fn begin(&mut self) -> Result<(), TrainError> {
+    fn begin(&mut self, device: &Device) -> Result<(), TrainError> {
         let (val, classes) = (self.prepared.val.len(), self.prepared.config.labels.len());
         if val < FEW {
             log::warn!(
@@ -174,7 +193,13 @@ impl Run<'_> {
         for (path, reason) in self.prepared.skipped.clone() {
             self.emit(Record::Skipped { path: path.display().to_string(), reason })?;
         }
-        Ok(())
+        let mut probe = self.log.probe();
+        if probe.is_none() && self.options.probe && self.steps == 0 {
+            let found = Probe::train(&mut self.prepared, device, &self.options.stop)?;
+            self.emit(Record::Probe(found))?;
+            probe = Some(found);
+        }
+        write_config(self.options, &self.prepared, &self.config, &self.engine.device(), probe.as_ref())
     }
 
     /// Runs the epochs that are left; false where it was stopped before their end.
@@ -183,41 +208,71 @@ impl Run<'_> {
         let per_epoch = self.prepared.train.len().div_ceil(recipe.batch_size) as u64;
         let total = per_epoch * u64::from(recipe.epochs);
         let warmup = (recipe.warmup() * per_epoch as f64).round() as u64;
-        let schedule = Schedule { peak: recipe.lr, warmup, total };
+        let schedule = Schedule { peak: recipe.lr, first: recipe.warmup_lr, last: recipe.min_lr, warmup, total };
         let drop_path = self.drop_path();
-        while self.progress.epochs < recipe.epochs {
+        let labels = self.prepared.inputs.labels(&self.prepared.train);
+        while self.progress.epochs < recipe.epochs && !self.out_of_patience() {
             let (epoch, before) = (self.progress.epochs, self.progress.seconds);
             let began = Instant::now();
             let seconds = || before + began.elapsed().as_secs_f64();
-            let order = epoch_order(recipe.seed, epoch, self.prepared.train.len());
+            let order = recipe.sampler.order(recipe.seed, epoch, &labels);
             let done = self.steps - u64::from(epoch) * per_epoch;
-            for batch in order.chunks(recipe.batch_size).skip(done as usize) {
+            for (number, batch) in order.chunks(recipe.batch_size).enumerate().skip(done as usize) {
                 if self.stopped() {
                     self.progress.seconds = seconds();
                     self.save()?;
                     return Ok(false);
                 }
                 let ids: Vec<usize> = batch.iter().map(|&position| self.prepared.train[position]).collect();
-                self.step(&ids, epoch, schedule.lr(self.steps), &drop_path)?;
+                let draw = Draw { seed: recipe.seed, epoch, first: number * recipe.batch_size };
+                self.step(&ids, draw, schedule.lr(self.steps), &drop_path)?;
             }
-            let Some(Validation { top1: val_top1, loss: val_loss, judged }) = self.validate()? else {
+            let Some((this, best)) = self.judge(epoch)? else {
                 self.progress.seconds = seconds();
                 self.save()?;
                 return Ok(false);
             };
             let train_loss = (self.progress.loss_sum / per_epoch as f64) as f32;
-            let this = Best { epoch: epoch + 1, val_top1, val_loss };
-            let best = self.progress.best.is_none_or(|best| this.beats(&best));
             let seconds = seconds();
-            if best {
-                self.keep(&this, &judged)?;
-            }
             let best_so_far = if best { Some(this) } else { self.progress.best };
             self.progress = Progress { epochs: epoch + 1, loss_sum: 0.0, seconds: 0.0, best: best_so_far };
-            self.emit(Record::Epoch { epoch: epoch + 1, train_loss, val_loss, val_top1, best, seconds })?;
+            let Best { epoch, val_top1, val_loss } = this;
+            self.emit(Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds })?;
             self.save()?;
         }
         Ok(true)
+    }
+
+    /// Whether as many epochs as the recipe waits for were no better than the best.
+    fn out_of_patience(&self) -> bool {
+        let waited = self.progress.best.map_or(0, |best| self.progress.epochs - best.epoch);
+        self.options.recipe.patience.is_some_and(|patience| waited >= patience)
+    }
+
+    /// The model of an epoch, counted from 0, on the validation pictures, and whether it is the best so far and was kept;
+    /// `None` where it was stopped. It is the model of the averages where there are some.
+    fn judge(&mut self, epoch: u32) -> Result<Option<(Best, bool)>, TrainError> {
+        let own = match &self.ema {
+            None => None,
+            Some(ema) => {
+                let own = self.engine.weights()?;
+                self.engine.set_weights(ema.weights())?;
+                Some(own)
+            }
+        };
+        let mut judged = None;
+        if let Some(Validation { top1: val_top1, loss: val_loss, judged: answers }) = self.validate()? {
+            let this = Best { epoch: epoch + 1, val_top1, val_loss };
+            let best = self.progress.best.is_none_or(|best| this.beats(&best));
+            if best {
+                self.keep(&this, &answers)?;
+            }
+            judged = Some((this, best));
+        }
+        if let Some(own) = own {
+            self.engine.set_weights(&own)?;
+        }
+        Ok(judged)
     }
 
     /// The rates of the residual sums that the tail holds.
@@ -227,25 +282,36 @@ impl Run<'_> {
         drop_path_rates(self.options.recipe.drop_path, before + behind).into_iter().skip(before).collect()
     }
 
-    fn step(&mut self, ids: &[usize], epoch: u32, lr: f32, drop_path: &[f32]) -> Result<(), TrainError> {
+    /// What is learned from the pictures `ids`: the tail's input, and the targets `[pictures, classes]`.
+    fn batch(&mut self, ids: &[usize], draw: Draw) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+        let Recipe { augment, label_smoothing, seed, .. } = &self.options.recipe;
+        let Prepared { config, inputs, .. } = &mut self.prepared;
+        let mut targets = targets(&inputs.labels(ids), config.labels.len(), *label_smoothing);
+        if !augment.is_on() {
+            return Ok((inputs.batch(ids)?, targets));
+        }
+        let mut pixels = inputs.augmented(ids, draw)?;
+        let mut rng = stream(*seed, Purpose::Mix, self.steps);
+        augment.mix.apply(&mut pixels, &mut targets, ids.len(), config.input_size, &mut rng);
+        Ok((inputs.through_prefix(pixels, ids.len())?, targets))
+    }
+
+    fn step(&mut self, ids: &[usize], draw: Draw, lr: f32, drop_path: &[f32]) -> Result<(), TrainError> {
+        let (input, targets) = self.batch(ids, draw)?;
         let recipe = &self.options.recipe;
-        let input = self.prepared.inputs.batch(ids)?;
-        let labels = self.prepared.inputs.labels(ids);
         let noise =
             Noise { seed: noise_seed(recipe.seed, self.steps), dropout: recipe.dropout, drop_path: drop_path.to_vec() };
-        let hyper = Hyper {
-            lr,
-            weight_decay: recipe.weight_decay,
-            label_smoothing: recipe.label_smoothing,
-            ..Hyper::default()
-        };
-        let loss = self.engine.train_step(&Step { input: &input, labels: &labels, hyper, noise: &noise })?;
+        let hyper = Hyper { lr, weight_decay: recipe.weight_decay, ..Hyper::default() };
+        let loss = self.engine.train_step(&Step { input: &input, targets: &targets, hyper, noise: &noise })?;
         self.steps += 1;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { loss, step: self.steps, lr: recipe.lr });
         }
+        if let Some(ema) = &mut self.ema {
+            ema.update(&self.engine.weights()?, self.steps);
+        }
         self.progress.loss_sum += f64::from(loss);
-        self.emit(Record::Step { epoch: epoch + 1, step: self.steps, loss, lr })
+        self.emit(Record::Step { epoch: draw.epoch + 1, step: self.steps, loss, lr })
     }
 
     /// The model as it is now on the validation pictures; `None` where it was stopped.
@@ -297,8 +363,7 @@ impl Run<'_> {
             preprocessing: serde_json::to_value(preprocessing).map_err(TrainError::Json)?,
             training,
         };
-        let state = self.engine.state()?;
-        let tensors = state.trained.into_iter().map(|(name, trained)| (name, trained.value)).collect();
+        let tensors = self.engine.weights()?;
         let path = self.file("adapters.safetensors");
         Ok(adapter::File { meta, tensors }.write(&path)?)
     }
@@ -307,6 +372,7 @@ impl Run<'_> {
     fn save(&mut self) -> Result<(), TrainError> {
         let saved = Saved {
             engine: self.engine.state()?,
+            average: self.ema.as_ref().map(|ema| ema.weights().clone()),
             progress: self.progress.clone(),
             device: self.engine.device(),
             config: self.config.clone(),
@@ -316,7 +382,7 @@ impl Run<'_> {
 }
 
 /// Whether the highest logit is that of `label`, and the cross-entropy.
-fn judge(logits: &[f32], label: usize) -> (bool, f64) {
+pub(super) fn judge(logits: &[f32], label: usize) -> (bool, f64) {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
     let best = logits.iter().position(|&logit| logit == highest);

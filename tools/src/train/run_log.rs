@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use edge_vit_models::file::write_atomic;
 
+use super::probe::Probe;
 use super::record::Record;
 use super::{TrainError, events};
 
@@ -20,6 +21,7 @@ pub(super) struct RunLog {
     events: Sink<File>,
     /// Of the last step written.
     steps: u64,
+    probe: Option<Probe>,
 }
 
 impl RunLog {
@@ -29,6 +31,7 @@ impl RunLog {
         let (jsonl, csv) = (folder.join("log.jsonl"), folder.join("log.csv"));
         let mut lines = String::new();
         let mut table = CSV_HEADER.to_owned();
+        let mut probe = None;
         if steps > 0 {
             let old = fs::read_to_string(&jsonl).map_err(|source| TrainError::Read { path: jsonl.clone(), source })?;
             // A killed run may have left half a line at the end.
@@ -36,6 +39,9 @@ impl RunLog {
                 if belongs(&record, steps, epochs) {
                     lines.extend([line, "\n"]);
                     table.extend(csv_line(&record));
+                    if let Record::Probe(found) = record {
+                        probe = Some(found);
+                    }
                 }
             }
         }
@@ -45,7 +51,13 @@ impl RunLog {
         let events = folder.join(events_name(steps));
         write_atomic(&events, &events::opening(now(), steps))
             .map_err(|source| TrainError::Write { path: events.clone(), source })?;
-        Ok(Self { jsonl: Sink::append(jsonl)?, csv: Sink::append(csv)?, events: Sink::append(events)?, steps })
+        let [jsonl, csv, events] = [jsonl, csv, events].map(Sink::append);
+        Ok(Self { jsonl: jsonl?, csv: csv?, events: events?, steps, probe })
+    }
+
+    /// The linear probe of the part of the run that is kept.
+    pub(super) fn probe(&self) -> Option<Probe> {
+        self.probe
     }
 
     /// Appends a record.
@@ -77,7 +89,7 @@ fn belongs(record: &Record, steps: u64, epochs: u32) -> bool {
     match record {
         Record::Step { step, .. } => *step <= steps,
         Record::Epoch { epoch, .. } => *epoch <= epochs,
-        Record::Run { .. } => true,
+        Record::Run { .. } | Record::Probe(_) => true,
         // A resumed run reads the pictures again and names those that it skips.
         Record::Skipped { .. } => false,
     }
@@ -127,14 +139,17 @@ mod tests {
     fn what_a_killed_run_wrote_after_its_state_is_taken_out() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = RunLog::open(folder.path(), 0, 0).unwrap();
-        for record in [step(1), step(2), epoch(1), step(3), epoch(2)] {
+        let probe = Probe { val_top1: 0.5, val_loss: 1.25, seconds: 0.5 };
+        for record in [Record::Probe(probe), step(1), step(2), epoch(1), step(3), epoch(2)] {
             log.write(&record).unwrap();
         }
         log.jsonl.write(b"{\"kind\":\"st").unwrap();
-        RunLog::open(folder.path(), 2, 1).unwrap().write(&step(3)).unwrap();
+        let mut log = RunLog::open(folder.path(), 2, 1).unwrap();
+        log.write(&step(3)).unwrap();
+        assert_eq!(log.probe(), Some(probe));
         let text = fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(records, [step(1), step(2), epoch(1), step(3)]);
+        assert_eq!(records, [Record::Probe(probe), step(1), step(2), epoch(1), step(3)]);
         let csv = fs::read_to_string(folder.path().join("log.csv")).unwrap();
         assert_eq!(csv, format!("{CSV_HEADER}1,0.5,0.25,0.75,true,1.50\n"));
     }

@@ -7,14 +7,18 @@ use rand::seq::SliceRandom as _;
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-/// The last learning rate as a share of the highest.
+/// The last learning rate as a share of the highest, where nothing else is said.
 const FLOOR: f64 = 0.01;
 
-/// A learning rate that rises linearly, then falls along half a cosine to a hundredth of its height.
+/// A learning rate that rises linearly, then falls along half a cosine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// Highest learning rate.
     pub peak: f32,
+    /// The learning rate of the first step of the rise; `None` for the first of equal steps from 0.
+    pub first: Option<f32>,
+    /// Last learning rate; `None` for a hundredth of the highest.
+    pub last: Option<f32>,
     /// Steps in which it rises.
     pub warmup: u64,
     /// Steps of the whole run.
@@ -26,11 +30,15 @@ impl Schedule {
     pub fn lr(&self, step: u64) -> f32 {
         let peak = f64::from(self.peak);
         if step < self.warmup {
-            return (peak * (step + 1) as f64 / self.warmup as f64) as f32;
+            return match self.first.map(f64::from) {
+                None => (peak * (step + 1) as f64 / self.warmup as f64) as f32,
+                Some(first) => (first + (peak - first) * step as f64 / self.warmup as f64) as f32,
+            };
         }
+        let floor = self.last.map_or(FLOOR, |last| f64::from(last) / peak);
         let falling = self.total.saturating_sub(self.warmup).max(1);
         let part = ((step - self.warmup) as f64 / falling as f64).min(1.0);
-        (peak * (FLOOR + (1.0 - FLOOR) * 0.5 * (1.0 + (PI * part).cos()))) as f32
+        (peak * (floor + (1.0 - floor) * 0.5 * (1.0 + (PI * part).cos()))) as f32
     }
 }
 
@@ -72,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_learning_rate_rises_then_falls_to_a_hundredth() {
-        let schedule = Schedule { peak: 2e-3, warmup: 4, total: 104 };
+        let schedule = Schedule { peak: 2e-3, first: None, last: None, warmup: 4, total: 104 };
         let near = |got: f32, expected: f32| assert!((got / expected - 1.0).abs() < F32_TOLERANCE, "{got} {expected}");
         near(schedule.lr(0), 5e-4);
         near(schedule.lr(3), 2e-3);
@@ -83,10 +91,21 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_of_the_schedule_can_be_chosen() {
+        let schedule = Schedule { peak: 1e-3, first: Some(1e-6), last: Some(1e-4), warmup: 10, total: 110 };
+        let near = |got: f32, expected: f32| assert!((got / expected - 1.0).abs() < F32_TOLERANCE, "{got} {expected}");
+        near(schedule.lr(0), 1e-6);
+        near(schedule.lr(5), 0.5005e-3);
+        near(schedule.lr(10), 1e-3);
+        near(schedule.lr(60), 0.55e-3);
+        near(schedule.lr(110), 1e-4);
+    }
+
+    #[test]
     fn a_run_of_warm_up_alone_divides_by_nothing() {
-        let schedule = Schedule { peak: 1.0, warmup: 3, total: 3 };
+        let schedule = Schedule { peak: 1.0, first: None, last: None, warmup: 3, total: 3 };
         assert!((0..5).all(|step| schedule.lr(step).is_finite()));
-        assert_eq!(Schedule { peak: 1.0, warmup: 0, total: 1 }.lr(0), 1.0);
+        assert_eq!(Schedule { peak: 1.0, first: None, last: None, warmup: 0, total: 1 }.lr(0), 1.0);
     }
 
     #[test]

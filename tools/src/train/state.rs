@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use edge_vit_models::checkpoint;
+use edge_vit_models::{Tensor, checkpoint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,6 +64,8 @@ struct Meta {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Saved {
     pub(super) engine: State,
+    /// The moving average of the trained weights, where there is one.
+    pub(super) average: Option<BTreeMap<String, Tensor>>,
     pub(super) progress: Progress,
     /// The device in words.
     pub(super) device: String,
@@ -93,6 +95,9 @@ impl Saved {
                 tensors.insert(format!("{part}/{name}"), tensor.clone());
             }
         }
+        for (name, average) in self.average.iter().flatten() {
+            tensors.insert(format!("average/{name}"), average.clone());
+        }
         let text = serde_json::to_string(&meta).map_err(TrainError::Json)?;
         Ok(checkpoint::write_safetensors(path, &tensors, &BTreeMap::from([(STATE_KEY.to_owned(), text)]))?)
     }
@@ -118,6 +123,12 @@ impl Saved {
             let weight = Trained { value: part("value", name)?, m: part("m", name)?, v: part("v", name)? };
             trained.insert(name.to_owned(), weight);
         }
+        let averages = file.tensors.iter().filter_map(|(key, tensor)| Some((key.strip_prefix("average/")?, tensor)));
+        let average: BTreeMap<String, Tensor> =
+            averages.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        if !average.is_empty() && !average.keys().eq(trained.keys()) {
+            return Err(invalid("its averages are not those of its weights".to_owned()));
+        }
         let best = meta.best_epoch.map(|epoch| Best {
             epoch,
             val_top1: f32::from_bits(meta.best_top1_bits),
@@ -125,6 +136,7 @@ impl Saved {
         });
         Ok(Self {
             engine: State { steps: meta.steps, trained },
+            average: (!average.is_empty()).then_some(average),
             progress: Progress {
                 epochs: meta.epochs,
                 loss_sum: f64::from_bits(meta.loss_sum_bits),
@@ -139,15 +151,15 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
-    use edge_vit_models::Tensor;
-
     use super::*;
 
     fn saved() -> Saved {
         let tensor = |value| Tensor::new([2], vec![value, f32::MIN_POSITIVE]).unwrap();
         let weight = Trained { value: tensor(0.1), m: tensor(0.2), v: tensor(0.3) };
+        let average = Some(BTreeMap::from([("head.weight".to_owned(), tensor(0.4))]));
         Saved {
             engine: State { steps: 70_000_000_007, trained: BTreeMap::from([("head.weight".to_owned(), weight)]) },
+            average,
             progress: Progress {
                 epochs: 3,
                 loss_sum: 0.1 + 0.2,

@@ -26,6 +26,8 @@ const F32_TOLERANCE: f32 = 1e-4;
 const SIDE: usize = 32;
 const CLASSES: [&str; 3] = ["disc", "ring", "square"];
 
+mod recipes;
+
 /// A folder with a random backbone and pictures of coloured shapes to train and to validate on.
 struct Bench {
     folder: TempDir,
@@ -61,6 +63,7 @@ impl Bench {
             recipe: Recipe { image_size: Some(SIDE), epochs: 3, batch_size: 8, lr: 1e-2, ..Recipe::default() },
             device: DeviceChoice::Cpu,
             cache_limit: 1 << 30,
+            probe: false,
             resume: false,
             stop: Arc::default(),
         }

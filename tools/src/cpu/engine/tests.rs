@@ -4,7 +4,7 @@ use edge_vit_models::op::Windows;
 use edge_vit_models::{Activation, Op};
 
 use super::*;
-use crate::engine::{Hyper, Noise, uniform};
+use crate::engine::{Hyper, Noise, targets, uniform};
 
 /// Step of the central differences in float64; the truncation is of its square.
 const H: f64 = 1e-5;
@@ -78,7 +78,7 @@ fn adapters_and_head(graph: &Graph) -> BTreeSet<String> {
 
 struct Batch {
     input: Vec<f32>,
-    labels: Vec<u32>,
+    targets: Vec<f32>,
     hyper: Hyper,
     noise: Noise,
 }
@@ -86,9 +86,10 @@ struct Batch {
 impl Batch {
     fn new(graph: &Graph, pictures: usize) -> Self {
         let len: usize = graph.shapes().unwrap()[0].iter().product();
-        let labels = (0..pictures as u32).map(|picture| picture % 3).collect();
-        let hyper = Hyper { label_smoothing: 0.1, ..Hyper::default() };
-        Self { input: random(99, len * pictures), labels, hyper, noise: Noise::default() }
+        let of = |factor: u32| (0..pictures as u32).map(|picture| factor * picture % 3).collect::<Vec<_>>();
+        let (first, second) = (targets(&of(1), 3, 0.1), targets(&of(2), 3, 0.1));
+        let targets = first.iter().zip(second).map(|(a, b)| 0.75 * a + 0.25 * b).collect();
+        Self { input: random(99, len * pictures), targets, hyper: Hyper::default(), noise: Noise::default() }
     }
 
     fn noisy(mut self, residuals: usize) -> Self {
@@ -97,7 +98,7 @@ impl Batch {
     }
 
     fn step(&self) -> Step<'_> {
-        Step { input: &self.input, labels: &self.labels, hyper: self.hyper, noise: &self.noise }
+        Step { input: &self.input, targets: &self.targets, hyper: self.hyper, noise: &self.noise }
     }
 }
 
@@ -258,7 +259,7 @@ fn a_batch_is_the_mean_of_its_pictures() {
     for picture in 0..9 {
         let step = Step {
             input: &batch.input[picture * 20..][..20],
-            labels: &batch.labels[picture..=picture],
+            targets: &batch.targets[3 * picture..][..3],
             ..batch.step()
         };
         let (loss, gradients) = engine.learn(&step).unwrap();
@@ -378,10 +379,17 @@ fn a_head_alone_keeps_nothing_of_the_backbone() {
 fn a_batch_that_does_not_fit_is_refused() {
     let graph = block();
     let mut engine = CpuEngine::<f32>::new(&graph, &adapters_and_head(&graph)).unwrap();
-    let mut batch = Batch::new(&graph, 2);
+    let batch = Batch::new(&graph, 2);
     assert!(engine.forward(&batch.input[1..], 2).is_err());
-    batch.labels[1] = 3;
-    assert!(engine.train_step(&batch.step()).unwrap_err().to_string().contains("a class below 3"));
+    let refused = |engine: &mut CpuEngine<f32>, targets: Vec<f32>| {
+        let batch = Batch { targets, ..Batch::new(&graph, 2) };
+        engine.train_step(&batch.step()).unwrap_err().to_string()
+    };
+    for wrong in [targets(&[1, 3], 3, 0.0), vec![0.5, 0.5, 0.0, 2.0, -1.0, 0.0], vec![f32::NAN; 6]] {
+        assert!(refused(&mut engine, wrong).contains("probabilities that add up to 1"));
+    }
+    assert!(refused(&mut engine, vec![1.0, 0.0, 0.0, 1.0]).contains("input"));
+    assert!(refused(&mut engine, vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]).contains("2 rows of 3 classes"));
     let mut empty = Graph::default();
     let input = empty.push("input", Op::Input { shape: vec![4] }, &[]);
     empty.push("head", linear(0), &[input]);
@@ -437,7 +445,7 @@ fn both_halves_of_a_pair_have_their_gradients() {
 #[test]
 fn adamw_is_that_of_pytorch() {
     // Two steps of lr 0.1, weight decay 0.5 by the formulas of torch.optim.AdamW, written out.
-    let hyper = Hyper { lr: 0.125, weight_decay: 0.5, beta1: 0.75, beta2: 0.5, eps: 0.25, label_smoothing: 0.0 };
+    let hyper = Hyper { lr: 0.125, weight_decay: 0.5, beta1: 0.75, beta2: 0.5, eps: 0.25 };
     let (mut weight, mut moments) = ([2.0f64], Moments::zero(1));
     moments.step(&mut weight, &[4.0], &hyper, 1);
     // m = 1, v = 8; corrected: 4 and 16.

@@ -4,13 +4,12 @@ use super::{COMMON, Kernel, for_each, word};
 use crate::gpu::pool::{Buf, PoolError};
 use crate::gpu::recorder::Recorder;
 
-/// Logits `[pictures, classes]` and labels `[pictures]` of a part of a batch.
+/// Logits and targets `[pictures, classes]` of a part of a batch.
 pub(crate) struct Loss<'a> {
     pub(crate) logits: &'a wgpu::Buffer,
-    pub(crate) labels: &'a wgpu::Buffer,
+    pub(crate) targets: &'a wgpu::Buffer,
     pub(crate) pictures: usize,
     pub(crate) classes: usize,
-    pub(crate) smoothing: f32,
     /// Pictures of the whole batch.
     pub(crate) batch: usize,
 }
@@ -23,8 +22,8 @@ impl Loss<'_> {
         let kernel =
             Kernel { name: "loss", parts: &[COMMON, include_str!("loss.wgsl")], constants: Vec::new(), vector: false };
         let scale = 1.0 / self.batch as f32;
-        let params = [word(self.pictures), word(self.classes), self.smoothing.to_bits(), scale.to_bits()];
-        let buffers = [(1, self.logits), (2, self.labels), (3, &*losses), (4, &*gradient)];
+        let params = [word(self.pictures), word(self.classes), scale.to_bits()];
+        let buffers = [(1, self.logits), (2, self.targets), (3, &*losses), (4, &*gradient)];
         for_each(rec, kernel, &params, &buffers, self.pictures)?;
         Ok((losses, gradient))
     }

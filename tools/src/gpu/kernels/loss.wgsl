@@ -1,16 +1,15 @@
-// Softmax cross-entropy with label smoothing: the loss of each picture, and the gradient of the batch's mean loss.
+// Softmax cross-entropy with probabilities as targets: the loss of each picture, and the gradient of the batch's mean loss.
 
 struct Shape {
     pictures: u32,
     classes: u32,
-    smoothing: f32,
     // One over the pictures of the whole batch, of which these may be a part.
     scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(2) var<storage, read> targets: array<f32>;
 @group(0) @binding(3) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
 
@@ -32,19 +31,18 @@ fn main(place: Place) {
         largest = max(largest, logits[start + i]);
     }
     var sum = 0.0;
-    var shifted = 0.0;
+    var expected = 0.0;
+    // Of float32 targets it is 1 but for their rounding.
+    var total = 0.0;
     for (var i = 0u; i < shape.classes; i += 1u) {
         let logit = logits[start + i] - largest;
         sum += exp(logit);
-        shifted += logit;
+        expected += targets[start + i] * logit;
+        total += targets[start + i];
     }
-    let label = labels[picture];
-    let off = shape.smoothing / f32(shape.classes);
-    let on = 1.0 - shape.smoothing;
-    losses[picture] = log_of(sum) - on * (logits[start + label] - largest) - off * shifted;
+    losses[picture] = total * log_of(sum) - expected;
     for (var i = 0u; i < shape.classes; i += 1u) {
         let probability = exp(logits[start + i] - largest) / sum;
-        let goal = off + select(0.0, on, i == label);
-        gradient[start + i] = (probability - goal) * shape.scale;
+        gradient[start + i] = (probability * total - targets[start + i]) * shape.scale;
     }
 }

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::device::{Gpu, adapters};
 use super::engine::GpuEngine;
 use crate::cpu::CpuEngine;
-use crate::engine::{Engine, Hyper, Noise, Step};
+use crate::engine::{Engine, Hyper, Noise, Step, targets};
 
 /// float32 against float64, relative to the largest value of the tensor.
 const F32_TOLERANCE: f64 = 1e-4;
@@ -94,22 +94,24 @@ fn vit(width: usize, heads: usize, depth: usize, hidden: usize) -> Graph {
     graph
 }
 
-/// A batch for a graph: pictures and labels.
+/// A batch for a graph: pictures, and targets as mixing makes them.
 struct Batch {
     input: Vec<f32>,
-    labels: Vec<u32>,
+    targets: Vec<f32>,
 }
 
 impl Batch {
     fn new(graph: &Graph, pictures: usize) -> Self {
         let shapes = graph.shapes().unwrap();
-        let classes = *shapes.last().unwrap().last().unwrap() as u32;
+        let classes = *shapes.last().unwrap().last().unwrap();
         let input = values(7, pictures * shapes[0].iter().product::<usize>());
-        Self { input, labels: (0..pictures as u32).map(|i| (3 * i + 1) % classes).collect() }
+        let of = |factor: u32| (0..pictures as u32).map(|i| (factor * i + 1) % classes as u32).collect::<Vec<_>>();
+        let (first, second) = (targets(&of(3), classes, 0.1), targets(&of(2), classes, 0.1));
+        Self { input, targets: first.iter().zip(second).map(|(a, b)| 0.75 * a + 0.25 * b).collect() }
     }
 
     fn step<'a>(&'a self, noise: &'a Noise, hyper: Hyper) -> Step<'a> {
-        Step { input: &self.input, labels: &self.labels, hyper, noise }
+        Step { input: &self.input, targets: &self.targets, hyper, noise }
     }
 }
 
@@ -137,7 +139,7 @@ fn assert_agrees(gpu: &Arc<Gpu>, graph: &Graph, trainable: &BTreeSet<String>, pi
     let output = ours.forward(&batch.input, pictures).unwrap();
     let error = relative(&output, &reference.forward(&batch.input, pictures).unwrap());
     assert!(error < F32_TOLERANCE, "the output is off by {error:.2e}");
-    let step = batch.step(noise, Hyper { label_smoothing: 0.1, ..Hyper::default() });
+    let step = batch.step(noise, Hyper::default());
     let (loss, gradients) = ours.gradients(&step).unwrap();
     let (expected_loss, expected) = reference.gradients(&step).unwrap();
     let error = f64::from((loss - expected_loss).abs() / expected_loss);

@@ -108,6 +108,8 @@ fn a_restored_run_goes_on_bit_exactly() {
     }
     assert_eq!(first.state().unwrap(), second.state().unwrap());
     assert_ne!(first.state().unwrap().trained, state.trained, "the step changed something");
+    let weights = first.state().unwrap().trained.into_iter().map(|(name, trained)| (name, trained.value));
+    assert_eq!(first.weights().unwrap(), weights.collect());
 
     let mut expected = first.state().unwrap();
     let bias = Tensor::full(expected.trained["head.bias"].value.shape(), 0.25).unwrap();
