@@ -16,6 +16,7 @@ mod tests;
 pub use device::DeviceChoice;
 pub use error::TrainError;
 pub use options::{Options, Recipe};
+pub(crate) use prepare::covering_size;
 pub use run::{Outcome, run};
 pub use state::Best;
 pub(crate) use state::STATE_KEY;
