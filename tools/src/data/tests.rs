@@ -1,15 +1,18 @@
 //! One set of pictures in several layouts.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use super::*;
 use crate::evaluate::fixture::paint;
 
-/// Labels, and content and label of each picture, part by part.
-fn content(parts: std::collections::BTreeMap<Part, PictureSet>) -> Vec<(Part, Vec<String>, Vec<(Vec<u8>, u32)>)> {
+/// Labels, and bytes and label of each picture.
+type Content = (Vec<String>, Vec<(Vec<u8>, u32)>);
+
+fn content(parts: BTreeMap<Part, PictureSet>) -> BTreeMap<Part, Content> {
     let read = |picture: &Picture| (fs::read(&picture.path).unwrap(), picture.label);
-    parts.into_iter().map(|(part, set)| (part, set.labels, set.pictures.iter().map(read).collect())).collect()
+    parts.into_iter().map(|(part, set)| (part, (set.labels, set.pictures.iter().map(read).collect()))).collect()
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edge_vit::has_picture_ending;
 use edge_vit_models::file::{cache_folder, hex, write_atomic};
@@ -26,6 +26,10 @@ const MAX_NAME: usize = 120;
 /// Changes when what is written into the cache does.
 const FORMAT: &[u8] = b"edge-vit unpacked pictures 1";
 const INDEX: &str = "index.json";
+/// How folders begin that are being filled.
+const UNFINISHED: &str = "part-";
+/// What is older was left by a process that was killed.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The folder of unpacked data sets.
 pub(super) fn cache() -> Result<PathBuf, DataError> {
@@ -122,8 +126,9 @@ fn unpack(
     let failed = |source| DataError::Unpack { path: folder.to_owned(), source };
     log::info!("unpacking {} ({:.1} MB)", path.display(), megabytes(size));
     fs::create_dir_all(cache).map_err(failed)?;
+    sweep(cache, SystemTime::now());
     let mut unpacker = Unpacker {
-        folder: tempfile::Builder::new().prefix("part-").tempdir_in(cache).map_err(failed)?,
+        folder: tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(cache).map_err(failed)?,
         names: HashMap::new(),
         pictures: Vec::new(),
         bytes: 0,
@@ -150,6 +155,17 @@ fn unpack(
         folder.display()
     );
     Ok(index)
+}
+
+/// Removes what killed processes left. What cannot be removed stays: it is in nobody's way.
+fn sweep(cache: &Path, now: SystemTime) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|found| found.modified());
+        let stale = modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > STALE));
+        if stale && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The index of a folder in which every file is there with its size: after a power cut, some may not be.
@@ -276,6 +292,16 @@ mod tests {
         let error = error.unwrap_err();
         assert!(error.to_string().contains("take more than 67 MB"), "{error}");
         assert_eq!(left(&cache), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_after_a_day() {
+        let cache = tempfile::tempdir().unwrap();
+        ["part-x", "whole"].iter().for_each(|name| fs::create_dir(cache.path().join(name)).unwrap());
+        sweep(cache.path(), SystemTime::now());
+        assert_eq!(left(cache.path()), 2);
+        sweep(cache.path(), SystemTime::now() + 2 * STALE);
+        assert!(left(cache.path()) == 1 && cache.path().join("whole").is_dir());
     }
 
     #[test]

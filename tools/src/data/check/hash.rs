@@ -20,7 +20,7 @@ const FLAT: f32 = 1.5;
 pub(super) struct Print {
     /// A bit for each of 8x8 low frequencies of the discrete cosine transform: whether it is above their median.
     hash: u64,
-    /// 16x16 RGB values, of mean 0 and length 1.
+    /// 16x16 RGB values, each channel of mean 0, together of length 1.
     thumbnail: Vec<f32>,
 }
 
@@ -28,9 +28,12 @@ impl Print {
     /// That of `picture`; `None` where it is of one colour.
     pub(super) fn of(picture: &RgbImage) -> Option<Self> {
         let small = resize(picture, THUMBNAIL, THUMBNAIL, FilterType::Triangle);
-        let values: Vec<f32> = small.as_raw().iter().map(|&value| f32::from(value)).collect();
-        let mean = values.iter().sum::<f32>() / values.len() as f32;
-        let centred: Vec<f32> = values.into_iter().map(|value| value - mean).collect();
+        let mut centred: Vec<f32> = small.as_raw().iter().map(|&value| f32::from(value)).collect();
+        for channel in 0..3 {
+            let values = || centred.iter().skip(channel).step_by(3);
+            let mean = values().sum::<f32>() / values().count() as f32;
+            centred.iter_mut().skip(channel).step_by(3).for_each(|value| *value -= mean);
+        }
         let length = centred.iter().map(|value| value * value).sum::<f32>().sqrt();
         if length < FLAT * (centred.len() as f32).sqrt() {
             return None;
@@ -83,26 +86,20 @@ fn low_frequencies(grey: &GrayImage) -> [f32; LOW * LOW] {
 mod tests {
     use image::Rgb;
 
+    use super::super::tests::patches;
+    use super::super::{MAX_DISTANCE, MIN_CORRELATION};
     use super::*;
-
-    fn waves(width: u32, height: u32, shift: f32) -> RgbImage {
-        RgbImage::from_fn(width, height, |x, y| {
-            let (x, y) = (x as f32 / width as f32, y as f32 / height as f32);
-            let wave = |k: f32| (127.0 + 100.0 * (k * x + shift * y).sin()) as u8;
-            Rgb([wave(9.0), wave(5.0 + shift), wave(14.0)])
-        })
-    }
 
     #[test]
     fn a_scaled_and_darkened_picture_keeps_its_print_and_another_does_not() {
-        let first = Print::of(&waves(200, 160, 3.0)).unwrap();
-        let mut scaled = waves(90, 70, 3.0);
+        let first = Print::of(&patches(1, 200, 160)).unwrap();
+        let mut scaled = patches(1, 90, 70);
         scaled.iter_mut().for_each(|value| *value = *value / 4 * 3);
         let scaled = Print::of(&scaled).unwrap();
-        assert!(first.distance(&scaled) <= 2, "{}", first.distance(&scaled));
-        assert!(first.correlation(&scaled) > 0.99, "{}", first.correlation(&scaled));
-        let other = Print::of(&waves(200, 160, 11.0)).unwrap();
-        assert!(first.distance(&other) > 12 && first.correlation(&other) < 0.9);
+        assert!(first.distance(&scaled) <= MAX_DISTANCE, "{}", first.distance(&scaled));
+        assert!(first.correlation(&scaled) >= MIN_CORRELATION, "{}", first.correlation(&scaled));
+        let other = Print::of(&patches(2, 200, 160)).unwrap();
+        assert!(first.distance(&other) > 2 * MAX_DISTANCE && first.correlation(&other) < 0.7);
     }
 
     #[test]

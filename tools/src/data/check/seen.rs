@@ -1,5 +1,6 @@
 //! One look at every picture.
 
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
@@ -53,11 +54,17 @@ pub fn look(listing: &Listing, progress: &(dyn Fn() + Sync)) -> Vec<Seen> {
 
 fn content(path: &PathBuf) -> Result<Content, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let picture = decode_picture(&bytes).map_err(|error| error.to_string())?;
+    let picture = decode_picture(&bytes).map_err(|error| in_full(&error))?;
     let format = image::guess_format(&bytes).ok();
     let named = ImageFormat::from_path(path).ok();
     let true_ending =
         format.filter(|format| named != Some(*format)).and_then(|format| format.extensions_str().first().copied());
     let size = [picture.width(), picture.height()];
     Ok(Content { sha256: Sha256::digest(&bytes).into(), size, true_ending, print: Print::of(&picture) })
+}
+
+/// The error and what caused it.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

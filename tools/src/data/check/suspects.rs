@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_classs_threshold_is_its_mean_self_confidence() {
+    fn the_threshold_of_a_class_is_its_mean_self_confidence() {
         let rows = [vec![0.9, 0.1], vec![0.5, 0.5], vec![0.2, 0.8]];
         assert_eq!(self_confidence(&rows, &[0, 0, 1], 3), [0.7, 0.8, f64::INFINITY]);
     }

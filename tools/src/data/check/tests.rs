@@ -1,21 +1,19 @@
 use std::fs;
 use std::path::Path;
 
+use image::imageops::{FilterType, resize};
 use image::{Rgb, RgbImage};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::data::{Listing, Part};
 
-/// A picture with structure, another for every `seed`.
-fn picture(seed: u32, width: u32, height: u32) -> RgbImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        let (x, y) = (x as f32 / width as f32, y as f32 / height as f32);
-        let wave = |n: u32| {
-            let [a, b] = [n * 7 + seed * 13, n * 11 + seed * 29].map(|n| 2.0 + (n % 17) as f32);
-            (127.0 + 60.0 * (a * x + n as f32).sin() + 60.0 * (b * y + seed as f32).cos()) as u8
-        };
-        Rgb([wave(1), wave(2), wave(3)])
-    })
+/// A picture with structure at all low frequencies, another for every `seed`.
+pub(super) fn patches(seed: u64, width: u32, height: u32) -> RgbImage {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let small = RgbImage::from_fn(8, 8, |_, _| Rgb(rng.random()));
+    resize(&small, width, height, FilterType::Triangle)
 }
 
 fn save(root: &Path, name: &str, picture: &RgbImage) {
@@ -34,10 +32,10 @@ fn sound() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for seed in 0..24 {
         let class = if seed < 12 { "a" } else { "b" };
-        save(root.path(), &format!("train/{class}/{seed}.png"), &picture(seed, 40, 32));
+        save(root.path(), &format!("train/{class}/{seed}.png"), &patches(seed, 40, 32));
     }
     for (class, seed) in [("a", 30), ("a", 31), ("b", 32), ("b", 33)] {
-        save(root.path(), &format!("test/{class}/{seed}.png"), &picture(seed, 40, 32));
+        save(root.path(), &format!("test/{class}/{seed}.png"), &patches(seed, 40, 32));
     }
     root
 }
@@ -52,9 +50,9 @@ fn the_same_picture_in_two_parts_or_with_two_labels_is_found_though_it_was_scale
     let root = sound();
     let at = |name: &str| root.path().join(name);
     fs::copy(at("train/a/3.png"), at("test/a/copy.png")).unwrap();
-    save(root.path(), "test/b/small.png", &picture(20, 30, 24));
+    save(root.path(), "test/b/small.png", &patches(20, 30, 24));
     fs::copy(at("train/b/15.png"), at("train/a/15.png")).unwrap();
-    save(root.path(), "train/a/large.png", &picture(5, 90, 72));
+    save(root.path(), "train/a/large.png", &patches(5, 90, 72));
     let found = check(root.path());
     let seen: Vec<_> = found
         .iter()
@@ -82,8 +80,8 @@ fn single_pictures_that_stand_out_are_found() {
     let at = |name: &str| root.path().join(name);
     fs::write(at("train/a/broken.jpg"), b"no picture").unwrap();
     fs::rename(at("train/a/2.png"), at("train/a/2.jpg")).unwrap();
-    save(root.path(), "train/b/long.png", &picture(40, 200, 40));
-    save(root.path(), "train/b/tiny.png", &picture(41, 7, 7));
+    save(root.path(), "train/b/long.png", &patches(40, 200, 40));
+    save(root.path(), "train/b/tiny.png", &patches(41, 7, 7));
     save(root.path(), "train/b/grey.png", &RgbImage::from_pixel(40, 32, Rgb([90; 3])));
     let seen: Vec<_> = check(root.path())
         .iter()
@@ -102,8 +100,8 @@ fn single_pictures_that_stand_out_are_found() {
 #[test]
 fn classes_that_are_small_or_strange_are_found() {
     let root = sound();
-    save(root.path(), "train/c/1.png", &picture(50, 40, 32));
-    save(root.path(), "test/d/1.png", &picture(51, 40, 32));
+    save(root.path(), "train/c/1.png", &patches(50, 40, 32));
+    save(root.path(), "test/d/1.png", &patches(51, 40, 32));
     let seen: Vec<_> =
         check(root.path()).into_iter().map(|finding| (finding.kind, finding.weight, finding.message)).collect();
     let expected = [
