@@ -42,3 +42,31 @@ fn damaged_bytes_give_a_picture_or_an_error() {
         assert!(decode_picture(&whole).is_ok());
     }
 }
+
+/// How far a decoder's colour may be from Pillow's, in 1/255: of JPEG's quarters and of inks, which each program turns into
+/// colours by rounding of its own.
+#[cfg(feature = "formats")]
+const PEER_TOLERANCE: u8 = 4;
+
+#[cfg(feature = "formats")]
+#[test]
+fn every_kind_of_pixel_comes_out_as_pillow_reads_it() {
+    let text = std::fs::read_to_string(fixture("formats/expected.json")).unwrap();
+    let expected: std::collections::BTreeMap<String, [[u8; 3]; 4]> = serde_json::from_str(&text).unwrap();
+    assert_eq!(expected.len(), 19);
+    let mut wrong = Vec::new();
+    for (name, quarters) in expected {
+        match open_picture(fixture(&format!("formats/{name}"))) {
+            Err(error) => wrong.push(format!("{name}: {error}")),
+            Ok(picture) if picture.dimensions() != (16, 8) => wrong.push(format!("{name}: {:?}", picture.dimensions())),
+            Ok(picture) => {
+                let got = [(4, 2), (12, 2), (4, 6), (12, 6)].map(|(x, y)| picture.get_pixel(x, y).0);
+                let near = got.as_flattened().iter().zip(quarters.as_flattened());
+                if near.into_iter().any(|(a, b)| a.abs_diff(*b) > PEER_TOLERANCE) {
+                    wrong.push(format!("{name}: {got:?} is not {quarters:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -21,7 +21,9 @@ struct Cli {
 enum Command {
     /// Fetch a backbone by name and check it
     Fetch(commands::fetch::Args),
-    /// Adapt a frozen backbone to a folder of pictures
+    /// Say what a data set holds, and what in it would spoil a training
+    Data(commands::data::Args),
+    /// Adapt a frozen backbone to labelled pictures
     Train(Box<commands::train::Args>),
     /// Make a head out of the names of classes, by a CLIP's text tower
     ZeroShot(commands::zero_shot::Args),
@@ -29,7 +31,7 @@ enum Command {
     Import(commands::import::Args),
     /// Fold trained adapters into the backbone and write one ONNX file
     Fold(commands::fold::Args),
-    /// Measure a model file on a folder of pictures, through the device's own code
+    /// Measure a model file on labelled pictures, through the device's own code
     Eval(commands::eval::Args),
     /// Write a plain backbone as an ONNX file
     Export(commands::export::Args),
@@ -61,6 +63,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         _ if cli.list_gpus => gpu::list(),
         Some(Command::Fetch(args)) => commands::fetch::run(args),
+        Some(Command::Data(args)) => commands::data::run(args),
         Some(Command::Train(args)) => commands::train::run(args),
         Some(Command::ZeroShot(args)) => commands::zero_shot::run(args),
         Some(Command::Import(args)) => commands::import::run(args),

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::cpu::CpuEngine;
-use crate::data::find_pictures;
+use crate::data::{Layout, Listing, find_pictures};
 use crate::engine::{Engine, EngineError};
 use crate::quantize::{Bits, Layer, MAX_DROP, Quantize, QuantizeError, Whole};
 
@@ -348,7 +348,7 @@ impl Merge<'_> {
     fn check_pictures(&self, meta: &Meta) -> Result<Vec<RgbImage>, MergeError> {
         let trained_with = meta.training.get("data").and_then(Value::as_str).map(PathBuf::from);
         let place = self.pictures.map(Path::to_owned).or(trained_with);
-        let paths = place.as_deref().map(pictures_under).unwrap_or_default();
+        let paths = place.as_deref().map(pictures_at).unwrap_or_default();
         // Spread over the folder, so that not all pictures are of one class.
         let stride = (paths.len() / PICTURES).max(1);
         let readable = paths.iter().step_by(stride).filter_map(|path| open_picture(path).ok());
@@ -373,6 +373,18 @@ fn weaken(graph: &mut Graph, strength: f64) {
 
 fn forward(graph: &Graph, input: &[f32], pictures: usize) -> Result<Vec<f32>, EngineError> {
     CpuEngine::<f32>::new(graph, &BTreeSet::new())?.forward(input, pictures)
+}
+
+/// The pictures to check on at `place`: all under a folder, or those that a data set of another layout is trained with.
+fn pictures_at(place: &Path) -> Vec<PathBuf> {
+    match Layout::of(place) {
+        Ok(Layout::Folders) | Err(_) => pictures_under(place),
+        Ok(_) => {
+            let listing = Listing::read(place).ok();
+            let pictures = listing.as_ref().and_then(Listing::train).map(|set| set.pictures.iter());
+            pictures.into_iter().flatten().map(|picture| picture.path.clone()).collect()
+        }
+    }
 }
 
 /// The picture files under `folder`, its subfolders included, sorted within each folder.

@@ -17,8 +17,8 @@ pub struct Args {
     /// The merged model, as `fold` writes it
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// One folder a class, or a folder that holds such as test/ or val/ (test/ is taken first)
-    #[arg(long, value_name = "DIR")]
+    /// The pictures, as train takes them; of those with parts, the test part is taken first, then that for validation
+    #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// Also write every figure to this file as JSON
     #[arg(long, value_name = "FILE")]

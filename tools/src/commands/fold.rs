@@ -25,7 +25,7 @@ pub struct Args {
     /// run's folder is
     #[arg(long, value_name = "FILE|DIR")]
     out: PathBuf,
-    /// Folder of pictures to check the fold on [default: the pictures that the adapters were trained with]
+    /// Pictures to check the fold on, in a folder or as train takes them [default: the pictures that the adapters were trained with]
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
     /// How much of the adapters to fold in: 0 is the plain backbone, 1 the adapted one
@@ -40,7 +40,7 @@ pub struct Args {
     /// Merge the N tokens of each block that are most like others into those, so that the blocks behind have fewer
     #[arg(long, value_name = "N")]
     merge_tokens: Option<usize>,
-    /// Labelled pictures, a folder a class, on which the accuracy that precision and merged tokens cost is measured; never the
+    /// Labelled pictures, as train takes them, on which the accuracy that precision and merged tokens cost is measured; never the
     /// test pictures [default with int8 or merged tokens: the validation pictures of the training]
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,

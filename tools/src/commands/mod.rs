@@ -2,6 +2,7 @@
 
 pub mod boards;
 pub mod build;
+pub mod data;
 #[cfg(target_os = "linux")]
 mod device;
 #[cfg(not(target_os = "linux"))]

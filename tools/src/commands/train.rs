@@ -30,8 +30,9 @@ pub struct Args {
     /// names
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
-    /// The pictures: a folder for each class, directly in DIR, or in DIR/train (and DIR/val)
-    #[arg(long, value_name = "DIR")]
+    /// The pictures: a folder that holds one for each class, or such as train/ and val/; or a CSV file, VTAB's lists, Parquet or
+    /// tar files, see docs/data.md
+    #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// The run's folder
     #[arg(long, value_name = "DIR")]
@@ -90,7 +91,7 @@ pub struct Args {
     /// picture's shorter side, within 112 to 224]
     #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
     image_size: Option<usize>,
-    /// Share of the pictures that choose the epoch, where there is no DIR/val
+    /// Share of the pictures that choose the epoch, where none are set apart
     #[arg(long, default_value_t = 0.15, help_heading = "Pictures")]
     val_fraction: f64,
     /// Pictures whose file names share their first N characters are not parted by the split

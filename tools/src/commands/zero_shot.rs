@@ -11,8 +11,8 @@ pub struct Args {
     /// A whole CLIP, by OpenAI's, OpenCLIP's or Hugging Face's names
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
-    /// Pictures in a folder a class, whose names are the classes; a few dozen are looked at
-    #[arg(long, value_name = "DIR")]
+    /// The pictures, as train takes them, with the names of their classes; a few dozen are looked at
+    #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// Where to write the head, as a file of adapters for `fold` and for `train --head`
     #[arg(long, value_name = "FILE")]

@@ -1,34 +1,35 @@
-//! The layouts of a data set.
+//! What of a data set a training may see.
 
 use std::path::Path;
 
-use super::{DataError, Folder};
+use super::{DataError, Listing, Part, PictureSet};
 
 /// Pictures to train on, and those that choose the epoch where the data set sets some apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// To train on; to be split where [`Dataset::val`] is none.
-    pub train: Folder,
+    pub train: PictureSet,
     /// To choose the epoch by, labelled as `train` is.
-    pub val: Option<Folder>,
+    pub val: Option<PictureSet>,
 }
 
 impl Dataset {
-    /// Reads `path`: `path/train` with `path/val`, or `path/train` alone, or the class folders directly in `path`.
-    /// Any other folder beside `train`, such as `test`, is left alone.
+    /// Reads the training and validation pictures of `path`, in any layout that [`Listing::read`] knows. Test pictures are left
+    /// alone.
     ///
     /// # Errors
-    /// As [`Folder::read`]; or when `val` holds a class that `train` does not.
+    /// As [`Listing::read`]; when there is nothing to train on or to tell apart, a class is empty, or validation pictures have a
+    /// class that the others do not.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let (train, val) = (path.join("train"), path.join("val"));
-        if !train.is_dir() {
-            return Ok(Self { train: Folder::read(path)?, val: None });
-        }
-        let train = Folder::read(&train)?;
-        let val = match val.is_dir() {
-            true => Some(Folder::read(&val)?.relabel(&train.labels)?),
-            false => None,
+        let Listing { path, mut parts, .. } = Listing::read(path)?;
+        let train = parts.remove(&Part::Train).or_else(|| parts.remove(&Part::Whole));
+        let train = match train {
+            Some(train) => train,
+            None if parts.is_empty() => return Err(DataError::NoPictures { path }),
+            None => return Err(DataError::NoTrain { path }),
         };
+        train.check()?;
+        let val = parts.remove(&Part::Val).map(|val| val.relabel(&train.labels)).transpose()?;
         Ok(Self { train, val })
     }
 }
@@ -45,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn each_layout_is_found() {
+    fn folders_may_have_parts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         class(&path.join("a"));
@@ -63,5 +64,14 @@ mod tests {
         assert_eq!(Dataset::read(path).unwrap().val.unwrap().path, path.join("val"));
         class(&path.join("val/c"));
         assert!(matches!(Dataset::read(path), Err(DataError::UnknownClass { .. })));
+    }
+
+    #[test]
+    fn test_pictures_are_never_trained_on() {
+        let sets = tempfile::tempdir().unwrap();
+        ["train/a", "train/b", "test/a", "test/b"].iter().for_each(|sub| class(&sets.path().join(sub)));
+        let error = Dataset::read(&sets.path().join("test")).unwrap_err();
+        assert!(matches!(error, DataError::NoTrain { .. }), "{error}");
+        Dataset::read(&sets.path().join("train")).unwrap();
     }
 }

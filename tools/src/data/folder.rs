@@ -1,94 +1,75 @@
-//! What is in a data set's folder.
+//! A folder a class: `DIR/CLASS/*.jpg`, or such folders in `DIR/train`, `DIR/val` and `DIR/test`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use edge_vit::has_picture_ending;
 
-use super::DataError;
+use super::{DataError, Part, Picture, PictureSet};
 
-/// A picture and its class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Index into [`Folder::labels`].
-    pub label: u32,
+/// The parts that folders are named after.
+const PARTS: [(&str, Part); 3] = [("train", Part::Train), ("val", Part::Val), ("test", Part::Test)];
+
+/// Lists the parts of `path`: of its folders `train`, `val` and `test` as far as they hold folders, for a class may have such
+/// a name too; else of `path` itself.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<Part, PictureSet>, DataError> {
+    let mut parts = BTreeMap::new();
+    for (name, part) in PARTS {
+        let folder = path.join(name);
+        if folder.is_dir() && entries(&folder)?.iter().any(|inner| inner.is_dir()) {
+            parts.insert(part, list(&folder)?);
+        }
+    }
+    if parts.is_empty() {
+        parts.insert(own_part(path), list(path)?);
+    }
+    Ok(parts)
 }
 
-/// The pictures of one folder whose subfolders are the classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder {
-    /// The folder.
-    pub path: PathBuf,
-    /// Names of the classes, sorted.
-    pub labels: Vec<String>,
-    /// Class by class, sorted by file name. Whether a file can be decoded shows when it is opened.
-    pub pictures: Vec<Picture>,
+/// Whether at least two folders in `path` hold pictures.
+pub(super) fn has_class_folders(path: &Path) -> Result<bool, DataError> {
+    let mut found = 0;
+    for folder in entries(path)?.iter().filter(|entry| entry.is_dir()) {
+        found += usize::from(!find_pictures(folder)?.is_empty());
+        if found == 2 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-impl Folder {
-    /// Lists `path`: each subfolder is a class, named by its folder, and the picture files directly in it are its
-    /// pictures. Hidden entries and files of other kinds are passed over.
-    ///
-    /// # Errors
-    /// When the folder cannot be read, holds fewer than two classes or no pictures, or a class is empty.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
-        let classes: Vec<PathBuf> = entries(path)?.into_iter().filter(|entry| entry.is_dir()).collect();
-        if classes.len() < 2 {
-            return Err(DataError::TooFewClasses { path: path.to_owned(), found: classes.len() });
-        }
-        let mut folder = Self { path: path.to_owned(), labels: Vec::new(), pictures: Vec::new() };
-        for (label, class) in (0u32..).zip(&classes) {
-            let name = class.file_name().and_then(|name| name.to_str());
-            folder.labels.push(name.ok_or_else(|| DataError::Name { path: class.clone() })?.to_owned());
-            folder.pictures.extend(find_pictures(class)?.into_iter().map(|path| Picture { path, label }));
-        }
-        if folder.pictures.is_empty() {
-            return Err(DataError::NoPictures { path: path.to_owned() });
-        }
-        folder.check_classes()?;
-        Ok(folder)
-    }
-
-    /// How many pictures each class has, in label order.
-    pub fn counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.labels.len()];
-        for picture in &self.pictures {
-            counts[picture.label as usize] += 1;
-        }
-        counts
-    }
-
-    /// Checks that every class has a picture left.
-    ///
-    /// # Errors
-    /// Names the first class that has none.
-    pub fn check_classes(&self) -> Result<(), DataError> {
-        match self.labels.iter().zip(self.counts()).find(|(_, count)| *count == 0) {
-            Some((label, _)) => Err(DataError::EmptyClass { label: label.clone(), path: self.path.clone() }),
-            None => Ok(()),
+/// Whether `path` holds a folder named after a part, with folders in it.
+pub(super) fn has_parts(path: &Path) -> Result<bool, DataError> {
+    for (name, _) in PARTS {
+        let folder = path.join(name);
+        if folder.is_dir() && entries(&folder)?.iter().any(|inner| inner.is_dir()) {
+            return Ok(true);
         }
     }
+    Ok(false)
+}
 
-    /// The same pictures, labelled by the classes of `labels`, which may hold more.
-    ///
-    /// # Errors
-    /// Names a class that is not among them.
-    pub fn relabel(mut self, labels: &[String]) -> Result<Self, DataError> {
-        let mut index = Vec::with_capacity(self.labels.len());
-        for label in &self.labels {
-            match labels.iter().position(|known| known == label) {
-                // There are no more classes than folders, and these were counted in u32.
-                Some(position) => index.push(position as u32),
-                None => return Err(DataError::UnknownClass { label: label.clone(), path: self.path }),
-            }
-        }
-        for picture in &mut self.pictures {
-            picture.label = index[picture.label as usize];
-        }
-        self.labels = labels.to_vec();
-        Ok(self)
+/// Lists `path`: each subfolder is a class, named by its folder, and the picture files directly in it are its pictures,
+/// sorted by name. Hidden entries and files of other kinds are passed over.
+fn list(path: &Path) -> Result<PictureSet, DataError> {
+    let classes: Vec<PathBuf> = entries(path)?.into_iter().filter(|entry| entry.is_dir()).collect();
+    let mut set = PictureSet { path: path.to_owned(), labels: Vec::new(), pictures: Vec::new() };
+    for (label, class) in (0u32..).zip(&classes) {
+        let name = class.file_name().and_then(|name| name.to_str());
+        set.labels.push(name.ok_or_else(|| DataError::Name { path: class.clone() })?.to_owned());
+        set.pictures.extend(find_pictures(class)?.into_iter().map(|path| Picture { path, label, group: None }));
+    }
+    Ok(set)
+}
+
+/// Which part `path` itself is: one by its name, if the part that is trained on stands beside it.
+fn own_part(path: &Path) -> Part {
+    let beside_train = |path: &Path| path.parent().is_some_and(|parent| parent.join("train").is_dir());
+    match path.canonicalize() {
+        Ok(path) if path.ends_with("test") && beside_train(&path) => Part::Test,
+        Ok(path) if path.ends_with("val") && beside_train(&path) => Part::Val,
+        _ => Part::Whole,
     }
 }
 
@@ -102,10 +83,7 @@ pub fn find_pictures(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// What is directly in `path` and not hidden, sorted by name.
-fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if !path.is_dir() {
-        return Err(DataError::NotAFolder { path: path.to_owned() });
-    }
+pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let failed = |source| DataError::Read { path: path.to_owned(), source };
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
@@ -127,11 +105,7 @@ mod tests {
         for file in files {
             let path = folder.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            if !file.ends_with('/') {
-                fs::write(path, b"").unwrap();
-            } else {
-                fs::create_dir_all(path).unwrap();
-            }
+            fs::write(path, b"").unwrap();
         }
         folder
     }
@@ -140,7 +114,7 @@ mod tests {
     fn labels_and_pictures_are_sorted_and_other_files_passed_over() {
         let files = ["b/2.JPG", "b/1.png", "a/x.webp", "a/notes.txt", "a/._x.webp", ".cache/y.png", "z.png"];
         let folder = make(&files);
-        let read = Folder::read(folder.path()).unwrap();
+        let read = list(folder.path()).unwrap();
         assert_eq!(read.labels, ["a", "b"]);
         let names: Vec<_> = read
             .pictures
@@ -152,25 +126,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_trained_on_is_said_in_a_sentence() {
-        let missing = Folder::read(Path::new("/nowhere/at/all")).unwrap_err();
-        assert!(matches!(missing, DataError::NotAFolder { .. }), "{missing}");
-        let one = Folder::read(make(&["a/1.png"]).path()).unwrap_err();
-        assert!(matches!(one, DataError::TooFewClasses { found: 1, .. }), "{one}");
-        let none = Folder::read(make(&["a/", "b/"]).path()).unwrap_err();
-        assert!(matches!(none, DataError::NoPictures { .. }), "{none}");
-        let empty = Folder::read(make(&["a/1.png", "b/"]).path()).unwrap_err();
-        assert!(matches!(&empty, DataError::EmptyClass { label, .. } if label == "b"), "{empty}");
+    fn a_class_may_be_called_test() {
+        let folder = make(&["test/1.png", "val/1.png"]);
+        let parts = read(folder.path()).unwrap();
+        assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [Part::Whole]);
+        assert_eq!(parts[&Part::Whole].labels, ["test", "val"]);
     }
 
     #[test]
-    fn another_folder_is_labelled_by_the_first_ones_classes() {
-        let folder = make(&["b/1.png", "c/1.png"]);
-        let labels = ["a", "b", "c"].map(str::to_owned);
-        let relabelled = Folder::read(folder.path()).unwrap().relabel(&labels).unwrap();
-        assert_eq!(relabelled.pictures.iter().map(|picture| picture.label).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(relabelled.labels, labels);
-        let error = Folder::read(folder.path()).unwrap().relabel(&labels[..2]).unwrap_err();
-        assert!(matches!(&error, DataError::UnknownClass { label, .. } if label == "c"), "{error}");
+    fn a_part_that_stands_beside_train_is_told_by_its_name() {
+        let folder = make(&["test/a/1.png", "val/a/1.png", "train/a/1.png"]);
+        let of = |name: &str| read(&folder.path().join(name)).unwrap().into_keys().next().unwrap();
+        assert_eq!([of("test"), of("val"), of("train")], [Part::Test, Part::Val, Part::Whole]);
+        assert_eq!(read(folder.path()).unwrap().into_keys().collect::<Vec<_>>(), [Part::Train, Part::Val, Part::Test]);
     }
 }

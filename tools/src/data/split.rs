@@ -1,4 +1,4 @@
-//! Splitting a folder's pictures into those that are trained on and those that choose the epoch.
+//! Splitting a data set's pictures into those that are trained on and those that choose the epoch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Folder};
+use super::{DataError, PictureSet};
 
 /// What makes pictures belong together, so that they must not be parted: those of one person, one scene, one film.
 /// Groups run across classes.
@@ -32,7 +32,7 @@ impl Group {
     }
 }
 
-/// Two parts of a folder's pictures, as ascending positions in [`Folder::pictures`].
+/// Two parts of a set's pictures, as ascending positions in [`PictureSet::pictures`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     /// To train on.
@@ -42,18 +42,19 @@ pub struct Split {
 }
 
 /// Splits `fraction` of each class off, chosen by `seed` alone: at least one picture of each class on either side. With
-/// `group`, whole groups are split off until each class has about its share, and no group is in both parts.
+/// `group`, or where the data set says what pictures belong to, whole groups are split off until each class has about its share,
+/// and no group is in both parts. `group` comes before what the data set says.
 ///
 /// # Errors
 /// When the fraction is not between 0 and 1, or a class has too few pictures or groups.
-pub fn split(folder: &Folder, fraction: f64, group: Option<&Group>, seed: u64) -> Result<Split, DataError> {
+pub fn split(set: &PictureSet, fraction: f64, group: Option<&Group>, seed: u64) -> Result<Split, DataError> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(DataError::Fraction { got: fraction });
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let in_val = match group {
-        None => stratified(folder, fraction, &mut rng)?,
-        Some(group) => grouped(folder, fraction, group, &mut rng)?,
+    let in_val = match group.is_some() || set.is_grouped() {
+        false => stratified(set, fraction, &mut rng)?,
+        true => grouped(set, fraction, group, &mut rng)?,
     };
     let (val, train) = (0..in_val.len()).partition(|&index| in_val[index]);
     Ok(Split { train, val })
@@ -64,11 +65,11 @@ fn share(count: usize, fraction: f64) -> usize {
     ((count as f64 * fraction).round() as usize).clamp(1, count.saturating_sub(1).max(1))
 }
 
-fn stratified(folder: &Folder, fraction: f64, rng: &mut ChaCha8Rng) -> Result<Vec<bool>, DataError> {
-    let mut in_val = vec![false; folder.pictures.len()];
-    for (class, label) in folder.labels.iter().enumerate() {
+fn stratified(set: &PictureSet, fraction: f64, rng: &mut ChaCha8Rng) -> Result<Vec<bool>, DataError> {
+    let mut in_val = vec![false; set.pictures.len()];
+    for (class, label) in set.labels.iter().enumerate() {
         let mut members: Vec<usize> =
-            (0..folder.pictures.len()).filter(|&index| folder.pictures[index].label as usize == class).collect();
+            (0..set.pictures.len()).filter(|&index| set.pictures[index].label as usize == class).collect();
         if members.len() < 2 {
             return Err(DataError::TooFew { label: label.clone(), what: "pictures" });
         }
@@ -80,22 +81,34 @@ fn stratified(folder: &Folder, fraction: f64, rng: &mut ChaCha8Rng) -> Result<Ve
     Ok(in_val)
 }
 
-fn grouped(folder: &Folder, fraction: f64, group: &Group, rng: &mut ChaCha8Rng) -> Result<Vec<bool>, DataError> {
-    let mut members: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, picture) in folder.pictures.iter().enumerate() {
-        members.entry(group.of(&picture.path)).or_default().push(index);
+fn grouped(
+    set: &PictureSet,
+    fraction: f64,
+    group: Option<&Group>,
+    rng: &mut ChaCha8Rng,
+) -> Result<Vec<bool>, DataError> {
+    /// A group by its name, or a picture that is one by itself.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Key {
+        Name(String),
+        Alone(usize),
+    }
+    let mut members: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
+    for (index, picture) in set.pictures.iter().enumerate() {
+        let name = group.map(|group| group.of(&picture.path)).or_else(|| picture.group.clone());
+        members.entry(name.map_or(Key::Alone(index), Key::Name)).or_default().push(index);
     }
     let mut groups: Vec<Vec<usize>> = members.into_values().collect();
     groups.shuffle(rng);
 
-    let counts = folder.counts();
+    let counts = set.counts();
     let wanted: Vec<usize> = counts.iter().map(|&count| share(count, fraction)).collect();
     let mut taken = vec![0usize; counts.len()];
-    let mut in_val = vec![false; folder.pictures.len()];
+    let mut in_val = vec![false; set.pictures.len()];
     for members in groups {
         let mut with = taken.clone();
         for &index in &members {
-            with[folder.pictures[index].label as usize] += 1;
+            with[set.pictures[index].label as usize] += 1;
         }
         let leaves_some = with.iter().zip(&counts).all(|(with, count)| with < count);
         let missing = with.iter().zip(&taken).any(|(&with, &taken)| taken == 0 && with > 0);
@@ -104,7 +117,7 @@ fn grouped(folder: &Folder, fraction: f64, group: &Group, rng: &mut ChaCha8Rng) 
             members.iter().for_each(|&index| in_val[index] = true);
         }
     }
-    match folder.labels.iter().zip(&taken).find(|(_, taken)| **taken == 0) {
+    match set.labels.iter().zip(&taken).find(|(_, taken)| **taken == 0) {
         Some((label, _)) => Err(DataError::TooFew { label: label.clone(), what: "groups of pictures" }),
         None => Ok(in_val),
     }
@@ -123,22 +136,23 @@ mod tests {
     use crate::data::Picture;
 
     /// `people` people, each showing each of three classes `shots` times.
-    fn people(people: usize, shots: usize) -> Folder {
+    fn people(people: usize, shots: usize) -> PictureSet {
         let labels = ["a", "b", "c"].map(str::to_owned).to_vec();
         let pictures = (0..3u32)
             .flat_map(|label| {
                 (0..people * shots).map(move |n| Picture {
                     path: format!("{label}/p{:02}_{}.png", n / shots, n % shots).into(),
                     label,
+                    group: None,
                 })
             })
             .collect();
-        Folder { path: "set".into(), labels, pictures }
+        PictureSet { path: "set".into(), labels, pictures }
     }
 
-    fn val_counts(folder: &Folder, split: &Split) -> Vec<usize> {
+    fn val_counts(folder: &PictureSet, split: &Split) -> Vec<usize> {
         let pictures = split.val.iter().map(|&index| folder.pictures[index].clone()).collect();
-        Folder { pictures, ..folder.clone() }.counts()
+        PictureSet { pictures, ..folder.clone() }.counts()
     }
 
     #[test]
@@ -182,5 +196,20 @@ mod tests {
         }
         let error = split(&folder, 0.15, Some(&Group::Prefix(1)), 5).unwrap_err();
         assert!(matches!(error, DataError::TooFew { what: "groups of pictures", .. }), "{error}");
+    }
+
+    #[test]
+    fn groups_that_the_data_set_names_are_kept_together() {
+        let mut folder = people(20, 3);
+        let by_name = Group::Before("_".into());
+        let expected = split(&folder, 0.15, Some(&by_name), 5).unwrap();
+        for picture in &mut folder.pictures {
+            picture.group = Some(by_name.of(&picture.path));
+        }
+        assert_eq!(split(&folder, 0.15, None, 5).unwrap(), expected);
+
+        folder.pictures.iter_mut().skip(1).for_each(|picture| picture.group = None);
+        let alone = split(&folder, 0.15, None, 5).unwrap();
+        assert_eq!(val_counts(&folder, &alone), [9, 9, 9]);
     }
 }

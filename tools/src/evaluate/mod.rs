@@ -1,4 +1,4 @@
-//! How good a merged model is on a folder of pictures, measured through the code that the device runs.
+//! How good a merged model is on labelled pictures, measured through the code that the device runs.
 //!
 //! [`Samples::find`] lists the pictures, [`evaluate`] runs the model over them, [`Evaluation`] holds the figures.
 
@@ -28,21 +28,13 @@ pub use text::to_text;
 /// Why a model could not be measured.
 #[derive(Debug, Error)]
 pub enum EvaluateError {
-    /// A folder of the data set cannot be listed.
-    #[error("cannot list the folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The pictures of a class cannot be listed.
+    /// The data set cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The data set has a `train` part alone.
     #[error(
-        "{} holds train/ but neither test/ nor val/: a figure on the pictures trained on says little. Name a folder \
-         with one folder a class, or add test/",
+        "{} holds training pictures, but none for validation or test: a figure on the pictures trained on says little. \
+         Name others, or set some apart",
         path.display()
     )]
     OnlyTrain {
@@ -60,14 +52,14 @@ pub enum EvaluateError {
         path: PathBuf,
     },
     /// The data set has parts, and none to choose by.
-    #[error("{} holds train/ or test/, but no val/; name a folder with one folder a class", path.display())]
+    #[error("{} has parts, but none for validation; name the pictures to choose by", path.display())]
     NoVal {
         /// The folder.
         path: PathBuf,
     },
-    /// No folder of the data set is named like a label of the model.
+    /// No class of the data set is a label of the model.
     #[error(
-        "no folder in {} is named like a label of the model: expected one folder a class out of {expected}; found {found}",
+        "no class in {} is named like a label of the model: expected some of {expected}; found {found}",
         path.display()
     )]
     NoKnownClass {
@@ -75,11 +67,11 @@ pub enum EvaluateError {
         path: PathBuf,
         /// The first labels of the model, in words.
         expected: String,
-        /// The first folders found, in words.
+        /// The first classes found, in words.
         found: String,
     },
-    /// The class folders hold no picture at all.
-    #[error("the class folders in {} hold no picture (jpg, png, webp, bmp, tiff, gif)", path.display())]
+    /// The classes have no picture at all.
+    #[error("the classes in {} have no picture (jpg, png, webp, bmp, tiff, gif)", path.display())]
     NoPictures {
         /// The folder.
         path: PathBuf,

@@ -1,13 +1,12 @@
 //! Which pictures a model is measured on, and what each should be called.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::EvaluateError;
-use crate::data::find_pictures;
+use crate::data::{self, Listing, PictureSet};
 
 /// How many names an error message lists.
 const NAMES_SHOWN: usize = 8;
@@ -16,11 +15,11 @@ const NAMES_SHOWN: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Its `test` folder: pictures that neither training nor the choice of the epoch saw.
+    /// Its test part: pictures that neither training nor the choice of the epoch saw.
     Test,
-    /// Its `val` folder: pictures that may have chosen the epoch.
+    /// Its validation part: pictures that may have chosen the epoch.
     Val,
-    /// The folder itself, which has no parts.
+    /// All of it, for it has no parts.
     Whole,
 }
 
@@ -33,7 +32,7 @@ pub struct Sample {
     pub class: usize,
 }
 
-/// A folder whose name is no label of the model; its pictures are not measured.
+/// A class whose name is no label of the model; its pictures are not measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnknownFolder {
     /// Its name.
@@ -45,128 +44,89 @@ pub struct UnknownFolder {
 /// The pictures of a data set, by class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Samples {
-    /// The folder whose folders are the classes.
+    /// The folder or file that the pictures come from.
     pub folder: PathBuf,
     /// Which part of the data set that is.
     pub part: Part,
-    /// The pictures, ordered by class folder and then by path.
+    /// The pictures, class by class.
     pub pictures: Vec<Sample>,
-    /// Folders left out.
+    /// Classes left out.
     pub unknown_folders: Vec<UnknownFolder>,
     /// Labels of the model without a picture.
     pub missing_labels: Vec<String>,
 }
 
 impl Samples {
-    /// Lists the pictures of `dir`: of its `test` part if there is one, else of its `val` part, else of `dir` itself,
-    /// one folder a class with the pictures directly in it. Hidden files are left out.
+    /// Lists the pictures of `data`, in any layout that [`Listing::read`] knows: of its test part if there is one, else of its
+    /// validation part, else all of it.
     ///
     /// # Errors
-    /// When a folder cannot be listed, no folder is named like one of `labels`, or there is no picture.
-    pub fn find(dir: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
-        let (folder, part) = choose_part(dir)?;
-        Self::list(folder, part, labels)
-    }
-
-    /// Lists the pictures of `dir` that a choice may be made by: of its `val` part if there is one, else of `dir` itself.
-    ///
-    /// # Errors
-    /// As [`Self::find`], and when `dir` has other parts alone or is itself the `test` part.
-    pub fn validation(dir: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
-        sorted(dir)?;
-        if holds_folders(&dir.join("val"))? {
-            return Self::list(dir.join("val"), Part::Val, labels);
+    /// When there is no data set, it holds training pictures alone, none of its classes is one of `labels`, or there is no
+    /// picture.
+    pub fn find(data: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
+        let mut parts = Listing::read(data)?.parts;
+        for (taken, part) in
+            [(data::Part::Test, Part::Test), (data::Part::Val, Part::Val), (data::Part::Whole, Part::Whole)]
+        {
+            if let Some(set) = parts.remove(&taken) {
+                return Self::of(set, part, labels);
+            }
         }
-        if holds_folders(&dir.join("train"))? || holds_folders(&dir.join("test"))? {
-            return Err(EvaluateError::NoVal { path: dir.to_owned() });
-        }
-        match own_part(dir) {
-            Part::Test => Err(EvaluateError::IsTest { path: dir.to_owned() }),
-            part => Self::list(dir.to_owned(), part, labels),
+        match parts.is_empty() {
+            true => Err(EvaluateError::NoPictures { path: data.to_owned() }),
+            false => Err(EvaluateError::OnlyTrain { path: data.to_owned() }),
         }
     }
 
-    fn list(folder: PathBuf, part: Part, labels: &[String]) -> Result<Self, EvaluateError> {
+    /// Lists the pictures of `data` that a choice may be made by: of its validation part if there is one, else all of it.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and when `data` has other parts alone or is itself the test part.
+    pub fn validation(data: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
+        let mut parts = Listing::read(data)?.parts;
+        if let Some(set) = parts.remove(&data::Part::Val) {
+            return Self::of(set, Part::Val, labels);
+        }
+        if let Some(set) = parts.remove(&data::Part::Whole) {
+            return Self::of(set, Part::Whole, labels);
+        }
+        let path = data.to_owned();
+        Err(match (parts.contains_key(&data::Part::Train), parts.contains_key(&data::Part::Test)) {
+            (false, true) => EvaluateError::IsTest { path },
+            (false, false) => EvaluateError::NoPictures { path },
+            (true, _) => EvaluateError::NoVal { path },
+        })
+    }
+
+    fn of(set: PictureSet, part: Part, labels: &[String]) -> Result<Self, EvaluateError> {
         let mut by_label = HashMap::with_capacity(labels.len());
         for (class, label) in labels.iter().enumerate() {
             by_label.entry(label.as_str()).or_insert(class);
         }
-
-        let (mut pictures, mut unknown_folders, mut counts) = (Vec::new(), Vec::new(), vec![0; labels.len()]);
-        for path in sorted(&folder)?.into_iter().filter(|path| path.is_dir()) {
-            let name = file_name(&path);
-            let found = find_pictures(&path)?;
-            match by_label.get(name.as_str()) {
-                Some(&class) => {
-                    counts[class] += found.len();
-                    pictures.extend(found.into_iter().map(|path| Sample { path, class }));
-                }
-                None => unknown_folders.push(UnknownFolder { name, pictures: found.len() }),
-            }
+        let classes: Vec<Option<usize>> = set.labels.iter().map(|name| by_label.get(name.as_str()).copied()).collect();
+        if classes.iter().all(Option::is_none) {
+            let found = if set.labels.is_empty() { "none".to_owned() } else { in_words(&set.labels) };
+            return Err(EvaluateError::NoKnownClass { path: set.path, expected: in_words(labels), found });
         }
 
-        let nothing_known = by_label.keys().all(|label| !folder.join(label).is_dir());
-        if nothing_known {
-            let found: Vec<String> = unknown_folders.into_iter().map(|folder| folder.name).collect();
-            return Err(EvaluateError::NoKnownClass {
-                path: folder,
-                expected: in_words(labels),
-                found: if found.is_empty() { "no folder".to_owned() } else { in_words(&found) },
-            });
-        }
+        let counts = set.counts();
+        let unknown_folders = (set.labels.iter().zip(&counts).zip(&classes))
+            .filter(|(_, class)| class.is_none())
+            .map(|((name, &pictures), _)| UnknownFolder { name: name.clone(), pictures })
+            .collect();
+        let pictures: Vec<Sample> = (set.pictures.into_iter())
+            .filter_map(|picture| Some(Sample { path: picture.path, class: classes[picture.label as usize]? }))
+            .collect();
         if pictures.is_empty() {
-            return Err(EvaluateError::NoPictures { path: folder });
+            return Err(EvaluateError::NoPictures { path: set.path });
         }
-        let missing_labels =
-            labels.iter().zip(counts).filter(|&(_, count)| count == 0).map(|(label, _)| label.clone()).collect();
-        Ok(Self { folder, part, pictures, unknown_folders, missing_labels })
+        let seen: Vec<usize> = pictures.iter().map(|sample| sample.class).collect();
+        let missing_labels = (labels.iter().enumerate())
+            .filter(|(class, _)| !seen.contains(class))
+            .map(|(_, label)| label.clone())
+            .collect();
+        Ok(Self { folder: set.path, part, pictures, unknown_folders, missing_labels })
     }
-}
-
-/// A part is a folder of folders: a class may be called `test` as well.
-fn choose_part(dir: &Path) -> Result<(PathBuf, Part), EvaluateError> {
-    sorted(dir)?;
-    if holds_folders(&dir.join("test"))? {
-        Ok((dir.join("test"), Part::Test))
-    } else if holds_folders(&dir.join("val"))? {
-        Ok((dir.join("val"), Part::Val))
-    } else if holds_folders(&dir.join("train"))? {
-        Err(EvaluateError::OnlyTrain { path: dir.to_owned() })
-    } else {
-        Ok((dir.to_owned(), own_part(dir)))
-    }
-}
-
-fn holds_folders(path: &Path) -> Result<bool, EvaluateError> {
-    Ok(path.is_dir() && sorted(path)?.iter().any(|inner| inner.is_dir()))
-}
-
-/// Which part `dir` itself is: one by its name, if the part that is trained on stands beside it.
-fn own_part(dir: &Path) -> Part {
-    let beside_train = |path: &Path| path.parent().is_some_and(|parent| parent.join("train").is_dir());
-    match dir.canonicalize() {
-        Ok(path) if path.ends_with("test") && beside_train(&path) => Part::Test,
-        Ok(path) if path.ends_with("val") && beside_train(&path) => Part::Val,
-        _ => Part::Whole,
-    }
-}
-
-/// The entries of a folder that are not hidden, in the order of their names.
-fn sorted(dir: &Path) -> Result<Vec<PathBuf>, EvaluateError> {
-    let failed = |source| EvaluateError::Folder { path: dir.to_owned(), source };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if !file_name(&path).starts_with('.') {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn in_words(names: &[String]) -> String {
@@ -179,6 +139,8 @@ fn in_words(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn touch(dir: &Path, names: &[&str]) {
@@ -228,7 +190,7 @@ mod tests {
         touch(dir.path(), &["test/cat/1.png", "train/cat/1.png", "chosen/cat/1.png"]);
         assert!(matches!(find(""), Err(EvaluateError::NoVal { .. })));
         assert!(matches!(find("test"), Err(EvaluateError::IsTest { .. })));
-        assert!(matches!(find("gone"), Err(EvaluateError::Folder { .. })));
+        assert!(matches!(find("gone"), Err(EvaluateError::Data(_))));
         assert_eq!(find("chosen").unwrap().part, Part::Whole);
         touch(dir.path(), &["val/cat/1.png", "val/cat/2.png"]);
         assert_eq!((find("").unwrap().part, find("").unwrap().pictures.len()), (Part::Val, 2));
@@ -239,15 +201,15 @@ mod tests {
     fn what_cannot_be_measured_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let find = |names: &[&str]| Samples::find(dir.path(), &labels(names)).unwrap_err();
-        assert!(matches!(find(&["cat"]), EvaluateError::NoKnownClass { found, .. } if found == "no folder"));
+        assert!(matches!(find(&["cat"]), EvaluateError::NoKnownClass { found, .. } if found == "none"));
         touch(dir.path(), &["emu/1.png"]);
-        assert!(find(&["cat"]).to_string().ends_with("one folder a class out of `cat`; found `emu`"));
+        assert!(find(&["cat"]).to_string().ends_with("expected some of `cat`; found `emu`"));
         touch(dir.path(), &["cat/readme.txt"]);
         assert!(matches!(find(&["cat"]), EvaluateError::NoPictures { .. }));
         fs::remove_dir_all(dir.path().join("cat")).unwrap();
         touch(dir.path(), &["train/cat/1.png"]);
         assert!(matches!(find(&["cat"]), EvaluateError::OnlyTrain { .. }));
         let gone = Samples::find(&dir.path().join("gone"), &labels(&["cat"])).unwrap_err();
-        assert!(matches!(gone, EvaluateError::Folder { .. }));
+        assert!(matches!(gone, EvaluateError::Data(_)));
     }
 }

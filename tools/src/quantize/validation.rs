@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::QuantizeError;
-use crate::data::{Dataset, Folder, Group, split};
+use crate::data::{Dataset, Group, Picture, PictureSet, split};
 use crate::evaluate::{Part, Sample, Samples};
 
 /// What of a training's record decides its split.
@@ -37,8 +37,8 @@ pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
     }
     let record: Record = serde_json::from_value(meta.training.clone())
         .map_err(|error| QuantizeError::Record { reason: error.to_string() })?;
-    if !record.data.is_dir() {
-        let reason = format!("the training's own are not in {} any more", record.data.display());
+    if !record.data.exists() {
+        let reason = format!("the training's own are not at {} any more", record.data.display());
         return Err(QuantizeError::NoValidation { reason });
     }
     let data = Dataset::read(&record.data)?;
@@ -57,21 +57,21 @@ pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
     })
 }
 
-/// The pictures of `folder` that the recorded split kept from training. Pictures that cannot be read took no part in it.
-fn set_apart(mut folder: Folder, record: &Record) -> Result<Folder, QuantizeError> {
+/// The pictures of `set` that the recorded split kept from training. Pictures that cannot be read took no part in it.
+fn set_apart(mut set: PictureSet, record: &Record) -> Result<PictureSet, QuantizeError> {
     let expected = record.train_pictures + record.val_pictures;
-    if folder.pictures.len() != expected {
-        let pictures = std::mem::take(&mut folder.pictures);
-        let is_readable = |picture: &crate::data::Picture| edge_vit::open_picture(&picture.path).is_ok();
-        folder.pictures = pictures.into_par_iter().filter(is_readable).collect();
+    if set.pictures.len() != expected {
+        let pictures = std::mem::take(&mut set.pictures);
+        let is_readable = |picture: &Picture| edge_vit::open_picture(&picture.path).is_ok();
+        set.pictures = pictures.into_par_iter().filter(is_readable).collect();
     }
-    if folder.pictures.len() != expected {
-        return Err(QuantizeError::Changed { path: folder.path, expected, found: folder.pictures.len() });
+    if set.pictures.len() != expected {
+        return Err(QuantizeError::Changed { path: set.path, expected, found: set.pictures.len() });
     }
     let SplitRecipe { val_fraction, group, seed } = &record.recipe;
-    let parts = split(&folder, *val_fraction, group.as_ref(), *seed)?;
-    let pictures = parts.val.iter().map(|&index| folder.pictures[index].clone()).collect();
-    Ok(Folder { pictures, ..folder })
+    let parts = split(&set, *val_fraction, group.as_ref(), *seed)?;
+    let pictures = parts.val.iter().map(|&index| set.pictures[index].clone()).collect();
+    Ok(PictureSet { pictures, ..set })
 }
 
 #[cfg(test)]
@@ -110,11 +110,12 @@ mod tests {
         for class in ["a", "b"] {
             (0..8).for_each(|index| paint(&dir.path().join(format!("{class}/{index}_{class}.png")), [index * 9, 0, 0]));
         }
-        let parts = split(&Folder::read(dir.path()).unwrap(), 0.25, Some(&Group::Before("_".into())), 3).unwrap();
+        let parts =
+            split(&Dataset::read(dir.path()).unwrap().train, 0.25, Some(&Group::Before("_".into())), 3).unwrap();
         let names = |samples: &Samples| -> Vec<(PathBuf, usize)> {
             samples.pictures.iter().map(|sample| (sample.path.clone(), sample.class)).collect()
         };
-        let whole = Folder::read(dir.path()).unwrap().pictures;
+        let whole = Dataset::read(dir.path()).unwrap().train.pictures;
         let expected: Vec<(PathBuf, usize)> =
             parts.val.iter().map(|&index| (whole[index].path.clone(), whole[index].label as usize)).collect();
         assert_eq!(expected.len(), 4);

@@ -166,7 +166,7 @@ impl Report {
             Err(source) => return Err(ReportError::Read { path: sources.model.to_owned(), source }),
         };
 
-        let named = run.data().filter(|path| path.is_dir());
+        let named = run.data().filter(|path| path.exists());
         let data = sources.data.map(Path::to_owned).or(named.clone());
         let samples = data.map(|data| Samples::find(&data, &classifier.bundle().labels)).transpose()?;
         let measured = match &samples {
@@ -322,7 +322,7 @@ mod tests {
     fn what_is_missing_or_does_not_fit_is_named() {
         let dir = prepared();
         let data = dir.path().join("data");
-        assert!(matches!(gather(dir.path(), Some(&data)), Err(ReportError::Evaluate(EvaluateError::Folder { .. }))));
+        assert!(matches!(gather(dir.path(), Some(&data)), Err(ReportError::Evaluate(EvaluateError::Data(_)))));
         fs::write(dir.path().join("plain.onnx"), colour_model(8, None)).unwrap();
         assert!(matches!(gather(dir.path(), None), Err(ReportError::Latency { .. })));
         fs::write(dir.path().join("merged.onnx"), colour_model(4, None)).unwrap();

@@ -45,6 +45,16 @@ impl DeviceChoice {
     }
 }
 
+impl DeviceChoice {
+    /// Decides, and makes an engine for `graph` there.
+    ///
+    /// # Errors
+    /// As the engines' own.
+    pub(crate) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
+        self.decide().engine(graph, trainable)
+    }
+}
+
 /// The first real GPU among `(index, name, software)`, or the processor; and why.
 fn automatic(adapters: &[(usize, &str, bool)]) -> (Device, String) {
     if let Some((index, name, _)) = adapters.iter().find(|(.., software)| !software) {

@@ -141,7 +141,7 @@ impl Inputs {
                             }
                             Kept::Picture(decoded) => self.fits(&decoded).then_some(Kept::Picture(decoded)),
                         };
-                        let Picture { path, label } = picture.clone();
+                        let Picture { path, label, .. } = picture.clone();
                         self.samples.push(Sample { path, label, kept, source: None });
                         readable.push(picture.clone());
                     }

@@ -25,6 +25,7 @@ mod tests;
 pub use device::DeviceChoice;
 pub use error::TrainError;
 pub use options::{Options, Recipe};
+pub(crate) use prepare::covering_size;
 pub use preset::Preset;
 pub use probe::Probe;
 pub use run::{Outcome, run};

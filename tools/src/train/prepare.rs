@@ -16,7 +16,7 @@ use super::inputs::{Cut, Inputs, cut};
 use super::options::Config;
 use super::shots::few;
 use super::{Options, TrainError};
-use crate::data::{DataError, Dataset, Folder, Picture, split};
+use crate::data::{DataError, Dataset, Picture, PictureSet, split};
 use crate::preprocessing;
 
 /// Between these sides, in pixels, the size of the pictures is chosen automatically.
@@ -78,8 +78,8 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     let mut inputs = Inputs::new(preprocessing.clone(), prefix, recipe.augment.clone(), options.cache_limit);
     log::info!("reading {} pictures at {side}x{side}", count(&data));
     let mut skipped = Vec::new();
-    for folder in [Some(&mut data.train), data.val.as_mut()].into_iter().flatten() {
-        inputs.load(&mut folder.pictures, &options.stop, &mut |path, reason| {
+    for set in [Some(&mut data.train), data.val.as_mut()].into_iter().flatten() {
+        inputs.load(&mut set.pictures, &options.stop, &mut |path, reason| {
             log::warn!("skipped {}: {reason}", path.display());
             skipped.push((path.to_owned(), reason));
         })?;
@@ -143,12 +143,16 @@ fn count(data: &Dataset) -> usize {
     data.train.pictures.len() + data.val.as_ref().map_or(0, |val| val.pictures.len())
 }
 
-/// The smallest multiple of the backbone's step that covers the median shorter side of the pictures, within
-/// [`AUTOMATIC_SIZE`]. Files that hold no picture are passed over.
+/// [`covering_size`] of those pictures that can be read.
 fn automatic_size(pictures: &[Picture], step: usize) -> usize {
     let shorter =
         |picture: &Picture| image::image_dimensions(&picture.path).ok().map(|(width, height)| width.min(height));
-    let mut sides: Vec<u32> = pictures.par_iter().filter_map(shorter).collect();
+    covering_size(pictures.par_iter().filter_map(shorter).collect(), step)
+}
+
+/// The smallest multiple of the backbone's step that covers the median of the pictures' shorter sides, within
+/// [`AUTOMATIC_SIZE`].
+pub(crate) fn covering_size(mut sides: Vec<u32>, step: usize) -> usize {
     sides.sort_unstable();
     let median = sides.get(sides.len() / 2).map_or(0, |side| *side as usize);
     covering(median, step)
@@ -161,14 +165,18 @@ fn covering(side: usize, step: usize) -> usize {
     side.next_multiple_of(step).clamp(low, high)
 }
 
-/// Over folder, file name and class of all pictures, so that a run is not resumed on others.
+/// Over part, file name, class and group of all pictures, so that a run is not resumed on others.
 fn fingerprint(data: &Dataset) -> String {
     let mut hash = Sha256::new();
-    let folders: [Option<&Folder>; 2] = [Some(&data.train), data.val.as_ref()];
-    for folder in folders.into_iter().flatten() {
-        for picture in &folder.pictures {
+    let sets: [Option<&PictureSet>; 2] = [Some(&data.train), data.val.as_ref()];
+    for set in sets.into_iter().flatten() {
+        for picture in &set.pictures {
             hash.update(picture.label.to_le_bytes());
             hash.update(picture.path.file_name().unwrap_or_default().as_encoded_bytes());
+            if let Some(group) = &picture.group {
+                hash.update([2]);
+                hash.update(group);
+            }
             hash.update([0]);
         }
         hash.update([1]);

@@ -4,11 +4,12 @@ use rand::seq::SliceRandom as _;
 
 use super::TrainError;
 use super::random::{Purpose, stream};
-use crate::data::{Dataset, Folder, Group, Picture, split};
+use crate::data::{Dataset, Group, Picture, PictureSet, split};
 
 /// The data set with `shots` pictures of each class to train on, chosen by `seed` alone. Where it sets pictures apart to
 /// choose the epoch by, these stay as they are; else other pictures serve, as many of each class where there are so many.
-/// With `group`, no group is on both sides: the pictures are split by `fraction` first.
+/// With `group`, or where the data set says what pictures belong to, no group is on both sides: the pictures are split by
+/// `fraction` first.
 ///
 /// # Errors
 /// When a class has too few pictures, or groups.
@@ -19,33 +20,38 @@ pub(super) fn few(
     group: Option<&Group>,
     seed: u64,
 ) -> Result<Dataset, TrainError> {
-    let folder = data.train;
-    let (train, val) = match (data.val, group) {
-        (Some(val), _) => (take(&folder, None, shots, seed)?.0, val),
-        (None, None) => {
-            let (train, rest) = take(&folder, None, shots, seed)?;
+    let set = data.train;
+    let (train, val) = match (data.val, group.is_some() || set.is_grouped()) {
+        (Some(val), _) => (take(&set, None, shots, seed)?.0, val),
+        (None, false) => {
+            let (train, rest) = take(&set, None, shots, seed)?;
             (train, take(&rest, Some(1), shots, seed)?.0)
         }
-        (None, Some(_)) => {
-            let parts = split(&folder, fraction, group, seed)?;
-            let (train, rest) = (part(&folder, &parts.train), part(&folder, &parts.val));
+        (None, true) => {
+            let parts = split(&set, fraction, group, seed)?;
+            let (train, rest) = (part(&set, &parts.train), part(&set, &parts.val));
             (take(&train, None, shots, seed)?.0, take(&rest, Some(1), shots, seed)?.0)
         }
     };
     Ok(Dataset { train, val: Some(val) })
 }
 
-fn part(folder: &Folder, positions: &[usize]) -> Folder {
-    let pictures = positions.iter().map(|&position| folder.pictures[position].clone()).collect();
-    Folder { pictures, ..folder.clone() }
+fn part(set: &PictureSet, positions: &[usize]) -> PictureSet {
+    let pictures = positions.iter().map(|&position| set.pictures[position].clone()).collect();
+    PictureSet { pictures, ..set.clone() }
 }
 
 /// `shots` pictures of each class, and the others. A class may give fewer where it gives at least `enough`.
-fn take(folder: &Folder, enough: Option<usize>, shots: usize, seed: u64) -> Result<(Folder, Folder), TrainError> {
+fn take(
+    set: &PictureSet,
+    enough: Option<usize>,
+    shots: usize,
+    seed: u64,
+) -> Result<(PictureSet, PictureSet), TrainError> {
     let mut rng = stream(seed, Purpose::Shots, 0);
     let (mut taken, mut others) = (Vec::new(), Vec::new());
-    for (label, name) in (0u32..).zip(&folder.labels) {
-        let mut members: Vec<&Picture> = folder.pictures.iter().filter(|picture| picture.label == label).collect();
+    for (label, name) in (0u32..).zip(&set.labels) {
+        let mut members: Vec<&Picture> = set.pictures.iter().filter(|picture| picture.label == label).collect();
         if members.len() < enough.unwrap_or(shots) {
             let (label, found) = (name.clone(), members.len());
             return Err(TrainError::Shots { label, found, shots, validation: enough.is_some() });
@@ -58,7 +64,7 @@ fn take(folder: &Folder, enough: Option<usize>, shots: usize, seed: u64) -> Resu
     for pictures in [&mut taken, &mut others] {
         pictures.sort_by(|a, b| (a.label, &a.path).cmp(&(b.label, &b.path)));
     }
-    Ok((Folder { pictures: taken, ..folder.clone() }, Folder { pictures: others, ..folder.clone() }))
+    Ok((PictureSet { pictures: taken, ..set.clone() }, PictureSet { pictures: others, ..set.clone() }))
 }
 
 #[cfg(test)]
@@ -66,12 +72,16 @@ mod tests {
     use super::*;
 
     /// Classes a and b of the given sizes; each person shows three pictures.
-    fn folder(counts: [usize; 2]) -> Folder {
+    fn folder(counts: [usize; 2]) -> PictureSet {
         let labels = ["a", "b"].map(str::to_owned).to_vec();
         let pictures = (0u32..).zip(counts).flat_map(|(label, count)| {
-            (0..count).map(move |n| Picture { path: format!("{label}/p{:02}_{n}.png", n / 3).into(), label })
+            (0..count).map(move |n| Picture {
+                path: format!("{label}/p{:02}_{n}.png", n / 3).into(),
+                label,
+                group: None,
+            })
         });
-        Folder { path: "set".into(), labels: labels.clone(), pictures: pictures.collect() }
+        PictureSet { path: "set".into(), labels: labels.clone(), pictures: pictures.collect() }
     }
 
     fn few_of(counts: [usize; 2], shots: usize, group: Option<&Group>, seed: u64) -> Result<Dataset, TrainError> {
@@ -101,7 +111,7 @@ mod tests {
         let group = Group::Before("_".into());
         let data = few_of([30, 30], 5, Some(&group), 1).unwrap();
         let groups =
-            |folder: &Folder| folder.pictures.iter().map(|picture| group.of(&picture.path)).collect::<Vec<_>>();
+            |folder: &PictureSet| folder.pictures.iter().map(|picture| group.of(&picture.path)).collect::<Vec<_>>();
         let val = data.val.unwrap();
         assert_eq!(data.train.counts(), [5, 5]);
         assert!(val.counts().iter().all(|count| (1..=5).contains(count)));
