@@ -120,11 +120,10 @@ impl Samples {
         if pictures.is_empty() {
             return Err(EvaluateError::NoPictures { path: set.path });
         }
-        let seen: Vec<usize> = pictures.iter().map(|sample| sample.class).collect();
-        let missing_labels = (labels.iter().enumerate())
-            .filter(|(class, _)| !seen.contains(class))
-            .map(|(_, label)| label.clone())
-            .collect();
+        let mut measured = vec![false; labels.len()];
+        pictures.iter().for_each(|sample| measured[sample.class] = true);
+        let missing = labels.iter().zip(measured).filter(|(_, measured)| !measured);
+        let missing_labels = missing.map(|(label, _)| label.clone()).collect();
         Ok(Self { folder: set.path, part, pictures, unknown_folders, missing_labels })
     }
 }
