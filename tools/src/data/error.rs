@@ -32,6 +32,12 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// Pictures of a part lie in the part's folder itself.
+    #[error("{} holds pictures that are in no class; put them into a folder for each class", path.display())]
+    Unlabelled {
+        /// The part's folder.
+        path: PathBuf,
+    },
     /// There is nothing to tell apart.
     #[error(
         "{} holds {found} class(es), at least 2 are needed; in a folder, each class is a folder of pictures",

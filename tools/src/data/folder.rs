@@ -12,7 +12,7 @@ use super::{DataError, Part, Picture, PictureSet};
 const PARTS: [(&str, Part); 3] = [("train", Part::Train), ("val", Part::Val), ("test", Part::Test)];
 
 /// Lists the parts of `path`: of its folders `train`, `val` and `test` as far as they hold folders, for a class may have such
-/// a name too; else of `path` itself.
+/// a name too; else of `path` itself. A part whose pictures lie in no class's folder is an error.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<Part, PictureSet>, DataError> {
     let mut parts = BTreeMap::new();
     for (name, part) in PARTS {
@@ -23,6 +23,13 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Part, PictureSet>, DataError>
     }
     if parts.is_empty() {
         parts.insert(own_part(path), list(path)?);
+        return Ok(parts);
+    }
+    for (name, part) in PARTS {
+        let folder = path.join(name);
+        if !parts.contains_key(&part) && folder.is_dir() && !find_pictures(&folder)?.is_empty() {
+            return Err(DataError::Unlabelled { path: folder });
+        }
     }
     Ok(parts)
 }
@@ -108,6 +115,15 @@ mod tests {
             fs::write(path, b"").unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn a_part_with_pictures_in_no_class_is_refused() {
+        let folder = make(&["train/a/1.png", "train/b/1.png", "val/1.png"]);
+        let error = read(folder.path()).unwrap_err();
+        assert!(matches!(&error, DataError::Unlabelled { path } if path.ends_with("val")), "{error}");
+        let classes = make(&["train/1.png", "val/1.png"]);
+        assert_eq!(read(classes.path()).unwrap()[&Part::Whole].labels, ["train", "val"]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Augment {
     }
 
     /// The model's input `[3, height, width]` of a picture. It has the model's size already, unless parts are taken.
-    pub(crate) fn apply(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut impl Rng) -> Vec<f32> {
+    pub fn apply(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut impl Rng) -> Vec<f32> {
         let mut picture = match self.crop {
             Some(smallest) => part(picture, preprocessing, smallest, rng),
             None => picture.clone(),
