@@ -8,6 +8,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use edge_vit::decision::{Decider, Options};
@@ -161,7 +162,9 @@ fn decoding_a_jpeg_allocates_no_picture() {
 
 #[test]
 fn deciding_allocates_nothing() {
-    let options = Options { smoothing: Some(Duration::from_millis(500)), threshold: Some(0.4), ..Options::default() };
+    let clip = NonZeroUsize::new(4).unwrap();
+    let options =
+        Options { clip, smoothing: Some(Duration::from_millis(500)), threshold: Some(0.4), ..Options::default() };
     let mut decider = Decider::new(tiny().bundle(), &options).unwrap();
     let made = allocations(|| {
         for picture in 0..100u32 {

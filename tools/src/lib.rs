@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod inspect;
 pub mod merge;
 mod preprocessing;
+pub mod protocols;
 pub mod quantize;
 pub mod report;
 pub mod sign;

@@ -25,6 +25,8 @@ enum Command {
     Data(commands::data::Args),
     /// Adapt a frozen backbone to labelled pictures
     Train(Box<commands::train::Args>),
+    /// Train and measure by a protocol of the literature: VTAB-1k, few shots, other domains
+    Bench(commands::bench::Args),
     /// Make a head out of the names of classes, by a CLIP's text tower
     ZeroShot(commands::zero_shot::Args),
     /// Take over a LoRA that Hugging Face's peft trained
@@ -65,6 +67,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Fetch(args)) => commands::fetch::run(args),
         Some(Command::Data(args)) => commands::data::run(args),
         Some(Command::Train(args)) => commands::train::run(args),
+        Some(Command::Bench(args)) => commands::bench::run(args),
         Some(Command::ZeroShot(args)) => commands::zero_shot::run(args),
         Some(Command::Import(args)) => commands::import::run(args),
         Some(Command::Fold(args)) => commands::fold::run(args),

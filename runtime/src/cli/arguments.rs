@@ -128,6 +128,10 @@ struct Decision {
     #[arg(long, value_name = "SCORE")]
     threshold: Option<f32>,
 
+    /// Decide on the mean of the last N pictures' logits of a live source or a film
+    #[arg(long, value_name = "N")]
+    clip: Option<NonZeroUsize>,
+
     /// Seconds over which scores of a live source are smoothed (time constant)
     #[arg(long, value_name = "SECONDS")]
     smoothing: Option<f64>,
@@ -202,6 +206,7 @@ impl Classify {
         let decision = &mut config.decision;
         decision.top_k = self.decision.top_k;
         decision.threshold = self.decision.threshold;
+        decision.clip = self.decision.clip;
         decision.smoothing_seconds = self.decision.smoothing;
         decision.hysteresis = self.decision.hysteresis;
         decision.patience_seconds = self.decision.patience;

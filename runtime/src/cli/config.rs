@@ -65,6 +65,7 @@ pub(crate) enum CameraName {
 pub(crate) struct Decision {
     pub(crate) top_k: Option<NonZeroUsize>,
     pub(crate) threshold: Option<f32>,
+    pub(crate) clip: Option<NonZeroUsize>,
     pub(crate) smoothing_seconds: Option<f64>,
     pub(crate) hysteresis: Option<f32>,
     pub(crate) patience_seconds: Option<f64>,
@@ -131,6 +132,7 @@ impl Config {
             decision: Decision {
                 top_k: self.decision.top_k.or(below.decision.top_k),
                 threshold: self.decision.threshold.or(below.decision.threshold),
+                clip: self.decision.clip.or(below.decision.clip),
                 smoothing_seconds: self.decision.smoothing_seconds.or(below.decision.smoothing_seconds),
                 hysteresis: self.decision.hysteresis.or(below.decision.hysteresis),
                 patience_seconds: self.decision.patience_seconds.or(below.decision.patience_seconds),

@@ -187,6 +187,7 @@ pub(crate) fn keys(keys: &[String]) -> Result<Vec<PublicKey>> {
 
 fn options(decision: &Decision) -> Result<decision::Options> {
     let mut options = decision::Options { threshold: decision.threshold, ..Default::default() };
+    options.clip = decision.clip.unwrap_or(options.clip);
     if let Some(seconds) = decision.smoothing_seconds {
         options.smoothing = Some(duration("smoothing_seconds", seconds)?);
     }

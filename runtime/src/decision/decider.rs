@@ -3,6 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
+use super::clip::Clip;
 use super::ignore::ignored;
 use super::{DecisionError, Options};
 use crate::{Activation, Bundle};
@@ -29,7 +30,8 @@ pub struct Decider {
     hysteresis: f32,
     patience: Duration,
     ignored: Vec<bool>,
-    /// Of the last picture alone.
+    clip: Clip,
+    /// Of the last picture alone, or of the last clip.
     latest: Vec<f32>,
     /// Over time.
     smoothed: Vec<f32>,
@@ -65,6 +67,7 @@ impl Decider {
             hysteresis: options.hysteresis,
             patience: options.patience,
             ignored: ignored(&options.ignore, &bundle.labels)?,
+            clip: Clip::new(options.clip, classes),
             latest: vec![0.0; classes],
             smoothed: vec![0.0; classes],
             present: None,
@@ -82,7 +85,10 @@ impl Decider {
             return self.decision(self.present.and_then(|present| present.answer), false);
         }
         let before = self.present.filter(|present| present.at <= at);
-        self.activation.apply_into(logits, self.temperature, &mut self.latest);
+        if before.is_none() {
+            self.clip.reset();
+        }
+        self.activation.apply_into(self.clip.mean(logits), self.temperature, &mut self.latest);
         let share = before.map_or(1.0, |before| self.share(at - before.at));
         for (smoothed, latest) in self.smoothed.iter_mut().zip(&self.latest) {
             *smoothed = (1.0 - share) * *smoothed + share * latest;
@@ -117,6 +123,7 @@ impl Decider {
     /// Forgets all pictures: the next one is the first.
     pub fn reset(&mut self) {
         self.smoothed.fill(0.0);
+        self.clip.reset();
         self.present = None;
     }
 

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::options::MAX_CLIP;
+
 /// An error of this module; the message says what was expected, what came, what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -13,6 +15,12 @@ pub enum DecisionError {
         field: &'static str,
         /// Its value.
         value: f32,
+    },
+    /// A clip has too many pictures.
+    #[error("`clip` is {pictures}: give a number of pictures from 1 to {MAX_CLIP}")]
+    Clip {
+        /// How many were asked for.
+        pictures: usize,
     },
     /// Nothing is called as an entry of the ignored classes says.
     #[error("`ignore`: no class of the model is called `{entry}`{}; {}", did_you_mean(nearest.as_deref()), in_words(labels))]

@@ -4,7 +4,7 @@
 //! which class it is, or that none fits. It has no clock and no threads, and allocates nothing once it is made.
 //!
 //! # The law
-//! 1. **Scores.** The logits are divided by the temperature that the bundle's [`Rejection`](crate::Rejection) holds (1
+//! 1. **Scores.** The logits, with a clip of N pictures their mean over the last N, are divided by the temperature that the bundle's [`Rejection`](crate::Rejection) holds (1
 //!    if it holds none) and go through the bundle's activation: for softmax, probabilities that sum to 1.
 //! 2. **Smoothing.** With a time constant τ the scores move towards each new picture's by the share `1 - exp(-Δt / τ)`,
 //!    Δt being the time since the picture before. The share depends on the time that passes and not on how many
@@ -25,6 +25,7 @@
 //! or more, it changes at most twice, the second time only from unknown to a class. With `h` = 0 the answer is the
 //! verdict.
 
+mod clip;
 mod decider;
 mod error;
 mod ignore;
@@ -32,4 +33,4 @@ mod options;
 
 pub use decider::{Decider, Decision};
 pub use error::DecisionError;
-pub use options::Options;
+pub use options::{MAX_CLIP, Options};

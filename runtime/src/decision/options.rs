@@ -1,10 +1,14 @@
 //! What a user chooses about decisions.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::DecisionError;
+
+/// The most pictures of a clip.
+pub const MAX_CLIP: usize = 1024;
 
 /// How scores become answers; the [module](super) says by which law. In a file, times are seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,6 +17,9 @@ pub struct Options {
     /// The score, 0 to 1, below which the answer is unknown; `None` for the one that the model file brings, if it
     /// brings one. 0 turns the answer off.
     pub threshold: Option<f32>,
+    /// How many pictures, 1 to [`MAX_CLIP`], an answer is made of, by the mean of their logits: those of a film that show together what
+    /// none shows alone.
+    pub clip: NonZeroUsize,
     /// The time constant of the smoothing; `None` or zero to judge each picture by itself.
     #[serde(with = "optional_seconds")]
     pub smoothing: Option<Duration>,
@@ -26,9 +33,17 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The model file's threshold, no smoothing, a hysteresis of 0.1 for at most 3 seconds, no class ignored.
+    /// The model file's threshold, each picture by itself, no smoothing, a hysteresis of 0.1 for at most 3 seconds, no class ignored.
     fn default() -> Self {
-        Self { threshold: None, smoothing: None, hysteresis: 0.1, patience: Duration::from_secs(3), ignore: Vec::new() }
+        let clip = NonZeroUsize::MIN;
+        Self {
+            threshold: None,
+            clip,
+            smoothing: None,
+            hysteresis: 0.1,
+            patience: Duration::from_secs(3),
+            ignore: Vec::new(),
+        }
     }
 }
 
@@ -36,12 +51,15 @@ impl Options {
     /// Says whether the numbers are in their ranges. Whether the ignored classes are there, the model decides.
     ///
     /// # Errors
-    /// [`DecisionError::OutOfRange`] names the field.
+    /// [`DecisionError::OutOfRange`] names the field, [`DecisionError::Clip`] tells that of the pictures of a clip.
     pub fn check(&self) -> Result<(), DecisionError> {
         for (field, value) in [("threshold", self.threshold.unwrap_or(0.0)), ("hysteresis", self.hysteresis)] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(DecisionError::OutOfRange { field, value });
             }
+        }
+        if self.clip.get() > MAX_CLIP {
+            return Err(DecisionError::Clip { pictures: self.clip.get() });
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ pub struct Args {
     /// The pictures, as train takes them; of those with parts, the test part is taken first, then that for validation
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
+    /// Judge clips, by the mean of their frames' logits: the folders CLASS/CLIP, or the groups of a CSV file
+    #[arg(long)]
+    clip: bool,
     /// Also write every figure to this file as JSON
     #[arg(long, value_name = "FILE")]
     json_out: Option<PathBuf>,
@@ -37,7 +40,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Classifier::open(&args.model).with_context(|| format!("cannot open the model {}", args.model.display()))?;
     let samples = Samples::find(&args.data, &classifier.bundle().labels)?;
     let bar = progress_bar(samples.pictures.len());
-    let evaluation = evaluate::evaluate(&classifier, &samples, &|done| bar.set_position(done as u64))?;
+    let measure = if args.clip { evaluate::evaluate_clips } else { evaluate::evaluate };
+    let evaluation = measure(&classifier, &samples, &|done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
 
     let json = || serde_json::to_string_pretty(&evaluation);

@@ -1,5 +1,6 @@
 //! One file a subcommand: its arguments and its `run`.
 
+pub mod bench;
 pub mod boards;
 pub mod build;
 pub mod data;
@@ -15,6 +16,7 @@ pub mod flash;
 pub mod fold;
 pub mod import;
 pub mod info;
+mod interrupt;
 pub mod keygen;
 pub mod models;
 pub mod package;

@@ -1,27 +1,24 @@
 //! `edge-vit-tools train`: adapts a frozen backbone to a folder of pictures.
 
+mod device;
 mod display;
+mod method;
 mod recipe;
+mod split;
 
 use std::io::{self, Write as _, stdout};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
-use clap::ValueEnum;
-use edge_vit_models::adapter::{Adaptation, Comparison, Placement, Spec};
-use edge_vit_models::method::{LoraTarget, MethodSpec, Site};
-
-use crate::data::Group;
+use super::interrupt;
 use crate::train::series::{self, Series, Spread, Trial};
-use crate::train::{self, Best, DeviceChoice, Options, Outcome, Recipe};
-use display::Display;
-use recipe::RecipeArgs;
-
-/// Exit status of a run stopped by Ctrl-C: 128 and the signal's number.
-const INTERRUPTED: i32 = 130;
+use crate::train::{self, Best, Options, Outcome, Recipe};
+pub(super) use device::DeviceArgs;
+pub(super) use display::Display;
+pub(super) use method::MethodArgs;
+pub(super) use recipe::RecipeArgs;
+pub(super) use split::SplitArgs;
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -41,48 +38,10 @@ pub struct Args {
     #[arg(long)]
     resume: bool,
 
-    /// Where to compute; `auto` takes a real GPU where there is one
-    #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
-    device: DeviceName,
-    /// The GPU to compute on: its index in --list-gpus, or a part of its name
-    #[arg(long, value_name = "NAME|INDEX")]
-    gpu: Option<String>,
-
-    /// What adapts the backbone: RepAdapters, or a method that they are compared with; all are folded without a rest but
-    /// adapter, parallel-adapter, adaptformer and vpt, which cannot be folded
-    #[arg(long, value_enum, default_value_t = MethodName::Repadapter, help_heading = "Adapters")]
-    method: MethodName,
-    /// Where adapters stand: before attention and MLP, before attention alone; or, without dropout, at one place of every
-    /// block or before every linear layer
-    #[arg(long, value_enum, default_value_t = PlacementName::Repblock, help_heading = "Adapters")]
-    placement: PlacementName,
-    /// Width of an adapter's bottleneck
-    #[arg(long, default_value_t = 8, help_heading = "Adapters")]
-    hidden: usize,
-    /// Groups of an adapter's second projection, or of Consolidator's branch [default: 2; consolidator 96]
-    #[arg(long, help_heading = "Adapters")]
-    groups: Option<usize>,
-    /// Rank of lora, dora, fact or arc [default: 8; fact 16, arc 50]
-    #[arg(long, help_heading = "Adapters")]
-    rank: Option<usize>,
-    /// Layers that lora stands beside, with commas: q, k, v (or qkv, all three with one A), proj, fc1, fc2
-    #[arg(long, value_delimiter = ',', value_parser = parse_target, default_value = "q,v", help_heading = "Adapters")]
-    targets: Vec<LoraTarget>,
-    /// Side of oft's rotations
-    #[arg(long, default_value_t = 16, help_heading = "Adapters")]
-    block_size: usize,
-    /// Learned tokens of vpt, or of vpt-deep before each block
-    #[arg(long, default_value_t = 10, help_heading = "Adapters")]
-    tokens: usize,
-    /// How many blocks lastblocks trains
-    #[arg(long, value_name = "BLOCKS", default_value_t = 1, help_heading = "Adapters")]
-    last: usize,
-    /// Fixed factor on an adapter's branch
-    #[arg(long, default_value_t = 1.0, help_heading = "Adapters")]
-    scale: f32,
-    /// Adapt these blocks only, counted from 0, the last excluded; what lies below is computed once a picture
-    #[arg(long, value_name = "A..B", value_parser = parse_range, help_heading = "Adapters")]
-    blocks: Option<Range<usize>>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    method: MethodArgs,
     /// Begin with the head of this file of adapters, such as `zero-shot` writes, instead of zeros
     #[arg(long, value_name = "FILE", help_heading = "Adapters")]
     head: Option<PathBuf>,
@@ -91,15 +50,8 @@ pub struct Args {
     /// picture's shorter side, within 112 to 224]
     #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
     image_size: Option<usize>,
-    /// Share of the pictures that choose the epoch, where none are set apart
-    #[arg(long, default_value_t = 0.15, help_heading = "Pictures")]
-    val_fraction: f64,
-    /// Pictures whose file names share their first N characters are not parted by the split
-    #[arg(long, value_name = "N", conflicts_with = "group_before", help_heading = "Pictures")]
-    group_prefix: Option<usize>,
-    /// Pictures whose file names are the same before the first TEXT are not parted by the split
-    #[arg(long, value_name = "TEXT", help_heading = "Pictures")]
-    group_before: Option<String>,
+    #[command(flatten)]
+    split: SplitArgs,
     /// Train on N pictures of each class, and choose the epoch by N others, or by DIR/val
     #[arg(long, value_name = "N", help_heading = "Pictures")]
     shots: Option<usize>,
@@ -135,140 +87,24 @@ pub struct Args {
     quiet: bool,
 }
 
-/// [`DeviceChoice`] on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceName {
-    Auto,
-    Gpu,
-    Cpu,
-}
-
-/// [`Placement`] on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PlacementName {
-    Repblock,
-    Repattn,
-    BeforeAttention,
-    AfterAttention,
-    BeforeMlp,
-    AfterMlp,
-    EveryLinear,
-}
-
-/// The name of a [`MethodSpec`] on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodName {
-    Repadapter,
-    Lora,
-    Ssf,
-    Fact,
-    Arc,
-    Rlrr,
-    Dora,
-    Oft,
-    Consolidator,
-    Bitfit,
-    Layernorm,
-    Lastblocks,
-    Full,
-    Linear,
-    Adapter,
-    ParallelAdapter,
-    Adaptformer,
-    Vpt,
-    VptDeep,
-}
-
-fn parse_range(text: &str) -> Result<Range<usize>, String> {
-    let parsed = text.split_once("..").and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
-    parsed.filter(|range: &Range<usize>| !range.is_empty()).ok_or_else(|| "give a range like 6..12".to_owned())
-}
-
-fn parse_target(text: &str) -> Result<LoraTarget, String> {
-    let names = || LoraTarget::ALL.map(LoraTarget::name).join(", ");
-    let found = LoraTarget::ALL.into_iter().find(|target| target.name() == text);
-    found.ok_or_else(|| format!("give some of {}", names()))
-}
-
 impl Args {
-    fn adaptation(&self) -> Adaptation {
-        let scale = f64::from(self.scale);
-        let (groups, rank) = (self.groups.unwrap_or(2), self.rank.unwrap_or(8));
-        let alpha = scale * rank as f64;
-        let method = match self.method {
-            MethodName::Repadapter => return self.rep_adapters(groups),
-            MethodName::Lora => MethodSpec::Lora { rank, alpha, targets: self.targets.iter().copied().collect() },
-            MethodName::Ssf => MethodSpec::Ssf,
-            MethodName::Fact => MethodSpec::Fact { rank: self.rank.unwrap_or(16), scale },
-            MethodName::Arc => MethodSpec::Arc { rank: self.rank.unwrap_or(50) },
-            MethodName::Rlrr => MethodSpec::Rlrr,
-            MethodName::Dora => MethodSpec::Dora { rank, alpha },
-            MethodName::Oft => MethodSpec::Oft { block_size: self.block_size },
-            MethodName::Consolidator => MethodSpec::Consolidator { groups: self.groups.unwrap_or(96) },
-            MethodName::Bitfit => MethodSpec::BitFit,
-            MethodName::Layernorm => MethodSpec::LayerNorm,
-            MethodName::Lastblocks => MethodSpec::LastBlocks { count: self.last },
-            MethodName::Full => MethodSpec::Full,
-            MethodName::Linear => MethodSpec::Linear,
-            MethodName::Adapter => return Adaptation::Comparison(Comparison::Adapter { hidden: self.hidden }),
-            MethodName::ParallelAdapter => {
-                let comparison = Comparison::ParallelAdapter { hidden: self.hidden, scale: self.scale };
-                return Adaptation::Comparison(comparison);
-            }
-            MethodName::Adaptformer => {
-                return Adaptation::Comparison(Comparison::Adaptformer { hidden: self.hidden, scale: self.scale });
-            }
-            MethodName::Vpt => return Adaptation::Comparison(Comparison::Vpt { tokens: self.tokens }),
-            MethodName::VptDeep => return Adaptation::Comparison(Comparison::VptDeep { tokens: self.tokens }),
-        };
-        Adaptation::Method(method)
-    }
-
-    fn rep_adapters(&self, groups: usize) -> Adaptation {
-        let nodes = |placement| {
-            let blocks = self.blocks.clone();
-            Adaptation::Adapters(Spec { placement, hidden: self.hidden, groups, scale: self.scale, blocks })
-        };
-        let at = |site| {
-            let scale = f64::from(self.scale);
-            Adaptation::Method(MethodSpec::RepAdapter { hidden: self.hidden, groups, scale, site })
-        };
-        match self.placement {
-            PlacementName::Repblock => nodes(Placement::RepBlock),
-            PlacementName::Repattn => nodes(Placement::RepAttn),
-            PlacementName::BeforeAttention => at(Site::BeforeAttention),
-            PlacementName::AfterAttention => at(Site::AfterAttention),
-            PlacementName::BeforeMlp => at(Site::BeforeMlp),
-            PlacementName::AfterMlp => at(Site::AfterMlp),
-            PlacementName::EveryLinear => at(Site::EveryLinear),
-        }
-    }
-
     fn options(&self, stop: Arc<AtomicBool>) -> Options {
-        let group = match (&self.group_before, self.group_prefix) {
-            (Some(separator), _) => Some(Group::Before(separator.clone())),
-            (None, prefix) => prefix.map(Group::Prefix),
-        };
         Options {
             backbone: self.backbone.clone(),
             data: self.data.clone(),
             out: self.out.clone(),
             recipe: Recipe {
-                adapters: self.adaptation(),
+                adapters: self.method.checked(),
                 head: self.head.clone(),
                 image_size: self.image_size,
-                val_fraction: self.val_fraction,
-                group,
+                val_fraction: self.split.val_fraction,
+                group: self.split.group(),
                 shots: self.shots,
                 false_rejection_rate: self.false_rejection_rate,
                 seed: self.seed,
                 ..self.recipe.resolve()
             },
-            device: match (self.device, &self.gpu) {
-                (DeviceName::Auto, None) => DeviceChoice::Auto,
-                (DeviceName::Cpu, _) => DeviceChoice::Cpu,
-                (_, gpu) => DeviceChoice::Gpu(gpu.clone()),
-            },
+            device: self.device.checked(),
             cache_limit: self.cache_limit.saturating_mul(1 << 20),
             probe: !self.no_probe,
             resume: self.resume,
@@ -282,23 +118,7 @@ impl Args {
 /// # Errors
 /// What stopped it, with the remedy.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if args.device == DeviceName::Cpu && args.gpu.is_some() {
-        let message = "`--gpu` names a GPU, `--device cpu` asks for none; leave one of them out";
-        clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
-    }
-    if args.blocks.is_some() && !matches!(args.adaptation(), Adaptation::Adapters(_)) {
-        let message = "`--blocks` chooses blocks for `--placement repblock` and `repattn` alone; leave it out";
-        clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit();
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-        eprintln!("stopping after this step (Ctrl-C again to stop at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    let stop = interrupt::flag()?;
     let options = args.options(stop);
     let mut display = Display::new(&options.recipe, args.json, args.quiet);
     if args.search || !args.seeds.is_empty() {
@@ -312,7 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         };
         display.bar.finish_and_clear();
         if series.interrupted {
-            interrupted("the runs that ended are kept");
+            interrupt::exit("the runs that ended are kept");
         }
         if !args.json {
             series_summary(args, &series)?;
@@ -322,18 +142,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let outcome = train::run(&options, &mut |record| display.show(&record))?;
     display.bar.finish_and_clear();
     if outcome.interrupted {
-        interrupted(&format!("stopped after step {}; the state is saved", outcome.steps));
+        interrupt::exit(&format!("stopped after step {}; the state is saved", outcome.steps));
     }
     if !args.json {
         summary(args, &outcome)?;
     }
     Ok(())
-}
-
-/// Ends the process as one that Ctrl-C stopped.
-fn interrupted(what: &str) -> ! {
-    eprintln!("{what}: give the same command with --resume to go on");
-    std::process::exit(INTERRUPTED);
 }
 
 /// A line for each run, then what follows from all of them.
@@ -388,9 +202,13 @@ fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
+    use edge_vit_models::adapter::{Adaptation, Spec};
+    use edge_vit_models::method::{LoraTarget, MethodSpec};
+
     use super::*;
-    use crate::train::Preset;
+    use crate::data::Group;
     use crate::train::augment::RandAugment;
+    use crate::train::{DeviceChoice, Preset};
 
     #[derive(Debug, clap::Parser)]
     struct Cli {

@@ -1,4 +1,5 @@
-//! A folder a class: `DIR/CLASS/*.jpg`, or such folders in `DIR/train`, `DIR/val` and `DIR/test`.
+//! A folder a class: `DIR/CLASS/*.jpg`, or `DIR/CLASS/CLIP/*.jpg` with the frames of a clip in a folder; or such folders in
+//! `DIR/train`, `DIR/val` and `DIR/test`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,11 +19,11 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Part, PictureSet>, DataError>
     for (name, part) in PARTS {
         let folder = path.join(name);
         if folder.is_dir() && entries(&folder)?.iter().any(|inner| inner.is_dir()) {
-            parts.insert(part, list(&folder)?);
+            parts.insert(part, list(&folder, Some(name))?);
         }
     }
     if parts.is_empty() {
-        parts.insert(own_part(path), list(path)?);
+        parts.insert(own_part(path), list(path, None)?);
         return Ok(parts);
     }
     for (name, part) in PARTS {
@@ -34,11 +35,11 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Part, PictureSet>, DataError>
     Ok(parts)
 }
 
-/// Whether at least two folders in `path` hold pictures.
+/// Whether at least two folders in `path` hold pictures, or clips.
 pub(super) fn has_class_folders(path: &Path) -> Result<bool, DataError> {
     let mut found = 0;
     for folder in entries(path)?.iter().filter(|entry| entry.is_dir()) {
-        found += usize::from(!find_pictures(folder)?.is_empty());
+        found += usize::from(!of_class(folder)?.is_empty());
         if found == 2 {
             return Ok(true);
         }
@@ -58,16 +59,37 @@ pub(super) fn has_parts(path: &Path) -> Result<bool, DataError> {
 }
 
 /// Lists `path`: each subfolder is a class, named by its folder, and the picture files directly in it are its pictures,
-/// sorted by name. Hidden entries and files of other kinds are passed over.
-fn list(path: &Path) -> Result<PictureSet, DataError> {
+/// sorted by name; where there are none, those of the folders in it, each a clip and a group of its `part`. Hidden entries and files
+/// of other kinds are passed over.
+fn list(path: &Path, part: Option<&str>) -> Result<PictureSet, DataError> {
     let classes: Vec<PathBuf> = entries(path)?.into_iter().filter(|entry| entry.is_dir()).collect();
     let mut set = PictureSet { path: path.to_owned(), labels: Vec::new(), pictures: Vec::new() };
     for (label, class) in (0u32..).zip(&classes) {
         let name = class.file_name().and_then(|name| name.to_str());
-        set.labels.push(name.ok_or_else(|| DataError::Name { path: class.clone() })?.to_owned());
-        set.pictures.extend(find_pictures(class)?.into_iter().map(|path| Picture { path, label, group: None }));
+        let name = name.ok_or_else(|| DataError::Name { path: class.clone() })?;
+        set.labels.push(name.to_owned());
+        // Clips of two parts may be numbered alike.
+        let within = part.map_or(name.to_owned(), |part| format!("{part}/{name}"));
+        set.pictures.extend(of_class(class)?.into_iter().map(|(path, clip)| {
+            let group = clip.map(|clip| format!("{within}/{clip}"));
+            Picture { path, label, group }
+        }));
     }
     Ok(set)
+}
+
+/// The pictures directly in the folder of a class, or, where there are none, those of the folders in it with the names of these.
+fn of_class(class: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DataError> {
+    let direct = find_pictures(class)?;
+    if !direct.is_empty() {
+        return Ok(direct.into_iter().map(|path| (path, None)).collect());
+    }
+    let mut frames = Vec::new();
+    for clip in entries(class)?.iter().filter(|entry| entry.is_dir()) {
+        let name = clip.file_name().unwrap_or_default().to_string_lossy();
+        frames.extend(find_pictures(clip)?.into_iter().map(|path| (path, Some(name.clone().into_owned()))));
+    }
+    Ok(frames)
 }
 
 /// Which part `path` itself is: one by its name, if the part that is trained on stands beside it.
@@ -130,7 +152,7 @@ mod tests {
     fn labels_and_pictures_are_sorted_and_other_files_passed_over() {
         let files = ["b/2.JPG", "b/1.png", "a/x.webp", "a/notes.txt", "a/._x.webp", ".cache/y.png", "z.png"];
         let folder = make(&files);
-        let read = list(folder.path()).unwrap();
+        let read = list(folder.path(), None).unwrap();
         assert_eq!(read.labels, ["a", "b"]);
         let names: Vec<_> = read
             .pictures
@@ -139,6 +161,27 @@ mod tests {
             .collect();
         assert_eq!(names, [("x.webp", 0), ("1.png", 1), ("2.JPG", 1)]);
         assert_eq!(read.counts(), [1, 2]);
+    }
+
+    #[test]
+    fn the_frames_of_a_clip_are_a_group_and_folders_beside_pictures_are_passed_over() {
+        let files = ["b/001/2.png", "b/001/1.png", "b/002/1.png", "a/001/1.png", "c/1.png", "c/small/1.png"];
+        let folder = make(&files);
+        let of = |set: &PictureSet| -> Vec<(u32, Option<String>)> {
+            set.pictures.iter().map(|picture| (picture.label, picture.group.clone())).collect()
+        };
+        let group = |name: &str| Some(name.to_owned());
+        let whole = &read(folder.path()).unwrap()[&Part::Whole];
+        let expected =
+            [(0, "a/001"), (1, "b/001"), (1, "b/001"), (1, "b/002")].map(|(label, name)| (label, group(name)));
+        assert_eq!(of(whole), [&expected[..], &[(2, None)]].concat());
+        assert!(whole.pictures[1].path.ends_with("b/001/1.png"));
+
+        let parts = make(&["train/a/001/1.png", "train/b/001/1.png", "test/a/001/1.png"]);
+        assert!(has_class_folders(&parts.path().join("train")).unwrap());
+        let parts = read(parts.path()).unwrap();
+        assert_eq!(of(&parts[&Part::Train]), [(0, group("train/a/001")), (1, group("train/b/001"))]);
+        assert_eq!(of(&parts[&Part::Test]), [(0, group("test/a/001"))]);
     }
 
     #[test]

@@ -147,6 +147,9 @@ pub struct Evaluation {
     pub folder: String,
     /// Which part of the data set that is.
     pub part: Part,
+    /// How many frames were averaged, where clips were judged: the pictures counted below are clips then.
+    #[serde(default)]
+    pub frames: Option<usize>,
     /// The model's labels, in its order.
     pub labels: Vec<String>,
     /// Pictures whose best class is the true one.
@@ -204,6 +207,7 @@ impl Evaluation {
         Self {
             folder: samples.folder.to_string_lossy().into_owned(),
             part: samples.part,
+            frames: None,
             labels: labels.to_vec(),
             top1: Share::new(within(1), total),
             top5: (classes > 5).then(|| Share::new(within(5), total)),
@@ -288,7 +292,7 @@ pub(crate) mod tests {
         let labels: Vec<String> = (0..classes).map(|class| char::from(b'a' + class as u8).to_string()).collect();
         let pictures = cases.iter().enumerate().map(|(index, &(class, _))| {
             let path = PathBuf::from(format!("{}/{index}.png", labels[class]));
-            Sample { path, class }
+            Sample { path, class, group: None }
         });
         let samples = Samples {
             folder: PathBuf::from("data/test"),

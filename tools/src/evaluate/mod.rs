@@ -3,6 +3,7 @@
 //! [`Samples::find`] lists the pictures, [`evaluate`] runs the model over them, [`Evaluation`] holds the figures.
 
 pub mod calibration;
+mod clips;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use crate::data::DataError;
 
+pub use clips::evaluate_clips;
 pub use figures::{ClassFigures, Evaluation, Mistake, Outcome, Share, Skipped, WORST_KEPT, median};
 pub use samples::{Part, Sample, Samples, UnknownFolder};
 pub(crate) use text::printable;
@@ -54,6 +56,26 @@ pub enum EvaluateError {
     /// The data set has parts, and none to choose by.
     #[error("{} has parts, but none for validation; name the pictures to choose by", path.display())]
     NoVal {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The data set has no test pictures to measure the result with.
+    #[error(
+        "{} has no test part: the result is measured once, on pictures that neither trained the model nor chose anything. Set some \
+         apart",
+        path.display()
+    )]
+    NoTest {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No picture of the data set belongs to a clip.
+    #[error(
+        "{} has no clips: --clip averages the frames of a folder CLASS/CLIP, or of a `group` of a CSV file; leave it out to judge each \
+         picture by itself",
+        path.display()
+    )]
+    NoClips {
         /// The folder.
         path: PathBuf,
     },
@@ -113,8 +135,8 @@ pub enum EvaluateError {
 }
 
 /// What became of one picture.
-enum Seen {
-    Scored(Outcome),
+enum Seen<T> {
+    Scored(T),
     Skipped(Skipped),
 }
 
@@ -145,35 +167,57 @@ pub fn outcomes(
     samples: &Samples,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Outcome>, Vec<Skipped>), EvaluateError> {
-    let labels = &classifier.bundle().labels;
+    let temperature = classifier.bundle().rejection.map_or(1.0, |rejection| f64::from(rejection.temperature));
+    scored(classifier, samples, progress, &|index, logits, ms| {
+        Outcome::score(index, samples.pictures[index].class, logits, temperature, ms)
+    })
+}
+
+/// What `score` makes of the position of each picture in `samples`, its finite logits and the milliseconds that they took, in the
+/// order of the pictures; else as [`outcomes`].
+///
+/// # Errors
+/// Those of [`outcomes`].
+pub(crate) fn scored<T: Send>(
+    classifier: &Classifier,
+    samples: &Samples,
+    progress: &(dyn Fn(usize) + Sync),
+    score: &(dyn Fn(usize, &[f32], f64) -> Option<T> + Sync),
+) -> Result<(Vec<T>, Vec<Skipped>), EvaluateError> {
+    let labels = classifier.bundle().labels.len();
     let done = AtomicUsize::new(0);
     let look = |(index, sample): (usize, &Sample)| {
-        let seen = look_at(classifier, labels.len(), index, sample);
+        let seen = look_at(classifier, labels, sample, &|logits, ms| score(index, logits, ms));
         progress(done.fetch_add(1, Ordering::Relaxed) + 1);
         seen
     };
-    let seen: Vec<Seen> = samples.pictures.par_iter().enumerate().map(look).collect::<Result<_, _>>()?;
+    let seen: Vec<Seen<T>> = samples.pictures.par_iter().enumerate().map(look).collect::<Result<_, _>>()?;
 
-    let (mut outcomes, mut skipped) = (Vec::with_capacity(seen.len()), Vec::new());
+    let (mut scored, mut skipped) = (Vec::with_capacity(seen.len()), Vec::new());
     for one in seen {
         match one {
-            Seen::Scored(outcome) => outcomes.push(outcome),
+            Seen::Scored(score) => scored.push(score),
             Seen::Skipped(picture) => skipped.push(picture),
         }
     }
     match skipped.first() {
-        Some(first) if outcomes.is_empty() => Err(EvaluateError::NoneReadable {
+        Some(first) if scored.is_empty() => Err(EvaluateError::NoneReadable {
             path: samples.folder.clone(),
             count: skipped.len(),
             first: first.path.clone(),
             reason: first.reason.clone(),
         }),
-        None if outcomes.is_empty() => Err(EvaluateError::NoPictures { path: samples.folder.clone() }),
-        _ => Ok((outcomes, skipped)),
+        None if scored.is_empty() => Err(EvaluateError::NoPictures { path: samples.folder.clone() }),
+        _ => Ok((scored, skipped)),
     }
 }
 
-fn look_at(classifier: &Classifier, labels: usize, index: usize, sample: &Sample) -> Result<Seen, EvaluateError> {
+fn look_at<T>(
+    classifier: &Classifier,
+    labels: usize,
+    sample: &Sample,
+    score: &dyn Fn(&[f32], f64) -> Option<T>,
+) -> Result<Seen<T>, EvaluateError> {
     let picture = match edge_vit::open_picture(&sample.path) {
         Ok(picture) => picture,
         Err(error) => {
@@ -189,9 +233,8 @@ fn look_at(classifier: &Classifier, labels: usize, index: usize, sample: &Sample
     if logits.len() != labels {
         return Err(wrong(format!("{} logits", logits.len())));
     }
-    let temperature = classifier.bundle().rejection.map_or(1.0, |rejection| f64::from(rejection.temperature));
-    let outcome = Outcome::score(index, sample.class, &logits, temperature, ms);
-    outcome.map(Seen::Scored).ok_or_else(|| wrong("a logit that is no finite number".to_owned()))
+    let score = logits.iter().all(|logit| logit.is_finite()).then(|| score(&logits, ms)).flatten();
+    score.map(Seen::Scored).ok_or_else(|| wrong("a logit that is no finite number".to_owned()))
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct Sample {
     pub path: PathBuf,
     /// The position of its label in the model's.
     pub class: usize,
+    /// What it belongs to, where the data set says so: the clip that it is a frame of.
+    pub group: Option<String>,
 }
 
 /// A class whose name is no label of the model; its pictures are not measured.
@@ -78,6 +80,17 @@ impl Samples {
         }
     }
 
+    /// Lists the pictures of the test part of `data`.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and when `data` has no test part.
+    pub fn test(data: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
+        match Listing::read(data)?.parts.remove(&data::Part::Test) {
+            Some(set) => Self::of(set, Part::Test, labels),
+            None => Err(EvaluateError::NoTest { path: data.to_owned() }),
+        }
+    }
+
     /// Lists the pictures of `data` that a choice may be made by: of its validation part if there is one, else all of it.
     ///
     /// # Errors
@@ -115,7 +128,10 @@ impl Samples {
             .map(|((name, &pictures), _)| UnknownFolder { name: name.clone(), pictures })
             .collect();
         let pictures: Vec<Sample> = (set.pictures.into_iter())
-            .filter_map(|picture| Some(Sample { path: picture.path, class: classes[picture.label as usize]? }))
+            .filter_map(|picture| {
+                let class = classes[picture.label as usize]?;
+                Some(Sample { path: picture.path, class, group: picture.group })
+            })
             .collect();
         if pictures.is_empty() {
             return Err(EvaluateError::NoPictures { path: set.path });

@@ -19,12 +19,16 @@ pub fn to_text(evaluation: &Evaluation) -> String {
         Part::Whole => "no parts",
     };
     let _ = writeln!(text, "data           {} ({part})", printable(&evaluation.folder));
-    let _ = writeln!(text, "pictures       {}", evaluation.top1.of);
+    let (one, all) = match evaluation.frames {
+        None => ("picture", format!("pictures       {}", evaluation.top1.of)),
+        Some(frames) => ("clip", format!("clips          {} (of {frames} frames)", evaluation.top1.of)),
+    };
+    let _ = writeln!(text, "{all}");
     let _ = writeln!(text, "top-1          {}", share(&evaluation.top1));
     if let Some(top5) = &evaluation.top5 {
         let _ = writeln!(text, "top-5          {}", share(top5));
     }
-    let _ = writeln!(text, "cross-entropy  {:.4} nats a picture", evaluation.mean_cross_entropy);
+    let _ = writeln!(text, "cross-entropy  {:.4} nats a {one}", evaluation.mean_cross_entropy);
     if let Some(calibration) = &evaluation.calibration {
         let _ = writeln!(
             text,
@@ -43,7 +47,7 @@ pub fn to_text(evaluation: &Evaluation) -> String {
         );
     }
     let at_once = evaluation.threads;
-    let _ = writeln!(text, "time           {:.1} ms a picture (median, {at_once} at once)", evaluation.median_ms);
+    let _ = writeln!(text, "time           {:.1} ms a {one} (median, {at_once} at once)", evaluation.median_ms);
     class_table(evaluation, &mut text);
     if evaluation.labels.len() <= MATRIX_CLASSES {
         matrix(evaluation, &mut text);
@@ -59,9 +63,10 @@ fn share(share: &Share) -> String {
 
 fn class_table(evaluation: &Evaluation, text: &mut String) {
     let labels: Vec<String> = evaluation.labels.iter().map(|label| printable(label)).collect();
+    let counted = if evaluation.frames.is_some() { "clips" } else { "pictures" };
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max("class".len());
     let percent = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{:.1}", value * 100.0));
-    let _ = writeln!(text, "\n{:width$}  pictures  precision  recall", "class");
+    let _ = writeln!(text, "\n{:width$}  {counted:>8}  precision  recall", "class");
     for (label, class) in labels.iter().zip(&evaluation.classes) {
         let (precision, recall) = (percent(class.precision), percent(class.recall));
         let _ = writeln!(text, "{label:width$}  {:>8}  {precision:>9}  {recall:>6}", class.count);
@@ -123,6 +128,15 @@ mod tests {
     use super::*;
     use crate::evaluate::Skipped;
     use crate::evaluate::figures::tests::evaluation_of;
+
+    #[test]
+    fn clips_are_called_so() {
+        let mut evaluation = evaluation_of(&[(0, &[1.0, 0.5]), (1, &[1.0, 0.25])]);
+        evaluation.frames = Some(9);
+        let text = to_text(&evaluation);
+        assert!(text.contains("\nclips          2 (of 9 frames)\n") && text.contains(" nats a clip\n"), "{text}");
+        assert!(text.contains("     clips  precision"), "{text}");
+    }
 
     #[test]
     fn the_table_holds_the_figures_and_what_was_left_out() {

@@ -47,7 +47,8 @@ pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
         None => set_apart(data.train.relabel(&meta.labels)?, &record)?,
     };
     let pictures = chosen.pictures.into_iter();
-    let pictures = pictures.map(|picture| Sample { path: picture.path, class: picture.label as usize }).collect();
+    let sample = |picture: Picture| Sample { path: picture.path, class: picture.label as usize, group: picture.group };
+    let pictures = pictures.map(sample).collect();
     Ok(Samples {
         folder: chosen.path,
         part: Part::Val,

@@ -20,7 +20,7 @@ pub mod series;
 mod shots;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use device::DeviceChoice;
 pub use error::TrainError;

@@ -23,8 +23,8 @@ use crate::merge::Merge;
 
 /// Relative difference of a loss in float32 after the frozen layers were run in batches of another size.
 const F32_TOLERANCE: f32 = 1e-4;
-const SIDE: usize = 32;
-const CLASSES: [&str; 3] = ["disc", "ring", "square"];
+pub(crate) const SIDE: usize = 32;
+pub(crate) const CLASSES: [&str; 3] = ["disc", "ring", "square"];
 
 mod recipes;
 
@@ -71,7 +71,7 @@ impl Bench {
 }
 
 /// A ViT of two blocks with random weights, in timm's names.
-fn backbone(path: &Path) {
+pub(crate) fn backbone(path: &Path) {
     let graph = vit::graph(&vit::Config {
         image_size: [SIDE, SIDE],
         patch_size: 8,
@@ -96,7 +96,7 @@ fn backbone(path: &Path) {
 }
 
 /// One of three shapes, each of its colour, somewhere on a noisy ground.
-fn shape(class: usize, rng: &mut ChaCha8Rng) -> RgbImage {
+pub(crate) fn shape(class: usize, rng: &mut ChaCha8Rng) -> RgbImage {
     let (x, y) = (rng.random_range(10..22i32), rng.random_range(10..22i32));
     let color = [[220, 60, 60], [60, 220, 60], [60, 60, 220]][class];
     RgbImage::from_fn(SIDE as u32, SIDE as u32, |px, py| {

@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::decision::MAX_CLIP;
 use crate::{Preprocessing, Provenance, Rejection};
 
 fn bundle(classes: usize, rejection: Option<Rejection>) -> Bundle {
@@ -71,6 +73,30 @@ fn smoothing_weighs_time_and_not_pictures() {
     });
     let expected = 0.2 + 0.7 * (-1.0f32 / 0.5).exp();
     assert!(after.iter().all(|score| (score - expected).abs() < 1e-5), "{after:?}, expected {expected}");
+}
+
+#[test]
+fn a_clip_is_judged_by_the_mean_of_its_logits() {
+    let options = Options { clip: NonZeroUsize::new(3).unwrap(), hysteresis: 0.0, ..Options::default() };
+    let mut decider = decider(2, &options);
+    let mut at = 0;
+    let mut score = |decider: &mut Decider, logits: [f32; 2]| {
+        at += 1;
+        decider.decide(&logits, Duration::from_secs(at));
+        decider.scores()[0]
+    };
+    let expected = |mean: f32| 1.0 / (1.0 + (-mean).exp());
+    for (logits, mean) in [([3.0, 0.0], 3.0), ([0.0, 1.0], 1.0), ([0.0, 5.0], -1.0), ([0.0, 0.0], -2.0)] {
+        let score = score(&mut decider, logits);
+        assert!((score - expected(mean)).abs() < 1e-6, "{score}, expected {}", expected(mean));
+    }
+    decider.reset();
+    assert!((score(&mut decider, [4.0, 0.0]) - expected(4.0)).abs() < 1e-6);
+    // A step back in time begins anew.
+    decider.decide(&[0.0, 2.0], Duration::from_secs(1));
+    assert!((decider.scores()[0] - expected(-2.0)).abs() < 1e-6);
+    let many = Options { clip: NonZeroUsize::new(MAX_CLIP + 1).unwrap(), ..Options::default() };
+    assert!(Decider::new(&bundle(2, None), &many).unwrap_err().to_string().contains("1 to 1024"));
 }
 
 #[test]
@@ -167,13 +193,16 @@ fn options_and_bundles_that_do_not_fit_are_refused() {
 fn any_options() -> impl Strategy<Value = Options> {
     let threshold = prop_oneof![Just(None), (0.0f32..=1.0).prop_map(Some)];
     let smoothing = prop_oneof![Just(None), (0.0f64..3.0).prop_map(|time| Some(seconds(time)))];
-    (threshold, smoothing, 0.0f32..=0.6, 0.0f64..4.0).prop_map(|(threshold, smoothing, hysteresis, patience)| Options {
-        threshold,
-        smoothing,
-        hysteresis,
-        patience: seconds(patience),
-        ignore: Vec::new(),
-    })
+    (threshold, 1usize..4, smoothing, 0.0f32..=0.6, 0.0f64..4.0).prop_map(
+        |(threshold, clip, smoothing, hysteresis, patience)| Options {
+            threshold,
+            clip: NonZeroUsize::new(clip).unwrap(),
+            smoothing,
+            hysteresis,
+            patience: seconds(patience),
+            ignore: Vec::new(),
+        },
+    )
 }
 
 /// Pictures of 4 classes: the logits, and the seconds since the picture before.

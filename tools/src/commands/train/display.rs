@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _, stdout};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,8 +14,8 @@ fn print_line(line: &impl Serialize) -> io::Result<()> {
 }
 
 /// What a person sees of the records.
-pub(super) struct Display {
-    pub(super) bar: ProgressBar,
+pub(in crate::commands) struct Display {
+    pub(in crate::commands) bar: ProgressBar,
     json: bool,
     quiet: bool,
     epochs: u32,
@@ -25,17 +25,17 @@ pub(super) struct Display {
 }
 
 impl Display {
-    pub(super) fn new(recipe: &Recipe, json: bool, quiet: bool) -> Self {
+    pub(in crate::commands) fn new(recipe: &Recipe, json: bool, quiet: bool) -> Self {
         // indicatif draws nothing where stderr is no terminal.
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let bar = ProgressBar::with_draw_target(Some(0), target).with_finish(ProgressFinish::AndClear);
         let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} steps, {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar, json, quiet, epochs: recipe.epochs, batch_size: recipe.batch_size, folder: String::new() }
     }
 
     /// The next records are of the run in `folder` of a series.
-    pub(super) fn turn_to(&mut self, folder: &str) {
+    pub(in crate::commands) fn turn_to(&mut self, folder: &str) {
         if self.folder != folder {
             folder.clone_into(&mut self.folder);
             self.bar.set_position(0);
@@ -55,7 +55,7 @@ impl Display {
         }
     }
 
-    pub(super) fn show(&mut self, record: &Record) {
+    pub(in crate::commands) fn show(&mut self, record: &Record) {
         self.print(record);
         match record {
             Record::Run { device, train, val, classes, trained_parameters, .. } => {

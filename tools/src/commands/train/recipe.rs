@@ -7,7 +7,7 @@ use crate::train::{Preset, Recipe, Sampler};
 
 /// The arguments that go before the values of `--recipe`.
 #[derive(Debug, clap::Args)]
-pub(super) struct RecipeArgs {
+pub(in crate::commands) struct RecipeArgs {
     /// What stands where no flag says otherwise: `default`, for short runs on a few hundred pictures; `vtab`, that of
     /// RepAdapter's authors for VTAB-1k; `few-shot`, theirs for few pictures of each class
     #[arg(long, value_enum, default_value_t = PresetName::Default, help_heading = "Optimisation")]
@@ -120,7 +120,7 @@ fn parse_policy(text: &str) -> Result<Policy, String> {
 
 impl RecipeArgs {
     /// The recipe that is named, with the flags that are given in the place of its values.
-    pub(super) fn resolve(&self) -> Recipe {
+    pub(in crate::commands) fn resolve(&self) -> Recipe {
         let named = match self.recipe {
             PresetName::Default => Preset::Default,
             PresetName::Vtab => Preset::Vtab,

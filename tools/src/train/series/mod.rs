@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::record::Record;
 use super::state::Best;
 use super::{Options, TrainError, run};
-use ledger::Ledger;
+pub(crate) use ledger::Ledger;
 pub use search::{SCALES, search};
 pub use seeds::{Spread, seeds};
 
@@ -51,13 +51,13 @@ pub type Records<'a> = &'a mut dyn FnMut(&str, Record);
 
 /// A run of `options` in the folder `folder` below theirs, or what the ledger knows of it; `None` where it was stopped.
 fn trial(
-    ledger: &mut Ledger,
+    ledger: &mut Ledger<Trial>,
     options: &Options,
     folder: String,
     settings: Map<String, Value>,
     records: Records<'_>,
 ) -> Result<Option<Trial>, TrainError> {
-    if let Some(known) = ledger.find(&folder) {
+    if let Some(known) = ledger.trials().iter().find(|trial| trial.folder == folder) {
         return Ok(Some(known.clone()));
     }
     let out = options.out.join(&folder);

@@ -27,7 +27,7 @@ pub fn search(options: &Options, records: Records<'_>) -> Result<Series, TrainEr
         let expected = "left out for a method without scale and width";
         return Err(TrainError::Option { option: "--search", expected, got: base.method().to_owned() });
     }
-    let mut ledger = Ledger::open(options, "search.json")?;
+    let mut ledger = Ledger::open(&options.out, options.resume, "search.json", &options.recipe)?;
     let mut series = Series { trials: Vec::new(), interrupted: false };
     let mut tried: Vec<Adaptation> = Vec::new();
     while let Some(adapters) = next(base, &tried, &series.trials) {

@@ -19,7 +19,11 @@ impl Spread {
     /// Of `figure` over the best epochs of all runs that have one; `None` where none has.
     pub fn of(series: &Series, figure: impl Fn(&Best) -> f32) -> Option<Self> {
         let bests = series.trials.iter().filter_map(|trial| trial.best.as_ref());
-        let figures: Vec<f64> = bests.map(|best| f64::from(figure(best))).collect();
+        Self::of_figures(&bests.map(|best| f64::from(figure(best))).collect::<Vec<_>>())
+    }
+
+    /// Of `figures`; `None` where there is none.
+    pub fn of_figures(figures: &[f64]) -> Option<Self> {
         if figures.is_empty() {
             return None;
         }
@@ -39,7 +43,7 @@ pub fn seeds(options: &Options, seeds: &[u64], records: Records<'_>) -> Result<S
         let (option, expected) = ("--seeds", "different numbers");
         return Err(TrainError::Option { option, expected, got: format!("{} twice", seeds[twice]) });
     }
-    let mut ledger = Ledger::open(options, "seeds.json")?;
+    let mut ledger = Ledger::open(&options.out, options.resume, "seeds.json", &options.recipe)?;
     let mut series = Series { trials: Vec::new(), interrupted: false };
     for &seed in seeds {
         let own = Options { recipe: Recipe { seed, ..options.recipe.clone() }, ..options.clone() };
