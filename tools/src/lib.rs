@@ -13,6 +13,7 @@ pub mod merge;
 mod preprocessing;
 pub mod quantize;
 pub mod report;
+pub mod segmentation;
 pub mod sign;
 pub mod train;
 pub mod zero_shot;

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use edge_vit_models::Task;
 use edge_vit_models::adapter::{Adaptation, Comparison, Placement, Spec};
 use edge_vit_models::method::{LoraTarget, MethodSpec, Site};
 
 use crate::data::Group;
 use crate::train::series::{self, Series, Spread, Trial};
 use crate::train::{self, Best, DeviceChoice, Options, Outcome, Recipe};
-use display::Display;
+use display::{Display, accuracy};
 use recipe::RecipeArgs;
 
 /// Exit status of a run stopped by Ctrl-C: 128 and the signal's number.
@@ -40,6 +41,11 @@ pub struct Args {
     /// Go on with the run in --out from its last saved state
     #[arg(long)]
     resume: bool,
+
+    /// What is to be learned: a class for each picture, or for each pixel of it, from pictures in images/ and their masks in
+    /// masks/, see docs/segmentation.md
+    #[arg(long, value_enum, default_value_t = TaskName::Classification)]
+    task: TaskName,
 
     /// Where to compute; `auto` takes a real GPU where there is one
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
@@ -133,6 +139,13 @@ pub struct Args {
     /// No progress bar and no line an epoch
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// [`Task`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TaskName {
+    Classification,
+    Segmentation,
 }
 
 /// [`DeviceChoice`] on the command line.
@@ -254,6 +267,10 @@ impl Args {
             data: self.data.clone(),
             out: self.out.clone(),
             recipe: Recipe {
+                task: match self.task {
+                    TaskName::Classification => Task::Classification,
+                    TaskName::Segmentation => Task::Segmentation,
+                },
                 adapters: self.adaptation(),
                 head: self.head.clone(),
                 image_size: self.image_size,
@@ -342,10 +359,10 @@ fn series_summary(args: &Args, series: &Series) -> io::Result<()> {
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
         write!(stdout(), "{folder} ({}): ", settings.join(", "))?;
         match (best, failed) {
-            (Some(Best { epoch, val_top1, val_loss }), _) => writeln!(
+            (Some(Best { epoch, val_top1, val_miou, val_loss }), _) => writeln!(
                 stdout(),
-                "best epoch {epoch}, validation top-1 {:.2} %, loss {val_loss:.4}",
-                100.0 * val_top1
+                "best epoch {epoch}, validation {}, loss {val_loss:.4}",
+                accuracy(*val_top1, *val_miou)
             )?,
             (None, failed) => writeln!(stdout(), "{}", failed.as_deref().unwrap_or("no epoch ended"))?,
         }
@@ -369,10 +386,10 @@ fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
     if let Some(best) = outcome.best {
         writeln!(
             stdout(),
-            "best epoch {} of {}: validation top-1 {:.2} %, loss {:.4}",
+            "best epoch {} of {}: validation {}, loss {:.4}",
             best.epoch,
             outcome.epochs,
-            100.0 * best.val_top1,
+            accuracy(best.val_top1, best.val_miou),
             best.val_loss
         )?;
     }

@@ -14,6 +14,7 @@ fn bundle(classes: usize, rejection: Option<Rejection>) -> Bundle {
         golden: Vec::new(),
         rejection,
         golden_tolerance: None,
+        task: crate::Task::Classification,
     }
 }
 
