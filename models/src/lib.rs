@@ -19,6 +19,7 @@ pub mod onnx;
 pub mod op;
 pub mod quant;
 pub mod swin;
+mod task;
 pub mod tensor;
 pub mod text;
 pub mod tokens;
@@ -26,4 +27,5 @@ pub mod vit;
 
 pub use graph::{Graph, GraphError, Node, NodeId};
 pub use op::{Activation, Op};
+pub use task::Task;
 pub use tensor::{Tensor, TensorError};

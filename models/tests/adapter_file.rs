@@ -11,7 +11,7 @@ use edge_vit_models::adapter::{
     Adaptation, AdapterError, FORMAT_VERSION, File, METADATA_KEY, METHOD, Meta, Placement, Spec, insert, trainable,
 };
 use edge_vit_models::checkpoint::{CheckpointError, write_safetensors};
-use edge_vit_models::{Graph, Tensor};
+use edge_vit_models::{Graph, Task, Tensor};
 use serde_json::{Value, json};
 
 use common::{CLASSES, IMAGE_SIZE, fill, small_vit};
@@ -35,7 +35,8 @@ fn trained() -> (Graph, File) {
         }
     }
     let meta = Meta {
-        format_version: FORMAT_VERSION,
+        format_version: Meta::version(Task::Classification),
+        task: Task::Classification,
         method: METHOD.to_owned(),
         spec: Adaptation::Adapters(spec()),
         backbone_name: "small_vit".to_owned(),
@@ -121,7 +122,7 @@ fn metadata_that_cannot_be_understood_are_refused() {
 #[test]
 fn a_later_format_is_refused_even_where_it_holds_other_things() {
     let error = read_changed(|meta| *meta = json!({ "format_version": FORMAT_VERSION + 1 }));
-    assert!(matches!(error, AdapterError::NewerFormat { got: 2, supported: 1 }), "{error}");
+    assert!(matches!(error, AdapterError::NewerFormat { got: 3, supported: 2 }), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, GoldenCase, Preprocessing, Provenance};
+use crate::{Error, GoldenCase, MAX_CLASSES, Preprocessing, Provenance, ResizeMode};
 
 /// Version of the bundle's layout that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -21,9 +21,34 @@ const PROVENANCE: &str = "edge_vit.provenance";
 const GOLDEN: &str = "edge_vit.golden";
 const REJECTION: &str = "edge_vit.rejection";
 const GOLDEN_TOLERANCE: &str = "edge_vit.golden_tolerance";
+const TASK: &str = "edge_vit.task";
 
 /// The widest tolerance of golden cases that a file may ask for. With a wider one a self-test would prove nothing.
 pub const LARGEST_GOLDEN_TOLERANCE: f32 = 0.5;
+
+/// What the model's outputs answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Task {
+    /// One logit a label for the whole picture. Files that name no task mean this one.
+    #[default]
+    Classification,
+    /// One logit a label for each patch of the picture, patches row by row.
+    Segmentation {
+        /// Rows and columns of patches, which cover the whole picture.
+        grid: [usize; 2],
+    },
+}
+
+impl Task {
+    /// How many values the model gives for `labels` labels; `None` where they are too many to address.
+    pub fn outputs(self, labels: usize) -> Option<usize> {
+        match self {
+            Self::Classification => Some(labels),
+            Self::Segmentation { grid: [rows, columns] } => rows.checked_mul(columns)?.checked_mul(labels),
+        }
+    }
+}
 
 /// What turns the model's logits into scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +135,8 @@ pub struct Bundle {
     /// `None` for that of float32. A model in 8 bits needs more: where one processor rounds a value up and another down, the
     /// layers behind see a whole step of difference. So may one that merges tokens, where two pairs are nearly as alike.
     pub golden_tolerance: Option<f32>,
+    /// What the outputs answer.
+    pub task: Task,
 }
 
 impl Bundle {
@@ -129,6 +156,7 @@ impl Bundle {
         ]);
         metadata.extend(self.rejection.as_ref().map(|rejection| write(REJECTION, rejection)).transpose()?);
         metadata.extend(self.golden_tolerance.map(|tolerance| write(GOLDEN_TOLERANCE, &tolerance)).transpose()?);
+        metadata.extend((self.task != Task::default()).then(|| write(TASK, &self.task)).transpose()?);
         Ok(metadata)
     }
 
@@ -154,6 +182,7 @@ impl Bundle {
             rejection: metadata.contains_key(REJECTION).then(|| read(metadata, REJECTION)).transpose()?,
             golden_tolerance: (metadata.contains_key(GOLDEN_TOLERANCE).then(|| read(metadata, GOLDEN_TOLERANCE)))
                 .transpose()?,
+            task: metadata.contains_key(TASK).then(|| read(metadata, TASK)).transpose()?.unwrap_or_default(),
         };
         bundle.check()?;
         Ok(bundle)
@@ -164,7 +193,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::InvalidLabels`] if there are none, or one is empty or comes twice; [`Error::InvalidPreprocessing`];
     /// [`Error::InvalidGoldenCase`] if a golden case has not one finite logit a label; [`Error::InvalidRejection`];
-    /// [`Error::InvalidGoldenTolerance`].
+    /// [`Error::InvalidGoldenTolerance`]; [`Error::InvalidTask`] if the task cannot be done with the rest.
     pub fn check(&self) -> Result<(), Error> {
         let invalid = |reason| Err(Error::InvalidLabels { reason });
         if self.labels.is_empty() {
@@ -187,7 +216,31 @@ impl Bundle {
             }
             _ => {}
         }
-        self.golden.iter().try_for_each(|case| case.check(self.labels.len()))
+        let outputs = self.check_task()?;
+        self.golden.iter().try_for_each(|case| case.check(outputs))
+    }
+}
+
+impl Bundle {
+    /// How many values the model gives.
+    fn check_task(&self) -> Result<usize, Error> {
+        let invalid = |reason: &str| Err(Error::InvalidTask { reason: reason.to_owned() });
+        let outputs = match self.task.outputs(self.labels.len()) {
+            Some(outputs) if outputs > 0 => outputs,
+            _ => return invalid("its grid has no patches, or too many"),
+        };
+        if self.task != Task::Classification {
+            if self.labels.len() > MAX_CLASSES {
+                return invalid("a mask of one byte a pixel tells at most 255 classes apart");
+            }
+            if self.preprocessing.resize != ResizeMode::Squash {
+                return invalid("its patches have to cover the whole picture, so that its resize has to be `squash`");
+            }
+            if self.rejection.is_some() {
+                return invalid("a rejection is of whole pictures");
+            }
+        }
+        Ok(outputs)
     }
 }
 
@@ -218,7 +271,29 @@ mod tests {
             golden: vec![case],
             rejection: Some(Rejection { temperature: 1.5, threshold: 0.4, false_rejection_rate: 0.05 }),
             golden_tolerance: Some(0.02),
+            task: Task::Classification,
         }
+    }
+
+    #[test]
+    fn a_task_is_read_back_and_has_to_fit_the_rest() {
+        let preprocessing = Preprocessing::imagenet([28, 14]);
+        let case = GoldenCase::new(&RgbImage::new(5, 5), &preprocessing, vec![0.5; 4]).unwrap();
+        let task = Task::Segmentation { grid: [2, 1] };
+        let dense = Bundle { task, golden: vec![case], rejection: None, ..bundle() };
+        assert_eq!(Bundle::from_metadata(&dense.to_metadata().unwrap()).unwrap(), dense);
+        let resize = ResizeMode::ShortestSide { size: 28 };
+        let cut = Preprocessing { resize, ..dense.preprocessing.clone() };
+        for wrong in [
+            Bundle { task: Task::Segmentation { grid: [0, 1] }, ..dense.clone() },
+            Bundle { task: Task::Segmentation { grid: [usize::MAX, 2] }, ..dense.clone() },
+            Bundle { rejection: bundle().rejection, ..dense.clone() },
+            Bundle { preprocessing: cut, ..dense.clone() },
+            Bundle { labels: (0..256).map(|label| label.to_string()).collect(), ..dense.clone() },
+        ] {
+            assert!(matches!(wrong.check(), Err(Error::InvalidTask { .. })), "{:?}", wrong.task);
+        }
+        assert!(matches!(Bundle { golden: bundle().golden, ..dense }.check(), Err(Error::InvalidGoldenCase { .. })));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use crate::frame::Frame;
 use crate::self_test::{SelfTestReport, self_test};
-use crate::{Bundle, Error, Model, Workspace};
+use crate::{Bundle, Error, Model, ModelFile, Workspace};
 
 /// One class and how sure the model is of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,37 +30,28 @@ impl Classifier {
     /// Reads and prepares the file at `path`, as `edge-vit-tools fold` writes it.
     ///
     /// # Errors
-    /// [`Error::ReadFile`] if the file cannot be read, else those of [`from_bytes`](Self::from_bytes).
+    /// Those of [`ModelFile::open`], and [`Error::OtherTask`] if the file is of another task.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::new(Model::open(path)?)
+        ModelFile::open(path)?.into_classifier()
     }
 
     /// Prepares the file with these bytes.
     ///
     /// # Errors
-    /// Those of [`Model::from_bytes`] and [`Bundle::from_metadata`]; [`Error::LabelCount`] and [`Error::PictureSize`]
-    /// if bundle and model do not belong together.
+    /// Those of [`ModelFile::from_bytes`], and [`Error::OtherTask`] if the file is of another task.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::new(Model::from_bytes(bytes)?)
+        ModelFile::from_bytes(bytes)?.into_classifier()
     }
 
     /// As [`from_bytes`](Self::from_bytes); the bytes are given back to the system before the model is prepared.
-    #[cfg(feature = "verify")]
+    #[cfg(all(feature = "verify", unix))]
     pub(crate) fn from_vec(bytes: Vec<u8>) -> Result<Self, Error> {
-        Self::new(Model::from_vec(bytes)?)
+        ModelFile::from_vec(bytes)?.into_classifier()
     }
 
-    fn new(model: Model) -> Result<Self, Error> {
-        let bundle = Bundle::from_metadata(model.metadata())?;
-        if bundle.labels.len() != model.output_len() {
-            return Err(Error::LabelCount { labels: bundle.labels.len(), outputs: model.output_len() });
-        }
-        let [_, height, width] = model.input_shape();
-        if bundle.preprocessing.image_size != [height, width] {
-            let preprocessing = bundle.preprocessing.image_size;
-            return Err(Error::PictureSize { preprocessing, model: [height, width] });
-        }
-        Ok(Self { model, bundle })
+    /// `model`, which gives a logit for each label of `bundle`.
+    pub(crate) fn of(model: Model, bundle: Bundle) -> Self {
+        Self { model, bundle }
     }
 
     /// The same with its model on `count` threads: see [`Model::with_threads`].
@@ -155,6 +146,6 @@ impl Classifier {
     /// [`Error::NoGoldenCases`] if the file has none, an error of the picture or the model if a case cannot be run.
     /// A difference is no error: it is in the report.
     pub fn self_test(&self) -> Result<SelfTestReport, Error> {
-        self_test(self)
+        self_test(&self.model, &self.bundle)
     }
 }

@@ -247,4 +247,34 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The task cannot be done with what the bundle holds beside it.
+    #[error("task: {reason}; fold the model again")]
+    InvalidTask {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The model's outputs are not one logit a label for each patch of the grid.
+    #[error("the file has {labels} labels for {}x{} patches and its model gives {outputs:?}; fold it with the labels it was trained on", grid[0], grid[1])]
+    PatchOutputs {
+        /// Labels in the bundle.
+        labels: usize,
+        /// Rows and columns of patches in the bundle.
+        grid: [usize; 2],
+        /// Shape of the model's output.
+        outputs: Vec<usize>,
+    },
+    /// The file is of another task than is asked for.
+    #[error("this is a model for {got}, and one for {expected} is needed here")]
+    OtherTask {
+        /// The task needed.
+        expected: &'static str,
+        /// The task of the file.
+        got: &'static str,
+    },
+    /// A mask cannot be made or read.
+    #[error("not a mask: {reason}")]
+    InvalidMask {
+        /// What is wrong.
+        reason: String,
+    },
 }

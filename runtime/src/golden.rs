@@ -81,7 +81,7 @@ impl GoldenCase {
     /// Says whether the case belongs to a model with `outputs` outputs.
     pub(crate) fn check(&self, outputs: usize) -> Result<(), Error> {
         if self.logits.len() != outputs {
-            let reason = format!("it has {} logits for {outputs} labels", self.logits.len());
+            let reason = format!("it has {} logits for {outputs} outputs", self.logits.len());
             return Err(Error::InvalidGoldenCase { reason });
         }
         check_logits(&self.logits)
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(read.picture().unwrap(), picture);
         assert_eq!(read.tensor_sha256(), tensor_sha256(&preprocessing.apply(&picture)));
         read.check(2).unwrap();
-        assert!(read.check(3).unwrap_err().to_string().contains("2 logits for 3 labels"));
+        assert!(read.check(3).unwrap_err().to_string().contains("2 logits for 3 outputs"));
     }
 
     #[test]

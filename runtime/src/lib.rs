@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! A file of segmentation is a [`Segmenter`], which gives a [`Mask`] of the picture's size; [`ModelFile`] opens either.
+//!
 //! Without default features the library has no camera, no command line, no threads and no need of files
 //! ([`Classifier::from_bytes`]). The feature `capture` adds sources of frames and the loop that takes the newest,
 //! `camera` V4L2 cameras to it (Linux), `serve` the page and the HTTP interface, `mqtt` a publisher, `verify` signed
@@ -34,9 +36,11 @@ mod error;
 pub mod frame;
 mod golden;
 mod kernels;
+mod mask;
 #[cfg(any(feature = "cli", feature = "serve"))]
 mod memory;
 mod model;
+mod model_file;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 #[cfg(feature = "capture")]
@@ -47,6 +51,7 @@ mod picture;
 mod preprocessing;
 mod provenance;
 pub mod resize;
+mod segmenter;
 mod self_test;
 #[cfg(feature = "serve")]
 pub mod serve;
@@ -57,16 +62,19 @@ pub mod store;
 mod threads;
 mod workspace;
 
-pub use bundle::{Activation, Bundle, FORMAT_VERSION, LARGEST_GOLDEN_TOLERANCE, Rejection};
+pub use bundle::{Activation, Bundle, FORMAT_VERSION, LARGEST_GOLDEN_TOLERANCE, Rejection, Task};
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use golden::GoldenCase;
+pub use mask::{MAX_CLASSES, Mask, NO_CLASS, class_color};
 pub use model::Model;
+pub use model_file::ModelFile;
 #[cfg(feature = "capture")]
 pub use observation::{Candidate, Observation, Stages, UNKNOWN};
 pub use picture::{PICTURE_ENDINGS, decode_picture, has_picture_ending, open_picture};
 pub use preprocessing::{ColorOrder, Preprocessing, ResizeMode};
 pub use provenance::{Measured, Provenance, Quantization, TokenMerging};
 pub use resize::Filter;
+pub use segmenter::Segmenter;
 pub use self_test::{CaseReport, LOGIT_TOLERANCE, SelfTestReport};
 pub use workspace::Workspace;

@@ -19,14 +19,15 @@ use crate::onnx_file::OnnxFile;
 use crate::threads::Threads;
 use crate::{Error, ops};
 
-/// A model with one input `[1, 3, height, width]` and one output row, both float32, ready to run in this thread.
+/// A model with one input `[1, 3, height, width]` and one output, a row `[1, values]` or one for each patch `[1, patches, values]`,
+/// both float32, ready to run in this thread.
 ///
 /// It needs no [`Bundle`](crate::Bundle): any ONNX file of that form opens. A free batch axis is fixed to 1.
 #[derive(Debug, Clone)]
 pub struct Model {
     plan: Arc<TypedSimplePlan>,
     input: [usize; 3],
-    outputs: usize,
+    outputs: Vec<usize>,
     metadata: BTreeMap<String, String>,
     threads: Threads,
 }
@@ -56,7 +57,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NotOnnx`] if they are no ONNX model or not a whole one, [`Error::UnsupportedOperators`],
-    /// [`Error::ExternalWeights`], [`Error::ModelForm`] if it does not take one picture to one row,
+    /// [`Error::ExternalWeights`], [`Error::ModelForm`] if it does not take one picture to one row or to one for each patch,
     /// [`Error::Prepare`] if the graph does not hold together.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(read(bytes, bytes.len() as u64)?.map_err(|error| not_onnx(&error))?)
@@ -77,7 +78,7 @@ impl Model {
         let properties = file.proto.metadata_props.iter();
         let metadata = properties.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
         let (plan, input) = caught(|| prepare(&onnx, file))??;
-        let outputs = row_length(&plan)?;
+        let outputs = output_shape(&plan)?;
         Ok(Self { plan, input, outputs, metadata, threads: Threads::default() })
     }
 
@@ -99,7 +100,12 @@ impl Model {
 
     /// How many values the model gives.
     pub fn output_len(&self) -> usize {
-        self.outputs
+        self.outputs.iter().product()
+    }
+
+    /// The shape of the output without its batch axis: `[values]`, or `[patches, values]`.
+    pub fn output_shape(&self) -> &[usize] {
+        &self.outputs
     }
 
     /// The file's `metadata_props`, ours and others'.
@@ -137,7 +143,7 @@ impl Model {
         }
         let mut run = Run::new(self)?;
         run.fill(|input| input.copy_from_slice(values))?;
-        let mut row = Vec::with_capacity(self.outputs);
+        let mut row = Vec::with_capacity(self.output_len());
         run.run(&mut row)?;
         Ok(row)
     }
@@ -272,11 +278,15 @@ fn picture_shape(fact: &InferenceFact) -> Option<[usize; 3]> {
     }
 }
 
-/// How many values the plan's output row holds.
-fn row_length(plan: &TypedSimplePlan) -> Result<usize, Error> {
+/// The shape of the plan's output without its batch axis.
+fn output_shape(plan: &TypedSimplePlan) -> Result<Vec<usize>, Error> {
     let fact = plan.model().output_fact(0).map_err(|error| Error::Prepare { reason: format!("{error:#}") })?;
     match fact.shape.as_concrete() {
-        Some([1, row]) if *row > 0 && fact.datum_type == f32::datum_type() => Ok(*row),
+        Some([1, shape @ ..])
+            if (1..=2).contains(&shape.len()) && !shape.contains(&0) && fact.datum_type == f32::datum_type() =>
+        {
+            Ok(shape.to_vec())
+        }
         _ => Err(Error::ModelForm { reason: format!("its output is {fact:?}") }),
     }
 }

@@ -3,7 +3,7 @@
 use tract_core::tract_linalg::isa;
 
 use crate::golden::tensor_sha256;
-use crate::{Classifier, Error};
+use crate::{Bundle, Error, Model};
 
 /// The largest difference of a logit that passes, relative to the case's largest logit, where the file asks for no other.
 /// Kernels add in an order of their own, which moves float32 results by some 1e-5; a wrong channel order or resize moves them
@@ -56,8 +56,8 @@ impl SelfTestReport {
     }
 }
 
-pub(crate) fn self_test(classifier: &Classifier) -> Result<SelfTestReport, Error> {
-    let bundle = classifier.bundle();
+/// Runs the golden cases of `bundle` through `model`.
+pub(crate) fn self_test(model: &Model, bundle: &Bundle) -> Result<SelfTestReport, Error> {
     if bundle.golden.is_empty() {
         return Err(Error::NoGoldenCases);
     }
@@ -65,14 +65,14 @@ pub(crate) fn self_test(classifier: &Classifier) -> Result<SelfTestReport, Error
     let run = |case: &crate::GoldenCase| {
         let tensor = bundle.preprocessing.apply(&case.picture()?);
         let tensor_equal = tensor_sha256(&tensor) == case.tensor_sha256();
-        let logits = classifier.run(&tensor)?;
+        let logits = model.run(&tensor)?;
         let largest = case.logits().iter().fold(f32::MIN_POSITIVE, |largest, logit| largest.max(logit.abs()));
         let difference = logits.iter().zip(case.logits()).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
         Ok(CaseReport { tensor_equal, logit_difference: difference / largest, tolerance })
     };
     Ok(SelfTestReport {
         cases: bundle.golden.iter().map(run).collect::<Result<_, Error>>()?,
-        kernels: classifier.model().kernels(),
+        kernels: model.kernels(),
         instructions: isa::native().iter().map(|instructions| instructions.name()).collect(),
     })
 }

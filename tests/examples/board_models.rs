@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             },
             golden: vec![GoldenCase::new(&picture, &preprocessing, logits)?],
             rejection: None,
+            task: edge_vit::Task::Classification,
             golden_tolerance: (!layers.is_empty()).then_some(INT8_TOLERANCE),
         };
         let precisions: Precisions = layers.into_iter().map(|layer| (layer, Precision::Int8)).collect();

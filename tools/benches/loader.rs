@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let read = |at: usize| open_picture(paths[at]).map_or(0, |picture| preprocessing.apply(&picture).len());
     let change =
-        |at: usize| augment.apply(&decoded[at], &preprocessing, &mut ChaCha8Rng::seed_from_u64(at as u64)).len();
+        |at: usize| augment.apply(&decoded[at], &preprocessing, &mut ChaCha8Rng::seed_from_u64(at as u64)).pixels.len();
     let threads = rayon::current_num_threads();
     println!("{} pictures, {side} x {side}, median of {rounds} rounds, pictures/s", paths.len());
     println!("| | one thread | {threads} threads |\n|---|---:|---:|");

@@ -252,6 +252,7 @@ fn adapters(path: &Path) -> Result<Description, String> {
     let meta = &file.meta;
     let facts = vec![
         ("method", json!(meta.method)),
+        ("task", json!(meta.task.name())),
         ("spec", as_json(&meta.spec)),
         ("adapter_parameters", json!(count(false))),
         ("head_parameters", json!(count(true))),
@@ -319,6 +320,7 @@ fn onnx(bytes: &[u8]) -> Result<Description, String> {
     if metadata.keys().any(|key| key.starts_with(BUNDLE_PREFIX)) {
         let bundle = Bundle::from_metadata(&metadata).map_err(|error| error.to_string())?;
         let own = [
+            ("task", json!(bundle.task)),
             ("labels", json!(bundle.labels)),
             ("preprocessing", as_json(&bundle.preprocessing)),
             ("activation", json!(bundle.activation)),
@@ -405,6 +407,7 @@ mod tests {
             golden: Vec::new(),
             rejection: Some(edge_vit::Rejection { temperature: 1.25, threshold: 0.5, false_rejection_rate: 0.05 }),
             golden_tolerance: None,
+            task: edge_vit::Task::Classification,
         };
         let metadata = bundle.to_metadata().unwrap();
         let pairs: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

@@ -14,6 +14,7 @@ mod preprocessing;
 pub mod protocols;
 pub mod quantize;
 pub mod report;
+pub mod segmentation;
 pub mod sign;
 pub mod train;
 pub mod zero_shot;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use edge_vit::{
-    Activation, Bundle, Classifier, GoldenCase, Measured, Preprocessing, Provenance, Quantization, Rejection,
+    Activation, Bundle, GoldenCase, Measured, ModelFile, Preprocessing, Provenance, Quantization, Rejection,
     TokenMerging, open_picture,
 };
 use edge_vit_models::adapter::{AdapterError, File, Meta};
@@ -15,7 +15,7 @@ use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
 use edge_vit_models::onnx::{Batch, OnnxError};
 use edge_vit_models::tokens::{self, TokenError};
-use edge_vit_models::{Graph, GraphError, Op, fold, onnx};
+use edge_vit_models::{Graph, GraphError, Op, Task, fold, onnx};
 use image::RgbImage;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -25,6 +25,7 @@ use crate::cpu::CpuEngine;
 use crate::data::{Layout, Listing, find_pictures};
 use crate::engine::{Engine, EngineError};
 use crate::quantize::{Bits, Layer, MAX_DROP, Quantize, QuantizeError, Whole};
+use crate::segmentation::MaskedDataset;
 
 /// The largest difference between folded and unfolded logits, relative to the largest logit, that is written.
 pub const LIMIT: f64 = 1e-4;
@@ -96,6 +97,12 @@ pub enum MergeError {
         /// Relative to the largest logit.
         relative: f64,
     },
+    /// Nothing measures what it would cost.
+    #[error(
+        "--precision f16 and int8 and --merge-tokens are for classification: what they cost segmentation is not measured yet; \
+         leave them out"
+    )]
+    Unmeasured,
     /// The tokens cannot be merged.
     #[error(transparent)]
     Tokens(#[from] TokenError),
@@ -209,6 +216,9 @@ impl Merge<'_> {
     /// The first check that fails.
     pub fn run(&self) -> Result<Merged, MergeError> {
         let file = File::read(self.adapters).map_err(|source| self.adapters_error(source))?;
+        if file.meta.task == Task::Segmentation && (self.quantize.is_some() || self.merge_tokens.is_some()) {
+            return Err(MergeError::Unmeasured);
+        }
         let backbone = backbone::load(self.backbone, Some(file.meta.image_size))
             .map_err(|source| MergeError::Backbone { path: self.backbone.to_owned(), source })?;
         let preprocessing: Preprocessing = serde_json::from_value(file.meta.preprocessing.clone())
@@ -248,7 +258,11 @@ impl Merge<'_> {
             Some(graph) => (graph, Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..preprocessing }),
             None => (folded, preprocessing),
         };
-        let classes = file.meta.labels.len().max(1);
+        let task = match (file.meta.task, backbone::patch_grid(&folded)) {
+            (Task::Segmentation, Some(grid)) => edge_vit::Task::Segmentation { grid },
+            _ => edge_vit::Task::Classification,
+        };
+        let outputs = logits.len() / pictures.len();
         let mut bundle = Bundle {
             labels: file.meta.labels.clone(),
             activation: Activation::Softmax,
@@ -261,6 +275,7 @@ impl Merge<'_> {
             golden: Vec::new(),
             rejection: self.rejection(&file.meta)?,
             golden_tolerance: None,
+            task,
             preprocessing,
         };
         let batch = if self.free_batch { Batch::Free } else { Batch::One };
@@ -275,7 +290,7 @@ impl Merge<'_> {
             let logits = chosen.logits(graph, &input, pictures.len())?;
             let shown = pictures.len().min(GOLDEN);
             let input = &input[..input.len() / pictures.len() * shown];
-            bundle.golden_tolerance = chosen.tolerance(graph, input, shown, &logits[..shown * classes])?;
+            bundle.golden_tolerance = chosen.tolerance(graph, input, shown, &logits[..shown * outputs])?;
             let error = largest_difference(&logits, &golden_logits).relative;
             if let Some((merged, measured)) = merged_tokens.as_ref().zip(chosen.measured) {
                 let gflop = [&folded, &merged.graph].map(|graph| Cost::of(graph).map(|cost| cost.gflop()));
@@ -286,11 +301,11 @@ impl Merge<'_> {
             quantized =
                 bundle.provenance.quantization.clone().map(|record| Quantized { record, layers: chosen.layers });
         }
-        let golden = pictures.iter().zip(golden_logits.chunks(classes)).take(GOLDEN);
+        let golden = pictures.iter().zip(golden_logits.chunks(outputs.max(1))).take(GOLDEN);
         let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &bundle.preprocessing, logits.to_vec()));
         bundle.golden = golden.collect::<Result<_, _>>()?;
         let bytes = onnx::to_bytes_at(graph, batch, &precisions, &bundle.to_metadata()?)?;
-        let report = Classifier::from_bytes(&bytes)?.self_test()?;
+        let report = ModelFile::from_bytes(&bytes)?.self_test()?;
         let self_test = f64::from(report.logit_difference());
         if !report.passed() {
             return Err(MergeError::SelfTest { relative: self_test });
@@ -348,7 +363,7 @@ impl Merge<'_> {
     fn check_pictures(&self, meta: &Meta) -> Result<Vec<RgbImage>, MergeError> {
         let trained_with = meta.training.get("data").and_then(Value::as_str).map(PathBuf::from);
         let place = self.pictures.map(Path::to_owned).or(trained_with);
-        let paths = place.as_deref().map(pictures_at).unwrap_or_default();
+        let paths = place.as_deref().map(|place| pictures_at(place, meta.task)).unwrap_or_default();
         // Spread over the folder, so that not all pictures are of one class.
         let stride = (paths.len() / PICTURES).max(1);
         let readable = paths.iter().step_by(stride).filter_map(|path| open_picture(path).ok());
@@ -376,7 +391,13 @@ fn forward(graph: &Graph, input: &[f32], pictures: usize) -> Result<Vec<f32>, En
 }
 
 /// The pictures to check on at `place`: all under a folder, or those that a data set of another layout is trained with.
-fn pictures_at(place: &Path) -> Vec<PathBuf> {
+fn pictures_at(place: &Path, task: Task) -> Vec<PathBuf> {
+    // Masks are no pictures to check on.
+    if task == Task::Segmentation
+        && let Ok(data) = MaskedDataset::read(place)
+    {
+        return data.train.pictures.into_iter().map(|picture| picture.path).collect();
+    }
     match Layout::of(place) {
         Ok(Layout::Folders) | Err(_) => pictures_under(place),
         Ok(_) => {

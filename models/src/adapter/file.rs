@@ -13,14 +13,16 @@ use crate::fold::{FoldError, fold};
 use crate::graph::{Graph, Node};
 use crate::method::{MethodSpec, hosts};
 use crate::op::{Op, Param};
+use crate::task::Task;
 use crate::tensor::Tensor;
 
 use super::adaptation::merge;
 use super::insert::place;
 use super::{Adaptation, AdapterError, Comparison, is_adapter, is_head, params_where};
 
-/// The version of the format that is written, and the latest that is read.
-pub const FORMAT_VERSION: u32 = 1;
+/// The latest version of the format, which is read with all before it. What is written is the first that can say it,
+/// [`Meta::version`].
+pub const FORMAT_VERSION: u32 = 2;
 /// The key of the safetensors metadata under which [`Meta`] stands.
 pub const METADATA_KEY: &str = "edge_vit.adapter";
 /// The name of RepAdapter, arXiv 2302.08106.
@@ -29,8 +31,11 @@ pub const METHOD: &str = "repadapter";
 /// What an adapter file says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
-    /// [`FORMAT_VERSION`] of the program that wrote the file.
+    /// The version of the format, [`Meta::version`]: a program that does not know it refuses the file.
     pub format_version: u32,
+    /// What the head answers; files of the first version are of classification.
+    #[serde(default, skip_serializing_if = "Task::is_default")]
+    pub task: Task,
     /// The method's name, [`Adaptation::method`].
     pub method: String,
     /// Where the adapters stand, and their sizes.
@@ -47,6 +52,16 @@ pub struct Meta {
     pub preprocessing: serde_json::Value,
     /// How the adapters were trained; not interpreted here.
     pub training: serde_json::Value,
+}
+
+impl Meta {
+    /// The version of the format that a file of this task has.
+    pub fn version(task: Task) -> u32 {
+        match task {
+            Task::Classification => 1,
+            Task::Segmentation => 2,
+        }
+    }
 }
 
 /// Adapters and head.
@@ -154,7 +169,7 @@ impl File {
         }
     }
 
-    /// The backbone, which must be the one that the adapters were trained on, with a head for the labels.
+    /// The backbone, which must be the one that the adapters were trained on, with a head for the task and the labels.
     fn with_head(&self, backbone: &Graph, backbone_sha256: &str) -> Result<Graph, AdapterError> {
         let meta = &self.meta;
         if !meta.backbone_sha256.eq_ignore_ascii_case(backbone_sha256) {
@@ -170,7 +185,10 @@ impl File {
             return Err(AdapterError::ImageSize { expected: meta.image_size, got: shape.clone() });
         }
         self.check_labels()?;
-        Ok(backbone::with_head(backbone, meta.labels.len())?)
+        Ok(match meta.task {
+            Task::Classification => backbone::with_head(backbone, meta.labels.len())?,
+            Task::Segmentation => backbone::with_patch_head(backbone, meta.labels.len())?,
+        })
     }
 
     fn check_labels(&self) -> Result<(), AdapterError> {

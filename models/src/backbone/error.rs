@@ -103,6 +103,15 @@ pub enum BackboneError {
         /// What both must be a multiple of.
         step: usize,
     },
+    /// A backbone has no token for each patch of a picture.
+    #[error(
+        "this backbone cannot segment: {reason}; take a ViT, DeiT, DINOv2, CLIP or SigLIP, which have a token for each \
+         patch behind their last LayerNorm"
+    )]
+    NoPatchTokens {
+        /// What it has instead.
+        reason: String,
+    },
     /// A picture cannot be cut into whole patches.
     #[error(
         "a picture of {height}x{width} cannot be cut into patches of {patch_size}; \

@@ -3,6 +3,7 @@
 mod error;
 mod metadata;
 mod normalization;
+mod patch_head;
 mod registry;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use crate::{Graph, Op, Tensor, convnext, mobilevit, swin, vit};
 pub use error::BackboneError;
 pub(crate) use metadata::{activation, depth, depths, eps, list, missing, number, patches, shape, wrong};
 pub use normalization::Normalization;
+pub use patch_head::{patch_grid, with_patch_head};
 pub use registry::{ARCHITECTURES, Architecture};
 
 /// The sizes of a backbone.

@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use super::config::{Config, OnLabel};
 use crate::capture::sources::Csi;
 
-/// Classifies what a camera sees, or pictures, with one model file as `edge-vit-tools fold` writes it.
+/// Classifies what a camera sees, or pictures, with one model file as `edge-vit-tools fold` writes it; with a file of
+/// segmentation, says what share of each picture every class has.
 ///
 /// Results go to stdout, a line a picture; logs go to stderr. Every option can also stand in a configuration file
 /// (--config), and an option given here goes before the file's. Exit code 0: all done; 1: something failed; 2: wrong
@@ -160,6 +161,11 @@ struct Output {
     #[arg(long)]
     changes_only: bool,
 
+    /// Write the mask of each picture to this folder, as a PNG with a palette whose places are the classes (files of
+    /// segmentation)
+    #[arg(long, value_name = "DIR")]
+    mask_out: Option<PathBuf>,
+
     /// Serve the live page, events and metrics here; beyond loopback a token is needed (EDGE_VIT_TOKEN)
     #[cfg(feature = "serve")]
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -213,6 +219,7 @@ impl Classify {
         decision.ignore.clone_from(&self.decision.ignore);
         config.output.json = self.output.json;
         config.output.changes_only = self.output.changes_only;
+        config.output.mask_out.clone_from(&self.output.mask_out);
         #[cfg(feature = "serve")]
         {
             config.serve.address = self.output.serve;

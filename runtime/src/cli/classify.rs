@@ -11,8 +11,8 @@ use super::model::Model;
 use super::outputs::Outputs;
 use super::service::Service;
 use super::settings::{Pictures, Settings};
-use crate::Observation;
 use crate::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
+use crate::{Classifier, Observation};
 
 /// The longest wait for a picture before the rest is looked after.
 const TICK: Duration = Duration::from_millis(200);
@@ -23,12 +23,16 @@ const TRIAL: Duration = Duration::from_secs(30);
 
 /// Classifies until the source ends or `stop` is set. Gives whether every picture could be classified, as far as the
 /// source is one of files: damaged frames of a camera are no failure.
-pub(crate) fn run(settings: &Settings, stop: &AtomicBool) -> Result<bool> {
-    let pictures = settings.pictures()?;
-    let (model, classifier) = Model::open(&settings.model, settings.keys.clone())?;
+pub(crate) fn run(
+    settings: &Settings,
+    pictures: Pictures,
+    model: Model,
+    classifier: &Classifier,
+    stop: &AtomicBool,
+) -> Result<bool> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut running = Running {
-        eye: settings.eye(&classifier)?,
+        eye: settings.eye(classifier)?,
         settings,
         model,
         clock: Arc::clone(&clock),
@@ -38,7 +42,7 @@ pub(crate) fn run(settings: &Settings, stop: &AtomicBool) -> Result<bool> {
         looked: Instant::now(),
         answered: 0,
     };
-    let mut outputs = Outputs::start(settings, &classifier)?;
+    let mut outputs = Outputs::start(settings, classifier)?;
     let Pictures { open, options, .. } = pictures;
     let capture = Capture::start(open, options, clock)?;
     running.service.ready();

@@ -78,6 +78,8 @@ pub(crate) struct Decision {
 pub(crate) struct Output {
     pub(crate) json: bool,
     pub(crate) changes_only: bool,
+    /// The folder that masks are written to.
+    pub(crate) mask_out: Option<PathBuf>,
 }
 
 /// `[serve]`: the page and the HTTP interface.
@@ -141,6 +143,7 @@ impl Config {
             output: Output {
                 json: self.output.json || below.output.json,
                 changes_only: self.output.changes_only || below.output.changes_only,
+                mask_out: self.output.mask_out.or(below.output.mask_out),
             },
             serve: Serve {
                 address: self.serve.address.or(below.serve.address),
@@ -155,6 +158,27 @@ impl Config {
             },
             on_label: if self.on_label.is_empty() { below.on_label } else { self.on_label },
         }
+    }
+}
+
+impl Config {
+    /// The names of the options that are set and that only a file of classification can follow.
+    pub(crate) fn of_classification(&self) -> Vec<&'static str> {
+        let Self { decision, output, mqtt, on_label, .. } = self;
+        [
+            (decision.top_k.is_some(), "top_k"),
+            (decision.threshold.is_some(), "threshold"),
+            (decision.smoothing_seconds.is_some(), "smoothing_seconds"),
+            (decision.hysteresis.is_some(), "hysteresis"),
+            (decision.patience_seconds.is_some(), "patience_seconds"),
+            (!decision.ignore.is_empty(), "ignore"),
+            (output.changes_only, "changes_only"),
+            (mqtt.broker.is_some(), "[mqtt]"),
+            (!on_label.is_empty(), "[[on_label]]"),
+        ]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect()
     }
 }
 

@@ -9,9 +9,13 @@ mod classify;
 mod config;
 mod eye;
 mod hooks;
+mod masks;
 mod model;
 mod output;
 mod outputs;
+mod segment;
+#[cfg(feature = "serve")]
+mod segment_page;
 mod service;
 mod settings;
 
@@ -20,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, Classify, Command};
@@ -28,6 +32,8 @@ use config::Config;
 use model::Model;
 use output::Output;
 use settings::Settings;
+
+use crate::ModelFile;
 
 /// A configuration or an argument that cannot be followed: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +89,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
 fn classify(arguments: &Classify) -> Result<bool> {
     let settings = settings(arguments).context(Usage)?;
     if arguments.self_test {
-        let (model, classifier) = Model::open(&settings.model, settings.keys)?;
-        let report = classifier.self_test().with_context(|| settings.model.display().to_string())?;
+        let (model, file) = Model::open(&settings.model, settings.keys)?;
+        let report = file.self_test().with_context(|| settings.model.display().to_string())?;
         model.stopping();
         Output::new(settings.output.json, false).self_test(&report)?;
         return Ok(report.passed());
@@ -99,7 +105,18 @@ fn classify(arguments: &Classify) -> Result<bool> {
         }
     })
     .context("cannot handle signals")?;
-    classify::run(&settings, &stop)
+    let pictures = settings.pictures()?;
+    let (model, file) = Model::open(&settings.model, settings.keys.clone())?;
+    match file {
+        ModelFile::Classifier(_) if settings.output.mask_out.is_some() => {
+            Err(anyhow!("`mask_out` writes the masks of a file of segmentation, and this one classifies")
+                .context(Usage))
+        }
+        ModelFile::Classifier(classifier) => classify::run(&settings, pictures, model, &classifier, &stop),
+        ModelFile::Segmenter(segmenter) => {
+            segment::run(&settings, pictures, settings.segmenter(segmenter).context(Usage)?, &stop)
+        }
+    }
 }
 
 fn say_whether_sound(arguments: &Classify) -> Result<bool> {

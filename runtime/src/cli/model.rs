@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::arguments::{ModelAction, ModelArguments};
 use super::settings;
-use crate::Classifier;
 use crate::signature::{self, PublicKey};
 use crate::store::{Entry, Loaded, Returned, Store};
+use crate::{Classifier, ModelFile};
 
 /// Where the model comes from.
 pub(crate) struct Model {
@@ -28,18 +28,19 @@ enum Place {
 }
 
 impl Model {
-    /// The model at `path`, read and prepared. A folder that was started twice in vain returns to its last good model.
-    pub(crate) fn open(path: &Path, keys: Vec<PublicKey>) -> Result<(Self, Classifier)> {
+    /// The model at `path`, read and prepared. A folder that was started twice in vain returns to its last good model;
+    /// it holds classifiers.
+    pub(crate) fn open(path: &Path, keys: Vec<PublicKey>) -> Result<(Self, ModelFile)> {
         if path.is_dir() {
             let store = Store::open(path)?;
             store.starting()?.iter().for_each(returned_from);
             let loaded = store.load(&keys)?;
             told(&loaded);
             let place = Place::Folder { store, id: loaded.id, path: loaded.path };
-            return Ok((Self { place, keys }, loaded.classifier));
+            return Ok((Self { place, keys }, ModelFile::Classifier(loaded.classifier)));
         }
-        let classifier = open(path, &keys).with_context(|| path.display().to_string())?;
-        Ok((Self { place: Place::File(path.to_owned()), keys }, classifier))
+        let file = open(path, &keys).with_context(|| path.display().to_string())?;
+        Ok((Self { place: Place::File(path.to_owned()), keys }, file))
     }
 
     /// What people call it.
@@ -115,13 +116,13 @@ fn told(loaded: &Loaded) {
     }
 }
 
-fn open(path: &Path, keys: &[PublicKey]) -> Result<Classifier> {
+fn open(path: &Path, keys: &[PublicKey]) -> Result<ModelFile> {
     if keys.is_empty() {
-        return Ok(Classifier::open(path)?);
+        return Ok(ModelFile::open(path)?);
     }
     // The bytes that were verified are those that are prepared: the file may change in between.
     let (bytes, _) = signature::verify_file(keys, path)?;
-    Ok(Classifier::from_vec(bytes)?)
+    Ok(ModelFile::from_vec(bytes)?)
 }
 
 /// Does what `edge-vit model` was asked for.

@@ -68,12 +68,13 @@ impl Output {
     }
 }
 
-fn json(value: &impl Serialize) -> io::Result<()> {
+/// Writes `value` as one line of JSON.
+pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     line(&serde_json::to_string(value)?)
 }
 
-/// One write a line, so that lines of several programs do not mix and a reader sees each at once.
-fn line(text: &str) -> io::Result<()> {
+/// Writes a line. It is one write, so that lines of several programs do not mix and a reader sees each at once.
+pub(super) fn line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(format!("{text}\n").as_bytes())?;
     stdout.flush()

@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail, ensure};
 use super::config::{CameraName, Config, Decision, OnLabel, Output, Source};
 use super::eye::Eye;
 use super::hooks;
-use crate::Classifier;
 #[cfg(all(feature = "camera", target_os = "linux"))]
 use crate::capture::sources::Camera;
 use crate::capture::sources::{Files, Pipe, PipeFormat, Size, Stdin, Video};
 use crate::capture::{self, Open};
 use crate::decision;
 use crate::signature::PublicKey;
+use crate::{Classifier, Segmenter};
 
 /// The size that a camera is asked for: every one has it, and no usual model takes more.
 const SIZE: Size = Size { width: 640, height: 480 };
@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     #[cfg(feature = "mqtt")]
     pub(crate) mqtt: Option<crate::mqtt::Options>,
     pub(crate) on_label: Vec<OnLabel>,
+    /// The options that only a file of classification can follow.
+    of_classification: Vec<&'static str>,
     source: Option<Place>,
     capture: capture::Options,
 }
@@ -70,6 +72,7 @@ pub(crate) struct Pictures {
 impl Settings {
     /// Checks all of `config`, without a look at the files and devices that it names, but for the keys.
     pub(crate) fn new(config: Config) -> Result<Self> {
+        let of_classification = config.of_classification();
         let model = config.model.context("no model: name its file with --model, or `model` in the configuration")?;
         for hook in &config.on_label {
             hooks::words(&hook.command)?;
@@ -80,6 +83,7 @@ impl Settings {
         ensure!(config.mqtt.broker.is_none(), "this program is built without MQTT: `[mqtt]` cannot be followed");
         Ok(Self {
             model,
+            of_classification,
             keys: keys(&config.require_key)?,
             top_k: config.decision.top_k.map_or(TOP_K, |top_k| top_k.get()),
             decision: options(&config.decision)?,
@@ -98,6 +102,19 @@ impl Settings {
     /// An eye with the model `classifier`.
     pub(crate) fn eye(&self, classifier: &Classifier) -> Result<Eye> {
         Eye::new(classifier.clone().with_threads(self.threads)?, &self.decision, self.top_k)
+    }
+
+    /// `segmenter` on its threads.
+    ///
+    /// # Errors
+    /// When an option is set that it cannot follow.
+    pub(crate) fn segmenter(&self, segmenter: Segmenter) -> Result<Segmenter> {
+        let names = self.of_classification.join("`, `");
+        ensure!(
+            names.is_empty(),
+            "this file is of segmentation and cannot follow `{names}`, which are of classification"
+        );
+        Ok(segmenter.with_threads(self.threads)?)
     }
 
     /// Whether there is a source.

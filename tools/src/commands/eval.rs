@@ -3,13 +3,14 @@
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use edge_vit::Classifier;
-
+use anyhow::{Context as _, bail};
+use edge_vit::ModelFile;
 use edge_vit_models::file::write_atomic;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::evaluate::{self, Samples};
+use crate::segmentation::{self, MaskedListing};
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
@@ -36,24 +37,44 @@ pub struct Args {
 /// # Errors
 /// What stopped it, with the remedy.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let classifier =
-        Classifier::open(&args.model).with_context(|| format!("cannot open the model {}", args.model.display()))?;
-    let samples = Samples::find(&args.data, &classifier.bundle().labels)?;
-    let bar = progress_bar(samples.pictures.len());
-    let measure = if args.clip { evaluate::evaluate_clips } else { evaluate::evaluate };
-    let evaluation = measure(&classifier, &samples, &|done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
+    let model =
+        ModelFile::open(&args.model).with_context(|| format!("cannot open the model {}", args.model.display()))?;
+    match model {
+        ModelFile::Classifier(classifier) => {
+            let samples = Samples::find(&args.data, &classifier.bundle().labels)?;
+            let bar = progress_bar(samples.pictures.len());
+            let measure = if args.clip { evaluate::evaluate_clips } else { evaluate::evaluate };
+            let evaluation = measure(&classifier, &samples, &|done| bar.set_position(done as u64))?;
+            bar.finish_and_clear();
+            args.tell(&evaluation, evaluate::to_text)
+        }
+        ModelFile::Segmenter(_) if args.clip => {
+            bail!("--clip judges clips by the classes of their frames, and this model segments; leave it out")
+        }
+        ModelFile::Segmenter(segmenter) => {
+            let (part, set) = MaskedListing::read(&args.data)?.to_measure(&segmenter.bundle().labels)?;
+            let bar = progress_bar(set.pictures.len());
+            let figures = segmentation::evaluate(&segmenter, part, &set, &|done| bar.set_position(done as u64))?;
+            bar.finish_and_clear();
+            args.tell(&figures, segmentation::to_text)
+        }
+    }
+}
 
-    let json = || serde_json::to_string_pretty(&evaluation);
-    if let Some(path) = &args.json_out {
-        write_atomic(path, json()?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+impl Args {
+    /// Writes the figures where they are wanted.
+    fn tell<F: Serialize>(&self, figures: &F, to_text: impl FnOnce(&F) -> String) -> anyhow::Result<()> {
+        let json = || serde_json::to_string_pretty(figures);
+        if let Some(path) = &self.json_out {
+            write_atomic(path, json()?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if self.json {
+            writeln!(stdout(), "{}", json()?)?;
+        } else {
+            write!(stdout(), "{}", to_text(figures))?;
+        }
+        Ok(())
     }
-    if args.json {
-        writeln!(stdout(), "{}", json()?)?;
-    } else {
-        write!(stdout(), "{}", evaluate::to_text(&evaluation))?;
-    }
-    Ok(())
 }
 
 /// A bar over `pictures`, on stderr and only where that is a terminal.

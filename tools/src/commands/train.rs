@@ -11,11 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::ValueEnum;
+use edge_vit_models::Task;
+
 use super::interrupt;
 use crate::train::series::{self, Series, Spread, Trial};
 use crate::train::{self, Best, Options, Outcome, Recipe};
 pub(super) use device::DeviceArgs;
 pub(super) use display::Display;
+use display::accuracy;
 pub(super) use method::MethodArgs;
 pub(super) use recipe::RecipeArgs;
 pub(super) use split::SplitArgs;
@@ -37,6 +41,11 @@ pub struct Args {
     /// Go on with the run in --out from its last saved state
     #[arg(long)]
     resume: bool,
+
+    /// What is to be learned: a class for each picture, or for each pixel of it, from pictures in images/ and their masks in
+    /// masks/, see docs/segmentation.md
+    #[arg(long, value_enum, default_value_t = TaskName::Classification)]
+    task: TaskName,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -87,6 +96,13 @@ pub struct Args {
     quiet: bool,
 }
 
+/// [`Task`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TaskName {
+    Classification,
+    Segmentation,
+}
+
 impl Args {
     fn options(&self, stop: Arc<AtomicBool>) -> Options {
         Options {
@@ -94,6 +110,10 @@ impl Args {
             data: self.data.clone(),
             out: self.out.clone(),
             recipe: Recipe {
+                task: match self.task {
+                    TaskName::Classification => Task::Classification,
+                    TaskName::Segmentation => Task::Segmentation,
+                },
                 adapters: self.method.checked(),
                 head: self.head.clone(),
                 image_size: self.image_size,
@@ -156,10 +176,10 @@ fn series_summary(args: &Args, series: &Series) -> io::Result<()> {
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
         write!(stdout(), "{folder} ({}): ", settings.join(", "))?;
         match (best, failed) {
-            (Some(Best { epoch, val_top1, val_loss }), _) => writeln!(
+            (Some(Best { epoch, val_top1, val_miou, val_loss }), _) => writeln!(
                 stdout(),
-                "best epoch {epoch}, validation top-1 {:.2} %, loss {val_loss:.4}",
-                100.0 * val_top1
+                "best epoch {epoch}, validation {}, loss {val_loss:.4}",
+                accuracy(*val_top1, *val_miou)
             )?,
             (None, failed) => writeln!(stdout(), "{}", failed.as_deref().unwrap_or("no epoch ended"))?,
         }
@@ -183,10 +203,10 @@ fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
     if let Some(best) = outcome.best {
         writeln!(
             stdout(),
-            "best epoch {} of {}: validation top-1 {:.2} %, loss {:.4}",
+            "best epoch {} of {}: validation {}, loss {:.4}",
             best.epoch,
             outcome.epochs,
-            100.0 * best.val_top1,
+            accuracy(best.val_top1, best.val_miou),
             best.val_loss
         )?;
     }

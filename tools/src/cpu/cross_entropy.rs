@@ -1,15 +1,15 @@
-//! The loss, as PyTorch's `cross_entropy` with probabilities as targets: `-sum(target * log_softmax(logits))` a picture.
+//! The loss, as PyTorch's `cross_entropy` with probabilities as targets: `-sum(target * log_softmax(logits))` a row, which is a
+//! picture or a patch of one.
 
 use super::Real;
 use super::vector::{max, sum};
 
-/// The loss of every picture of `logits` `[pictures, classes]`, added up, and in place of the logits the gradient of
-/// `share` times that sum. Each row of `targets` `[pictures, classes]` adds up to 1.
+/// The loss of every row of `logits` `[rows, classes]`, added up, and in place of the logits the gradient of `share` times that
+/// sum. Each row of `targets` `[rows, classes]` adds up to how much it counts: 1 for a picture, 0 to 1 for a patch.
 pub(super) fn in_place<T: Real>(logits: &mut [T], targets: &[f32], classes: usize, share: T) -> f64 {
     let mut loss = 0.0;
     for (row, targets) in logits.chunks_exact_mut(classes).zip(targets.chunks_exact(classes)) {
         let largest = max(row);
-        // Of float32 targets it is 1 but for their rounding.
         let (mut expected, mut total) = (T::ZERO, T::ZERO);
         for (value, &target) in row.iter_mut().zip(targets) {
             *value -= largest;

@@ -13,7 +13,7 @@ use super::model::{Fixed, Model};
 use super::pass::{Learned, Pass, See};
 use super::pool::{Meter, Pool};
 use super::vector::add_assign;
-use crate::engine::{Engine, EngineError, State, Step, Trained, check_input, check_step, check_weights};
+use crate::engine::{Checked, Engine, EngineError, State, Step, Trained, check_input, check_step, check_weights};
 
 /// The most pictures that one thread takes at a time. It is fixed, because the order of the sums depends on it.
 const CHUNK: usize = 4;
@@ -69,15 +69,15 @@ impl<T: Real> CpuEngine<T> {
 
     /// The mean loss and its gradients, in the order of [`Model::trained`].
     fn learn(&self, step: &Step<'_>) -> Result<(f64, Vec<Vec<T>>), EngineError> {
-        let pictures = check_step(&self.model.plan, step)?;
-        let (len, classes) = (self.model.plan.input_len(), self.model.plan.output_len());
-        let share = T::ONE / T::from_f64(pictures as f64);
+        let Checked { pictures, weight } = check_step(&self.model.plan, step)?;
+        let (len, answers) = (self.model.plan.input_len(), self.model.plan.output_len());
+        let share = T::ONE / T::from_f64(weight);
         let mut total: Option<Learned<T>> = None;
         self.in_order(
             pictures,
             |first, count, pool| {
                 let input = &step.input[first * len..][..count * len];
-                let targets = &step.targets[first * classes..][..count * classes];
+                let targets = &step.targets[first * answers..][..count * answers];
                 Pass::new(&self.model, pool, first, count, Some(step.noise)).learn(input, targets, share)
             },
             |learned, pool| match &mut total {
@@ -93,7 +93,7 @@ impl<T: Real> CpuEngine<T> {
         );
         // A batch has at least one picture.
         let Learned { loss, gradients } = total.unwrap_or(Learned { loss: 0.0, gradients: Vec::new() });
-        Ok((loss / pictures as f64, gradients))
+        Ok((loss / weight, gradients))
     }
 
     /// Runs `work` over chunks of `pictures` pictures, given the first picture and the number of pictures, on all

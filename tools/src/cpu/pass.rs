@@ -70,7 +70,7 @@ impl<'a, T: Real> Pass<'a, T> {
     /// sum.
     pub(super) fn learn(mut self, input: &[f32], targets: &[f32], share: T) -> Learned<T> {
         let mut logits = self.forward(input, true, &mut |_, _, _| ());
-        let loss = cross_entropy::in_place(&mut logits, targets, self.model.plan.output_len(), share);
+        let loss = cross_entropy::in_place(&mut logits, targets, self.model.plan.classes(), share);
         let last = self.model.nodes.len() - 1;
         self.hand_down(last, logits);
         for id in (0..=last).rev() {

@@ -18,7 +18,7 @@ impl Dataset {
     /// alone.
     ///
     /// # Errors
-    /// As [`Listing::read`]; when there is nothing to train on or to tell apart, a class is empty, or validation pictures have a
+    /// As [`Listing::read`]; when it is one of segmentation, there is nothing to train on or to tell apart, a class is empty, or validation pictures have a
     /// class that the others do not.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let Listing { path, mut parts, .. } = Listing::read(path)?;
@@ -28,6 +28,9 @@ impl Dataset {
             None if parts.is_empty() => return Err(DataError::NoPictures { path }),
             None => return Err(DataError::NoTrain { path }),
         };
+        if train.labels == ["images", "masks"] {
+            return Err(DataError::Masked { path: train.path });
+        }
         train.check()?;
         let val = parts.remove(&Part::Val).map(|val| val.relabel(&train.labels)).transpose()?;
         Ok(Self { train, val })
@@ -64,6 +67,16 @@ mod tests {
         assert_eq!(Dataset::read(path).unwrap().val.unwrap().path, path.join("val"));
         class(&path.join("val/c"));
         assert!(matches!(Dataset::read(path), Err(DataError::UnknownClass { .. })));
+    }
+
+    #[test]
+    fn masks_are_not_taken_for_a_class() {
+        let set = tempfile::tempdir().unwrap();
+        ["train/images", "train/masks"].iter().for_each(|sub| class(&set.path().join(sub)));
+        let error = Dataset::read(set.path()).unwrap_err();
+        assert!(error.to_string().contains("--task segmentation"), "{error}");
+        class(&set.path().join("train/third"));
+        Dataset::read(set.path()).unwrap();
     }
 
     #[test]

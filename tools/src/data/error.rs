@@ -71,6 +71,16 @@ pub enum DataError {
         /// The validation pictures.
         path: PathBuf,
     },
+    /// The only classes are called as the folders of segmentation are.
+    #[error(
+        "{} holds pictures and masks, which are learned from with --task segmentation; if `images` and `masks` are meant to be \
+         classes, rename their folders",
+        path.display()
+    )]
+    Masked {
+        /// The data set.
+        path: PathBuf,
+    },
     /// All pictures are set apart to choose by or to measure with.
     #[error(
         "{} holds validation or test pictures alone, which are never trained on; name the data set that holds its \

@@ -95,7 +95,9 @@ impl Default for Hyper {
 pub struct Step<'a> {
     /// `[pictures, ...]`, each of the shape of the graph's input.
     pub input: &'a [f32],
-    /// `[pictures, classes]`: the probability of each class that a picture is to be given; each row adds up to 1.
+    /// `[pictures, classes]`: the probability of each class that a picture is to be given; each row adds up to 1. Where the
+    /// graph answers for each patch, `[pictures, patches, classes]`: a row adds up to how much the patch counts, 0 to 1, and
+    /// one of zeros teaches nothing.
     pub targets: &'a [f32],
     /// Optimiser.
     pub hyper: Hyper,
@@ -148,8 +150,8 @@ pub struct State {
     pub trained: BTreeMap<String, Trained>,
 }
 
-/// A graph on a device, ready to run and to learn. The graph's output is the logits `[classes]` of a picture
-/// (any shape where only [`Engine::forward`] is used).
+/// A graph on a device, ready to run and to learn. The graph's output is the logits `[classes]` of a picture or
+/// `[patches, classes]` of its patches (any shape where only [`Engine::forward`] is used).
 ///
 /// A batch of any size is taken: an engine cuts it into micro-batches that fit its memory and accumulates.
 pub trait Engine {
@@ -162,7 +164,8 @@ pub trait Engine {
     /// When the input does not fit the graph or the device fails.
     fn forward(&mut self, input: &[f32], pictures: usize) -> Result<Vec<f32>, EngineError>;
 
-    /// The mean cross-entropy over the batch and the gradient of every trainable weight by name; nothing is changed.
+    /// The mean cross-entropy over the batch (over its patches, by how much each counts, where the graph answers for those) and
+    /// the gradient of every trainable weight by name; nothing is changed.
     ///
     /// # Errors
     /// When the batch does not fit the graph or the device fails.
@@ -241,28 +244,41 @@ pub fn check_input(plan: &Plan, input: &[f32], pictures: usize) -> Result<(), En
 /// How far the targets of a picture may add up to something else than 1, as mixed float32 do.
 const TARGET_TOLERANCE: f32 = 1e-3;
 
-/// Checks a batch's input, targets and stochastic-depth rates against the plan; returns the number of pictures.
+/// A batch that fits its graph.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Checked {
+    /// The number of pictures.
+    pub pictures: usize,
+    /// What the sum of the rows' losses is divided by: the pictures, or how much all patches count together. It is above 0.
+    pub weight: f64,
+}
+
+/// Checks a batch's input, targets and stochastic-depth rates against the plan.
 ///
 /// # Errors
 /// What does not fit.
-pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<usize, EngineError> {
-    let Some(&[classes]) = plan.shapes.last().map(Vec::as_slice) else {
+pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<Checked, EngineError> {
+    let (classes, rows, is_dense) = (plan.classes(), plan.rows(), plan.shapes.last().map(Vec::len) == Some(2));
+    if rows == 0 || (rows != 1 && !is_dense) {
         let got = format!("{:?}", plan.shapes.last());
-        return Err(EngineError::Mismatch { what: "output", expected: "logits [classes]".into(), got });
-    };
-    let pictures = step.targets.len() / classes.max(1);
+        let expected = "logits [classes] or [patches, classes]".to_owned();
+        return Err(EngineError::Mismatch { what: "output", expected, got });
+    }
+    let pictures = step.targets.len() / plan.output_len();
     check_input(plan, step.input, pictures)?;
-    if step.targets.len() != pictures * classes {
+    if step.targets.len() != pictures * plan.output_len() {
         let (expected, got) =
-            (format!("{pictures} rows of {classes} classes"), format!("{} values", step.targets.len()));
+            (format!("{} rows of {classes} classes", pictures * rows), format!("{} values", step.targets.len()));
         return Err(EngineError::Mismatch { what: "targets", expected, got });
     }
     let is_distribution = |row: &&[f32]| {
         let total: f32 = row.iter().sum();
-        row.iter().all(|&target| target >= 0.0) && (total - 1.0).abs() <= TARGET_TOLERANCE
+        let least = if is_dense { 0.0 } else { 1.0 - TARGET_TOLERANCE };
+        row.iter().all(|&target| target >= 0.0) && (least..=1.0 + TARGET_TOLERANCE).contains(&total)
     };
-    if let Some(row) = step.targets.chunks_exact(classes.max(1)).find(|row| !is_distribution(row)) {
-        let expected = "rows of probabilities that add up to 1".to_owned();
+    if let Some(row) = step.targets.chunks_exact(classes).find(|row| !is_distribution(row)) {
+        let most = if is_dense { "at most " } else { "" };
+        let expected = format!("rows of probabilities that add up to {most}1");
         return Err(EngineError::Mismatch { what: "targets", expected, got: format!("{row:?}") });
     }
     let residuals = plan.residual_of.iter().flatten().count();
@@ -271,5 +287,13 @@ pub fn check_step(plan: &Plan, step: &Step<'_>) -> Result<usize, EngineError> {
         let got = step.noise.drop_path.len().to_string();
         return Err(EngineError::Mismatch { what: "stochastic-depth rates", expected, got });
     }
-    Ok(pictures)
+    Ok(Checked { pictures, weight: if is_dense { counted(step.targets) } else { pictures as f64 } })
+}
+
+/// How much all patches count together; 1 where none does, whose losses are 0.
+fn counted(targets: &[f32]) -> f64 {
+    match targets.iter().copied().map(f64::from).sum() {
+        0.0 => 1.0,
+        weight => weight,
+    }
 }

@@ -89,6 +89,16 @@ impl Plan {
         self.len(self.shapes.len() - 1)
     }
 
+    /// Number of classes: the last dimension of the output.
+    pub fn classes(&self) -> usize {
+        self.shapes.last().and_then(|shape| shape.last()).copied().unwrap_or(0)
+    }
+
+    /// Number of answers to one picture, each of logits `[classes]`: one, or one for each patch.
+    pub fn rows(&self) -> usize {
+        self.output_len().checked_div(self.classes()).unwrap_or(0)
+    }
+
     /// Number of values of one picture at the output of node `id`.
     pub fn len(&self, id: usize) -> usize {
         self.shapes[id].iter().product()

@@ -14,7 +14,8 @@ use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
 use crate::engine::{
-    Engine, EngineError, Plan, State, Step, Trained, check_input, check_step, check_weights, is_of_merged_tokens,
+    Checked, Engine, EngineError, Plan, State, Step, Trained, check_input, check_step, check_weights,
+    is_of_merged_tokens,
 };
 
 /// A graph on a wgpu adapter.
@@ -77,27 +78,28 @@ impl GpuEngine {
         Ok(read.into_iter().flatten().collect())
     }
 
-    /// Sums up the gradients of a whole batch on the device, from zero; returns each picture's loss.
-    fn accumulate(&mut self, step: &Step<'_>) -> Result<Vec<Buf>, EngineError> {
-        let batch = check_step(&self.model.plan, step)?;
+    /// Sums up the gradients of a whole batch on the device, from zero; returns each row's loss, and what the batch is.
+    fn accumulate(&mut self, step: &Step<'_>) -> Result<(Vec<Buf>, Checked), EngineError> {
+        let checked = check_step(&self.model.plan, step)?;
         loop {
-            let pictures = self.fitting.training.min(batch);
-            match self.accumulate_parts(step, pictures) {
+            let pictures = self.fitting.training.min(checked.pictures);
+            match self.accumulate_parts(step, checked.weight, pictures) {
                 Err(PoolError::Full(reason)) if pictures > 1 => {
                     self.fitting.training = self.shrink(pictures, &reason)?;
                 }
-                result => return Ok(result?),
+                result => return Ok((result?, checked)),
             }
         }
     }
 
-    fn accumulate_parts(&self, step: &Step<'_>, most: usize) -> Result<Vec<Buf>, PoolError> {
+    fn accumulate_parts(&self, step: &Step<'_>, weight: f64, most: usize) -> Result<Vec<Buf>, PoolError> {
         let mut losses = Vec::new();
-        let (len, classes) = (self.model.plan.input_len(), self.model.plan.output_len());
-        let parts = step.input.chunks(most * len).zip(step.targets.chunks(most * classes));
+        let plan = &self.model.plan;
+        let (len, answers, classes) = (plan.input_len(), plan.output_len(), plan.classes());
+        let parts = step.input.chunks(most * len).zip(step.targets.chunks(most * answers));
         for (part, (input, targets)) in parts.enumerate() {
             let rec = Recorder::new(&self.gpu, &self.pool);
-            let pictures = targets.len() / classes;
+            let (pictures, rows) = (targets.len() / answers, targets.len() / classes);
             let (input, targets) = (rec.upload(input)?, rec.upload(targets)?);
             let first_picture = part * most;
             let mut walk = Walk { model: &self.model, rec, pictures, first_picture, noise: Some(step.noise) };
@@ -108,7 +110,7 @@ impl GpuEngine {
             }
             let values = walk.forward(input)?;
             let Some(logits) = values.last().and_then(Clone::clone) else { continue };
-            let loss = Loss { logits: &logits, targets: &targets, pictures, classes, batch: self.pictures(step) };
+            let loss = Loss { logits: &logits, targets: &targets, rows, classes, weight };
             let (part_losses, grad) = loss.record(&mut walk.rec)?;
             drop(logits);
             walk.backward(values, grad)?;
@@ -127,21 +129,17 @@ impl GpuEngine {
         Ok(fewer)
     }
 
-    /// The pictures of a batch that has been checked.
-    fn pictures(&self, step: &Step<'_>) -> usize {
-        step.targets.len() / self.model.plan.output_len()
-    }
-
-    /// The mean over the pictures of a batch whose micro-batches' losses came back.
-    fn mean_loss(parts: &[Vec<f32>], pictures: usize) -> f32 {
+    /// The mean over a batch whose micro-batches' losses came back.
+    fn mean_loss(parts: &[Vec<f32>], weight: f64) -> f32 {
         let sum: f64 = parts.iter().flatten().map(|&loss| f64::from(loss)).sum();
-        (sum / pictures as f64) as f32
+        (sum / weight) as f32
     }
 
-    /// The losses as buffers to read, with the number of pictures of each.
+    /// The losses as buffers to read, with the number of rows of each.
     fn to_read<'a>(&self, losses: &'a [Buf], pictures: usize) -> Vec<(&'a wgpu::Buffer, usize)> {
-        let most = self.fitting.training.min(pictures);
-        losses.iter().enumerate().map(|(part, losses)| (&**losses, most.min(pictures - part * most))).collect()
+        let (most, rows) = (self.fitting.training.min(pictures), self.model.plan.rows());
+        let rows = |part: usize| most.min(pictures - part * most) * rows;
+        losses.iter().enumerate().map(|(part, losses)| (&**losses, rows(part))).collect()
     }
 }
 
@@ -171,8 +169,7 @@ impl Engine for GpuEngine {
     }
 
     fn gradients(&mut self, step: &Step<'_>) -> Result<(f32, BTreeMap<String, Tensor>), EngineError> {
-        let losses = self.accumulate(step)?;
-        let pictures = self.pictures(step);
+        let (losses, Checked { pictures, weight }) = self.accumulate(step)?;
         let mut wanted = self.to_read(&losses, pictures);
         let trained = self.model.weights.trained();
         wanted.extend(trained.values().map(|training| (&training.grad, training.count())));
@@ -183,19 +180,18 @@ impl Engine for GpuEngine {
             .zip(gradients)
             .map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?)));
         let named = named.collect::<Result<_, EngineError>>()?;
-        Ok((Self::mean_loss(&read, pictures), named))
+        Ok((Self::mean_loss(&read, weight), named))
     }
 
     fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError> {
-        let losses = self.accumulate(step)?;
+        let (losses, Checked { pictures, weight }) = self.accumulate(step)?;
         let mut rec = Recorder::new(&self.gpu, &self.pool);
         for trained in self.model.weights.updates()? {
             adamw::update(&mut rec, &trained, &step.hyper, self.steps + 1)?;
         }
-        let pictures = self.pictures(step);
         let read = rec.read(&self.to_read(&losses, pictures))?;
         self.steps += 1;
-        Ok(Self::mean_loss(&read, pictures))
+        Ok(Self::mean_loss(&read, weight))
     }
 
     fn weights(&mut self) -> Result<BTreeMap<String, Tensor>, EngineError> {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use edge_vit::{Activation, Preprocessing, Provenance, open_picture};
-use edge_vit_models::adapter::{Adaptation, FORMAT_VERSION, Spec};
-use edge_vit_models::{Op, Tensor};
+use edge_vit_models::adapter::{Adaptation, Spec};
+use edge_vit_models::{Op, Task, Tensor};
 use serde_json::Value;
 
 use super::*;
@@ -56,12 +56,14 @@ fn bundle() -> Bundle {
         golden: Vec::new(),
         rejection: None,
         golden_tolerance: None,
+        task: edge_vit::Task::Classification,
     }
 }
 
 fn meta() -> Meta {
     Meta {
-        format_version: FORMAT_VERSION,
+        format_version: Meta::version(Task::Classification),
+        task: Task::Classification,
         method: "repadapter".into(),
         spec: Adaptation::Adapters(Spec::default()),
         backbone_name: "colours".into(),

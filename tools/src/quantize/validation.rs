@@ -80,7 +80,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use edge_vit_models::adapter::{Adaptation, FORMAT_VERSION, Spec};
+    use edge_vit_models::Task;
+    use edge_vit_models::adapter::{Adaptation, Spec};
     use serde_json::{Value, json};
 
     use super::*;
@@ -88,7 +89,8 @@ mod tests {
 
     fn meta(training: Value) -> Meta {
         Meta {
-            format_version: FORMAT_VERSION,
+            format_version: Meta::version(Task::Classification),
+            task: Task::Classification,
             method: "repadapter".into(),
             spec: Adaptation::Adapters(Spec::default()),
             backbone_name: "b".into(),

@@ -165,7 +165,7 @@ impl Run {
             Record::Step { step, loss, lr, .. } => {
                 self.steps.insert(step, Step { loss, lr });
             }
-            Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds } => {
+            Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds, .. } => {
                 self.epochs.insert(epoch, Epoch { train_loss, val_loss, val_top1, best, seconds });
             }
         }
@@ -243,7 +243,7 @@ fn scalar(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use edge_vit_models::Tensor;
+    use edge_vit_models::{Task, Tensor};
 
     use super::*;
 
@@ -290,7 +290,8 @@ mod tests {
         fs::write(dir.path().join(LOG), r#"{"kind":"step","epoch":1,"step":1,"loss":1,"lr":1}"#).unwrap();
         let path = dir.path().join(ADAPTERS);
         let meta = adapter::Meta {
-            format_version: adapter::FORMAT_VERSION,
+            format_version: adapter::Meta::version(Task::Classification),
+            task: Task::Classification,
             method: adapter::METHOD.to_owned(),
             spec: adapter::Adaptation::Adapters(adapter::Spec::default()),
             backbone_name: "b".into(),

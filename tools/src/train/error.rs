@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::data::DataError;
 use crate::engine::EngineError;
+use crate::segmentation::SegmentationError;
 
 /// Why a training run could not begin or go on.
 #[derive(Debug, Error)]
@@ -43,6 +44,23 @@ pub enum TrainError {
         /// What came.
         got: String,
     },
+    /// An option cannot be followed by this task.
+    #[error("{option} cannot be followed with --task {task}, whose masks would not go with it; leave it out")]
+    NotOfTask {
+        /// The option.
+        option: &'static str,
+        /// The task.
+        task: &'static str,
+    },
+    /// A method changes how many tokens there are.
+    #[error("--method {method} puts tokens among those of the patches, so that it cannot segment; take another method")]
+    Tokens {
+        /// The method.
+        method: &'static str,
+    },
+    /// Pictures with masks cannot be used.
+    #[error(transparent)]
+    Masks(#[from] SegmentationError),
     /// The head that training is to begin with does not fit.
     #[error("--head {}: {reason}; `edge-vit-tools zero-shot` makes one", path.display())]
     Head {

@@ -62,8 +62,9 @@ pub(super) fn opening(wall_time: f64, steps: u64) -> Vec<u8> {
 pub(super) fn of(record: &Record, wall_time: f64, steps: u64) -> Option<Vec<u8>> {
     let (step, values) = match *record {
         Record::Step { step, loss, lr, .. } => (step, vec![("train/loss", loss), ("train/learning_rate", lr)]),
-        Record::Epoch { train_loss, val_loss, val_top1, .. } => {
-            (steps, vec![("epoch/train_loss", train_loss), ("epoch/val_loss", val_loss), ("epoch/val_top1", val_top1)])
+        Record::Epoch { train_loss, val_loss, val_top1, val_miou, .. } => {
+            let of_all = [("epoch/train_loss", train_loss), ("epoch/val_loss", val_loss), ("epoch/val_top1", val_top1)];
+            (steps, of_all.into_iter().chain(val_miou.map(|miou| ("epoch/val_miou", miou))).collect())
         }
         _ => return None,
     };
@@ -115,8 +116,15 @@ mod tests {
     #[test]
     fn steps_and_epochs_are_values_at_their_step() {
         let step = Record::Step { epoch: 1, step: 7, loss: 0.5, lr: 1e-3 };
-        let epoch =
-            Record::Epoch { epoch: 1, train_loss: 0.6, val_loss: 0.7, val_top1: 0.75, best: true, seconds: 1.0 };
+        let epoch = Record::Epoch {
+            epoch: 1,
+            train_loss: 0.6,
+            val_loss: 0.7,
+            val_top1: 0.75,
+            val_miou: None,
+            best: true,
+            seconds: 1.0,
+        };
         let skipped = Record::Skipped { path: "a".into(), reason: "b".into() };
         assert_eq!(of(&skipped, 0.0, 7), None);
         let bytes = [opening(1.0, 6), of(&step, 2.0, 7).unwrap(), of(&epoch, 3.0, 7).unwrap()].concat();

@@ -13,7 +13,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::TrainError;
-use super::augment::Augment;
+use super::augment::{Augment, Augmented};
 use super::random::{Purpose, place, stream};
 use crate::data::Picture;
 use crate::engine::{Engine, EngineError, Plan};
@@ -199,12 +199,12 @@ impl Inputs {
         Ok(batch)
     }
 
-    /// The pixels `[pictures, 3, height, width]` of the pictures `ids`, augmented.
-    pub(super) fn augmented(&mut self, ids: &[usize], draw: Draw) -> Result<Vec<f32>, TrainError> {
+    /// The pixels `[pictures, 3, height, width]` of the pictures `ids`, augmented, and which of them are mirrored.
+    pub(super) fn augmented(&mut self, ids: &[usize], draw: Draw) -> Result<(Vec<f32>, Vec<bool>), TrainError> {
         let (samples, augment, preprocessing) = (&self.samples, &self.augment, &self.preprocessing);
         let source = |&id: &usize| samples[id].source(augment.crop.is_some(), preprocessing);
         let sources: Vec<Arc<RgbImage>> = ids.par_iter().map(source).collect::<Result<_, _>>()?;
-        let augmented: Vec<Vec<f32>> = sources
+        let augmented: Vec<Augmented> = sources
             .par_iter()
             .enumerate()
             .map(|(position, source)| {
@@ -219,7 +219,8 @@ impl Inputs {
                 }
             }
         }
-        Ok(augmented.concat())
+        let flipped = augmented.iter().map(|augmented| augmented.flipped).collect();
+        Ok((augmented.into_iter().flat_map(|augmented| augmented.pixels).collect(), flipped))
     }
 
     /// Whether there is room to keep `picture`, which is then taken.

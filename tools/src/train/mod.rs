@@ -6,6 +6,7 @@ mod ema;
 mod error;
 mod events;
 mod inputs;
+mod masks;
 mod options;
 mod prepare;
 mod preset;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use edge_vit_models::Task;
 use edge_vit_models::adapter::{Adaptation, Spec};
 use serde::Serialize;
 use serde_json::Value;
@@ -41,6 +42,9 @@ pub struct Options {
 /// What decides the result of a run, beside backbone, pictures and device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
+    /// What the head is to answer.
+    #[serde(skip_serializing_if = "Task::is_default")]
+    pub task: Task,
     /// Which adapters, or another method.
     pub adapters: Adaptation,
     /// A file of adapters whose head training begins with; `None` for a head of zeros.
@@ -90,6 +94,7 @@ pub struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
+            task: Task::default(),
             adapters: Adaptation::Adapters(Spec::default()),
             head: None,
             image_size: None,
@@ -178,6 +183,24 @@ impl Recipe {
         ];
         match checks.into_iter().find(|(_, fits, ..)| !fits) {
             Some((option, _, expected, got)) => Err(TrainError::Option { option, expected, got: got.to_string() }),
+            None => self.check_task(),
+        }
+    }
+
+    /// Checks that nothing is asked for that masks do not follow.
+    fn check_task(&self) -> Result<(), TrainError> {
+        let Augment { crop, rand_augment, erase, mix, .. } = &self.augment;
+        let of_labels = [
+            ("--crop", crop.is_some()),
+            ("--rand-augment", rand_augment.is_some()),
+            ("--erase", *erase > 0.0),
+            ("--mixup", mix.mixup > 0.0),
+            ("--cutmix", mix.cutmix > 0.0),
+            ("--sampler balanced", self.sampler == Sampler::Balanced),
+            ("--shots", self.shots.is_some()),
+        ];
+        match of_labels.into_iter().find(|(_, is_set)| *is_set && self.task == Task::Segmentation) {
+            Some((option, _)) => Err(TrainError::NotOfTask { option, task: self.task.name() }),
             None => Ok(()),
         }
     }
@@ -249,6 +272,27 @@ mod tests {
         assert!(refused(|recipe| recipe.augment.mix.mixup = f64::INFINITY).contains("--mixup"));
         assert!(refused(|recipe| recipe.augment.mix.switch_probability = f64::NAN).contains("--switch-prob"));
         assert!(refused(|recipe| recipe.warmup_epochs = Some(31.0)).contains("--warmup"));
+    }
+
+    #[test]
+    fn what_masks_do_not_follow_is_refused_for_segmentation_alone() {
+        for (change, option) in [
+            ((|recipe| recipe.augment.crop = Some(0.5)) as fn(&mut Recipe), "--crop"),
+            (|recipe| recipe.augment.erase = 0.5, "--erase"),
+            (|recipe| recipe.augment.mix.cutmix = 1.0, "--cutmix"),
+            (|recipe| recipe.sampler = Sampler::Balanced, "--sampler"),
+            (|recipe| recipe.shots = Some(3), "--shots"),
+        ] {
+            let mut recipe = Recipe::default();
+            change(&mut recipe);
+            recipe.check().unwrap();
+            recipe.task = Task::Segmentation;
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains("segmentation"), "{error}");
+        }
+        let mut recipe = Recipe { task: Task::Segmentation, ..Recipe::default() };
+        (recipe.augment.flip, recipe.augment.color_jitter) = (0.5, 0.4);
+        recipe.check().unwrap();
     }
 
     #[test]

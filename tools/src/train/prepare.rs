@@ -7,17 +7,19 @@ use edge_vit::Preprocessing;
 use edge_vit_models::adapter::{self, Adapted, Attached};
 use edge_vit_models::backbone::{self, Backbone};
 use edge_vit_models::file::hex;
-use edge_vit_models::{Graph, Tensor};
+use edge_vit_models::{Graph, Task, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::device::Device;
 use super::inputs::{Cut, Inputs, cut};
+use super::masks::Masks;
 use super::options::Config;
 use super::shots::few;
 use super::{Options, TrainError};
 use crate::data::{DataError, Dataset, Picture, PictureSet, split};
 use crate::preprocessing;
+use crate::segmentation::{MaskedDataset, MaskedSet};
 
 /// Between these sides, in pixels, the size of the pictures is chosen automatically.
 const AUTOMATIC_SIZE: [usize; 2] = [112, 224];
@@ -36,6 +38,8 @@ pub(super) struct Prepared {
     /// The backbone as its publisher left it, with a head of zeros for the classes.
     pub(super) plain: Graph,
     pub(super) inputs: Inputs,
+    /// What patches are to answer, by position in `inputs`; `None` where pictures have labels.
+    pub(super) masks: Option<Masks>,
     /// Positions in `inputs`.
     pub(super) train: Vec<usize>,
     /// Positions in `inputs`.
@@ -47,7 +51,12 @@ pub(super) struct Prepared {
 /// Reads the backbone and the pictures, puts adapters and a head in, and runs the frozen layers.
 pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, TrainError> {
     let recipe = &options.recipe;
-    let mut data = Dataset::read(&options.data)?;
+    let masked = match recipe.task {
+        Task::Classification => None,
+        Task::Segmentation => Some(MaskedDataset::read(&options.data)?),
+    };
+    let mut data = masked.as_ref().map_or_else(|| Dataset::read(&options.data), |masked| Ok(unlabelled(masked)))?;
+    let labels = masked.as_ref().map_or(&data.train.labels, |masked| &masked.labels).clone();
     if let Some(shots) = recipe.shots {
         data = few(data, shots, recipe.val_fraction, recipe.group.as_ref(), recipe.seed)?;
     }
@@ -63,13 +72,19 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         true => native,
         false => backbone::load(&options.backbone, Some(size))?,
     };
-    let mut graph = backbone::with_head(&backbone.graph, data.train.labels.len())?;
+    let mut graph = match recipe.task {
+        Task::Classification => backbone::with_head(&backbone.graph, labels.len())?,
+        Task::Segmentation => backbone::with_patch_head(&backbone.graph, labels.len())?,
+    };
     if let Some(path) = &recipe.head {
-        graph.weights.extend(head(path, &backbone, &data.train.labels)?);
+        graph.weights.extend(head(path, &backbone, recipe.task, &labels)?);
     }
     let plain = graph.clone();
     let adapted = recipe.adapters.begin(&graph, recipe.seed)?;
     let trained_parameters = adapted.trained_parameters();
+    if adapted.graph.shapes()?.last() != plain.shapes()?.last() {
+        return Err(TrainError::Tokens { method: recipe.adapters.method() });
+    }
     let Adapted { graph, trainable, attached } = adapted;
     let cut = cut(&graph, &trainable)?;
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
@@ -102,12 +117,19 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
             (parts.train, parts.val)
         }
     };
+    let masks = match (&masked, backbone::patch_grid(&plain)) {
+        (Some(masked), Some(grid)) => {
+            let pictures = data.train.pictures.iter().chain(data.val.iter().flat_map(|val| &val.pictures));
+            Some(Masks::read(masked, pictures, grid)?)
+        }
+        _ => None,
+    };
     let config = Config {
         recipe: recipe.clone(),
         input_size: size,
         backbone_sha256: backbone.sha256,
-        labels: data.train.labels.clone(),
-        pictures_sha256: fingerprint(&data),
+        labels,
+        pictures_sha256: fingerprint(&data, masks.as_ref()),
     };
     Ok(Prepared {
         config,
@@ -119,18 +141,37 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         cut,
         plain,
         inputs,
+        masks,
         train,
         val,
         skipped,
     })
 }
 
-/// The head of a file of adapters for the same backbone and the same classes.
-fn head(path: &Path, backbone: &Backbone, labels: &[String]) -> Result<BTreeMap<String, Tensor>, TrainError> {
+/// The pictures of `data` as of one class, for what patches are to answer stands elsewhere.
+fn unlabelled(data: &MaskedDataset) -> Dataset {
+    let set = |set: &MaskedSet| PictureSet {
+        path: set.path.clone(),
+        labels: vec!["pictures with masks".to_owned()],
+        pictures: set.pictures.iter().map(|of| Picture { path: of.path.clone(), label: 0, group: None }).collect(),
+    };
+    Dataset { train: set(&data.train), val: data.val.as_ref().map(set) }
+}
+
+/// The head of a file of adapters for the same backbone, task and classes.
+fn head(
+    path: &Path,
+    backbone: &Backbone,
+    task: Task,
+    labels: &[String],
+) -> Result<BTreeMap<String, Tensor>, TrainError> {
     let failed = |reason: String| TrainError::Head { path: path.to_owned(), reason };
     let file = adapter::File::read(path).map_err(|error| failed(error.to_string()))?;
     if !file.meta.backbone_sha256.eq_ignore_ascii_case(&backbone.sha256) {
         return Err(failed(format!("it is of the backbone `{}`, not of this one", file.meta.backbone_name)));
+    }
+    if file.meta.task != task {
+        return Err(failed(format!("it is of {}, not of {}", file.meta.task.name(), task.name())));
     }
     if file.meta.labels != labels {
         let (expected, got) = (labels.join(", "), file.meta.labels.join(", "));
@@ -165,8 +206,9 @@ fn covering(side: usize, step: usize) -> usize {
     side.next_multiple_of(step).clamp(low, high)
 }
 
-/// Over part, file name, class and group of all pictures, so that a run is not resumed on others.
-fn fingerprint(data: &Dataset) -> String {
+/// Over part, file name, class and group of all pictures and over what their patches are to answer, so that a run is not resumed
+/// on others.
+fn fingerprint(data: &Dataset, masks: Option<&Masks>) -> String {
     let mut hash = Sha256::new();
     let sets: [Option<&PictureSet>; 2] = [Some(&data.train), data.val.as_ref()];
     for set in sets.into_iter().flatten() {
@@ -180,6 +222,9 @@ fn fingerprint(data: &Dataset) -> String {
             hash.update([0]);
         }
         hash.update([1]);
+    }
+    for share in masks.into_iter().flat_map(Masks::shares) {
+        hash.update(share.to_le_bytes());
     }
     hex(hash.finalize())
 }

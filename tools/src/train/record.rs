@@ -1,5 +1,6 @@
 //! The lines of a run's `log.jsonl`: what the report draws.
 
+use edge_vit_models::Task;
 use serde::{Deserialize, Serialize};
 
 use super::probe::Probe;
@@ -20,6 +21,9 @@ pub enum Record {
         val: usize,
         /// Number of classes.
         classes: usize,
+        /// What the head answers.
+        #[serde(default, skip_serializing_if = "Task::is_default")]
+        task: Task,
         /// Trained parameters: adapters and head.
         trained_parameters: usize,
         /// Seconds since 1970.
@@ -53,8 +57,11 @@ pub enum Record {
         train_loss: f32,
         /// Mean cross-entropy on the validation pictures.
         val_loss: f32,
-        /// Share of validation pictures whose best class is right, 0 to 1.
+        /// Share of validation pictures whose best class is right, 0 to 1; in segmentation, of their pixels.
         val_top1: f32,
+        /// In segmentation, the mean over the classes of intersection over union on the validation pictures, 0 to 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        val_miou: Option<f32>,
         /// Whether this epoch is the best so far and its adapters were kept.
         best: bool,
         /// Seconds of training and validation.

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use edge_vit_models::adapter;
 use edge_vit_models::file::write_atomic;
+use edge_vit_models::{Task, adapter};
 use serde_json::{Value, json};
 
 use super::device::Device;
 use super::ema::Ema;
 use super::inputs::Draw;
+use super::masks::Fit;
 use super::options::differences;
 use super::prepare::{Prepared, prepare};
 use super::probe::Probe;
@@ -82,7 +83,7 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
         }
         (steps, progress) = (saved.engine.steps, saved.progress);
     }
-    let log = RunLog::open(&options.out, steps, progress.epochs)?;
+    let log = RunLog::open(&options.out, options.recipe.task, steps, progress.epochs)?;
     let mut run = Run { options, prepared, engine, ema, config, steps, progress, log, records };
     run.begin(&device)?;
     let finished = run.epochs()?;
@@ -138,10 +139,13 @@ fn write_config(
 
 /// The model of an epoch on the validation pictures.
 struct Validation {
-    /// Share of pictures whose best class is right, 0 to 1.
+    /// Share of pictures whose best class is right, 0 to 1; in segmentation, of their pixels.
     top1: f32,
+    /// In segmentation, the mean overlap, 0 to 1.
+    miou: Option<f32>,
     /// Mean cross-entropy.
     loss: f32,
+    /// The pictures' logits, where they have labels.
     judged: Judged,
 }
 
@@ -174,7 +178,8 @@ impl Run<'_> {
 
     fn begin(&mut self, device: &Device) -> Result<(), TrainError> {
         let (val, classes) = (self.prepared.val.len(), self.prepared.config.labels.len());
-        if val < FEW {
+        let task = self.options.recipe.task;
+        if val < FEW && task == Task::Classification {
             log::warn!(
                 "{val} validation pictures of {classes} classes are few: the scores and the threshold for `unknown` that \
                  are fitted to them are rough; {FEW} or more say more"
@@ -187,6 +192,7 @@ impl Run<'_> {
             train: self.prepared.train.len(),
             val,
             classes,
+            task,
             trained_parameters: self.prepared.trained_parameters,
             unix_time: since_1970.map_or(0, |since| since.as_secs()),
         })?;
@@ -194,7 +200,7 @@ impl Run<'_> {
             self.emit(Record::Skipped { path: path.display().to_string(), reason })?;
         }
         let mut probe = self.log.probe();
-        if probe.is_none() && self.options.probe && self.steps == 0 {
+        if probe.is_none() && self.options.probe && self.steps == 0 && task == Task::Classification {
             let found = Probe::train(&mut self.prepared, device, &self.options.stop)?;
             self.emit(Record::Probe(found))?;
             probe = Some(found);
@@ -236,8 +242,8 @@ impl Run<'_> {
             let seconds = seconds();
             let best_so_far = if best { Some(this) } else { self.progress.best };
             self.progress = Progress { epochs: epoch + 1, loss_sum: 0.0, seconds: 0.0, best: best_so_far };
-            let Best { epoch, val_top1, val_loss } = this;
-            self.emit(Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds })?;
+            let Best { epoch, val_top1, val_miou, val_loss } = this;
+            self.emit(Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds })?;
             self.save()?;
         }
         Ok(true)
@@ -261,8 +267,8 @@ impl Run<'_> {
             }
         };
         let mut judged = None;
-        if let Some(Validation { top1: val_top1, loss: val_loss, judged: answers }) = self.validate()? {
-            let this = Best { epoch: epoch + 1, val_top1, val_loss };
+        if let Some(Validation { top1: val_top1, miou: val_miou, loss: val_loss, judged: answers }) = self.validate()? {
+            let this = Best { epoch: epoch + 1, val_top1, val_miou, val_loss };
             let best = self.progress.best.is_none_or(|best| this.beats(&best));
             if best {
                 self.keep(&this, &answers)?;
@@ -282,15 +288,24 @@ impl Run<'_> {
         drop_path_rates(self.options.recipe.drop_path, before + behind).into_iter().skip(before).collect()
     }
 
-    /// What is learned from the pictures `ids`: the tail's input, and the targets `[pictures, classes]`.
+    /// What is learned from the pictures `ids`: the tail's input, and the targets `[pictures, classes]` or
+    /// `[pictures, patches, classes]`.
     fn batch(&mut self, ids: &[usize], draw: Draw) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
         let Recipe { augment, label_smoothing, seed, .. } = &self.options.recipe;
-        let Prepared { config, inputs, .. } = &mut self.prepared;
+        let Prepared { config, inputs, masks, .. } = &mut self.prepared;
+        if let Some(masks) = masks {
+            if !augment.is_on() {
+                return Ok((inputs.batch(ids)?, masks.targets(ids, &[], *label_smoothing)));
+            }
+            let (pixels, flipped) = inputs.augmented(ids, draw)?;
+            let targets = masks.targets(ids, &flipped, *label_smoothing);
+            return Ok((inputs.through_prefix(pixels, ids.len())?, targets));
+        }
         let mut targets = targets(&inputs.labels(ids), config.labels.len(), *label_smoothing);
         if !augment.is_on() {
             return Ok((inputs.batch(ids)?, targets));
         }
-        let mut pixels = inputs.augmented(ids, draw)?;
+        let (mut pixels, _) = inputs.augmented(ids, draw)?;
         let mut rng = stream(*seed, Purpose::Mix, self.steps);
         augment.mix.apply(&mut pixels, &mut targets, ids.len(), config.input_size, &mut rng);
         Ok((inputs.through_prefix(pixels, ids.len())?, targets))
@@ -317,6 +332,9 @@ impl Run<'_> {
     /// The model as it is now on the validation pictures; `None` where it was stopped.
     fn validate(&mut self) -> Result<Option<Validation>, TrainError> {
         let classes = self.prepared.config.labels.len();
+        if self.prepared.masks.is_some() {
+            return self.validate_masks(classes);
+        }
         let (mut right, mut loss, mut judged) = (0usize, 0.0, Judged::default());
         for ids in self.prepared.val.chunks(self.options.recipe.batch_size) {
             if self.options.stop.load(Ordering::Relaxed) {
@@ -334,7 +352,31 @@ impl Run<'_> {
             judged.truths.extend(labels.iter().map(|&label| label as usize));
         }
         let count = self.prepared.val.len() as f64;
-        Ok(Some(Validation { top1: (right as f64 / count) as f32, loss: (loss / count) as f32, judged }))
+        let (top1, loss) = ((right as f64 / count) as f32, (loss / count) as f32);
+        Ok(Some(Validation { top1, miou: None, loss, judged }))
+    }
+
+    /// [`Run::validate`] where each patch answers: pixel by pixel at the masks' own size.
+    fn validate_masks(&mut self, classes: usize) -> Result<Option<Validation>, TrainError> {
+        let mut fit = Fit::new(classes);
+        for ids in self.prepared.val.chunks(self.options.recipe.batch_size) {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let input = self.prepared.inputs.batch(ids)?;
+            let logits = self.engine.forward(&input, ids.len())?;
+            if let Some(masks) = &self.prepared.masks {
+                fit = fit.merge(&masks.fit(ids, &logits)?);
+            }
+        }
+        // Where no pixel has a class, nothing was right.
+        let share = |share: Option<f64>| share.unwrap_or(0.0) as f32;
+        Ok(Some(Validation {
+            top1: share(fit.confusion.accuracy()),
+            miou: Some(share(fit.confusion.mean_iou())),
+            loss: fit.mean_loss() as f32,
+            judged: Judged::default(),
+        }))
     }
 
     /// Writes the adapters as they are now, with the rejection that fits their logits on the validation pictures.
@@ -348,12 +390,14 @@ impl Run<'_> {
             "val_pictures": val.len(),
             "epoch": best.epoch,
             "val_top1": best.val_top1,
+            "val_miou": best.val_miou,
             "val_loss": best.val_loss,
             "rejection": calibration::fit(judged, config.recipe.false_rejection_rate),
             "recipe": config.recipe,
         });
         let meta = adapter::Meta {
-            format_version: adapter::FORMAT_VERSION,
+            format_version: adapter::Meta::version(config.recipe.task),
+            task: config.recipe.task,
             method: config.recipe.adapters.method().to_owned(),
             spec: config.recipe.adapters.clone(),
             backbone_name: backbone.clone(),

@@ -5,13 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use edge_vit_models::Task;
 use edge_vit_models::file::write_atomic;
 
 use super::probe::Probe;
 use super::record::Record;
 use super::{TrainError, events};
 
-const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds\n";
+const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds";
+/// What the lines of a segmentation have behind that.
+const CSV_OF_MASKS: &str = ",val_miou";
 
 /// The files, open for appending. Every record is on its way to the disk before the next step begins.
 #[derive(Debug)]
@@ -27,10 +30,10 @@ pub(super) struct RunLog {
 impl RunLog {
     /// Opens the log in `folder` after the records of the first `steps` steps and `epochs` epochs; later ones, of a run
     /// that was killed after its last saved state, are taken out.
-    pub(super) fn open(folder: &Path, steps: u64, epochs: u32) -> Result<Self, TrainError> {
+    pub(super) fn open(folder: &Path, task: Task, steps: u64, epochs: u32) -> Result<Self, TrainError> {
         let (jsonl, csv) = (folder.join("log.jsonl"), folder.join("log.csv"));
         let mut lines = String::new();
-        let mut table = CSV_HEADER.to_owned();
+        let mut table = csv_header(task);
         let mut probe = None;
         if steps > 0 {
             let old = fs::read_to_string(&jsonl).map_err(|source| TrainError::Read { path: jsonl.clone(), source })?;
@@ -95,9 +98,15 @@ fn belongs(record: &Record, steps: u64, epochs: u32) -> bool {
     }
 }
 
+fn csv_header(task: Task) -> String {
+    let more = if task == Task::Segmentation { CSV_OF_MASKS } else { "" };
+    format!("{CSV_HEADER}{more}\n")
+}
+
 fn csv_line(record: &Record) -> Option<String> {
-    let Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds } = record else { return None };
-    Some(format!("{epoch},{train_loss},{val_loss},{val_top1},{best},{seconds:.2}\n"))
+    let Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds } = record else { return None };
+    let miou = val_miou.map_or(String::new(), |miou| format!(",{miou}"));
+    Some(format!("{epoch},{train_loss},{val_loss},{val_top1},{best},{seconds:.2}{miou}\n"))
 }
 
 /// A file that is written to, and its name for the error.
@@ -132,26 +141,34 @@ mod tests {
     }
 
     fn epoch(epoch: u32) -> Record {
-        Record::Epoch { epoch, train_loss: 0.5, val_loss: 0.25, val_top1: 0.75, best: true, seconds: 1.5 }
+        Record::Epoch {
+            epoch,
+            train_loss: 0.5,
+            val_loss: 0.25,
+            val_top1: 0.75,
+            val_miou: None,
+            best: true,
+            seconds: 1.5,
+        }
     }
 
     #[test]
     fn what_a_killed_run_wrote_after_its_state_is_taken_out() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = RunLog::open(folder.path(), 0, 0).unwrap();
+        let mut log = RunLog::open(folder.path(), Task::Classification, 0, 0).unwrap();
         let probe = Probe { val_top1: 0.5, val_loss: 1.25, seconds: 0.5 };
         for record in [Record::Probe(probe), step(1), step(2), epoch(1), step(3), epoch(2)] {
             log.write(&record).unwrap();
         }
         log.jsonl.write(b"{\"kind\":\"st").unwrap();
-        let mut log = RunLog::open(folder.path(), 2, 1).unwrap();
+        let mut log = RunLog::open(folder.path(), Task::Classification, 2, 1).unwrap();
         log.write(&step(3)).unwrap();
         assert_eq!(log.probe(), Some(probe));
         let text = fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(records, [Record::Probe(probe), step(1), step(2), epoch(1), step(3)]);
         let csv = fs::read_to_string(folder.path().join("log.csv")).unwrap();
-        assert_eq!(csv, format!("{CSV_HEADER}1,0.5,0.25,0.75,true,1.50\n"));
+        assert_eq!(csv, format!("{CSV_HEADER}\n1,0.5,0.25,0.75,true,1.50\n"));
     }
 
     #[test]

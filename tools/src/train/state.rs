@@ -19,16 +19,21 @@ pub(crate) const STATE_KEY: &str = "edge_vit.training_state";
 pub struct Best {
     /// Counted from 1.
     pub epoch: u32,
-    /// Share of validation pictures whose best class is right, 0 to 1.
+    /// Share of validation pictures whose best class is right, 0 to 1; in segmentation, of their pixels.
     pub val_top1: f32,
+    /// In segmentation, the mean over the classes of intersection over union on the validation pictures, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_miou: Option<f32>,
     /// Mean cross-entropy on the validation pictures.
     pub val_loss: f32,
 }
 
 impl Best {
-    /// Whether this epoch is better than `other`: more pictures right, or as many at a lower loss.
+    /// Whether this epoch is better than `other`: more pictures right, in segmentation a higher mean overlap; or as much at a
+    /// lower loss.
     pub(super) fn beats(&self, other: &Self) -> bool {
-        self.val_top1 > other.val_top1 || (self.val_top1 == other.val_top1 && self.val_loss < other.val_loss)
+        let [own, others] = [self, other].map(|best| best.val_miou.unwrap_or(best.val_top1));
+        own > others || (own == others && self.val_loss < other.val_loss)
     }
 }
 
@@ -56,6 +61,8 @@ struct Meta {
     best_epoch: Option<u32>,
     best_top1_bits: u32,
     best_loss_bits: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best_miou_bits: Option<u32>,
     device: String,
     config: Value,
 }
@@ -86,6 +93,7 @@ impl Saved {
             best_epoch: best.map(|best| best.epoch),
             best_top1_bits: best.map_or(0, |best| best.val_top1.to_bits()),
             best_loss_bits: best.map_or(0, |best| best.val_loss.to_bits()),
+            best_miou_bits: best.and_then(|best| best.val_miou).map(f32::to_bits),
             device: self.device.clone(),
             config: self.config.clone(),
         };
@@ -133,6 +141,7 @@ impl Saved {
             epoch,
             val_top1: f32::from_bits(meta.best_top1_bits),
             val_loss: f32::from_bits(meta.best_loss_bits),
+            val_miou: meta.best_miou_bits.map(f32::from_bits),
         });
         Ok(Self {
             engine: State { steps: meta.steps, trained },
@@ -164,7 +173,7 @@ mod tests {
                 epochs: 3,
                 loss_sum: 0.1 + 0.2,
                 seconds: 1.5,
-                best: Some(Best { epoch: 2, val_top1: 1.0 / 3.0, val_loss: 0.1 }),
+                best: Some(Best { epoch: 2, val_top1: 1.0 / 3.0, val_miou: Some(0.7), val_loss: 0.1 }),
             },
             device: "a device".into(),
             config: serde_json::json!({"lr": 0.002}),
@@ -200,9 +209,11 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_lower_loss() {
-        let best = |val_top1, val_loss| Best { epoch: 1, val_top1, val_loss };
+        let best = |val_top1, val_loss| Best { epoch: 1, val_top1, val_miou: None, val_loss };
         assert!(best(0.9, 1.0).beats(&best(0.8, 0.1)));
         assert!(best(0.9, 0.4).beats(&best(0.9, 0.5)));
         assert!(!best(0.9, 0.5).beats(&best(0.9, 0.5)));
+        let overlap = |val_miou, val_top1| Best { val_miou: Some(val_miou), ..best(val_top1, 1.0) };
+        assert!(overlap(0.6, 0.8).beats(&overlap(0.5, 0.9)));
     }
 }

@@ -27,6 +27,7 @@ pub(crate) const SIDE: usize = 32;
 pub(crate) const CLASSES: [&str; 3] = ["disc", "ring", "square"];
 
 mod recipes;
+mod segmentation;
 
 /// A folder with a random backbone and pictures of coloured shapes to train and to validate on.
 struct Bench {

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use edge_vit::{Preprocessing, open_picture};
-use edge_vit_models::adapter::{Adaptation, AdapterError, FORMAT_VERSION, File, Meta};
+use edge_vit_models::adapter::{Adaptation, AdapterError, File, Meta};
 use edge_vit_models::backbone::{self, Backbone, BackboneError};
 use edge_vit_models::method::MethodSpec;
 use edge_vit_models::text::{TextError, Tower};
-use edge_vit_models::{Tensor, TensorError};
+use edge_vit_models::{Task, Tensor, TensorError};
 use serde_json::json;
 use thiserror::Error;
 
@@ -153,7 +153,8 @@ pub fn run(options: &Options) -> Result<Outcome, ZeroShotError> {
     ]);
     let spec = Adaptation::Method(MethodSpec::Linear);
     let meta = Meta {
-        format_version: FORMAT_VERSION,
+        format_version: Meta::version(Task::Classification),
+        task: Task::Classification,
         method: spec.method().to_owned(),
         spec,
         backbone_name: backbone.name,

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{Adaptation, FORMAT_VERSION, File, Meta};
+use super::{Adaptation, File, Meta};
 use crate::backbone::Backbone;
 use crate::checkpoint::CheckpointError;
+use crate::task::Task;
 use crate::tensor::Tensor;
 
 /// Adapters and head.
@@ -33,7 +34,8 @@ impl Imported {
         training: serde_json::Value,
     ) -> File {
         let meta = Meta {
-            format_version: FORMAT_VERSION,
+            format_version: Meta::version(Task::Classification),
+            task: Task::Classification,
             method: self.spec.method().to_owned(),
             spec: self.spec,
             backbone_name: backbone.name.clone(),

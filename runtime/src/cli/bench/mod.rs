@@ -37,7 +37,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
     let keys = settings::keys(&arguments.require_key)?;
     let pictures = pictures(arguments.pictures.as_deref())?;
     let start = Instant::now();
-    let (model, classifier) = Model::open(&arguments.model, keys)?;
+    let (model, file) = Model::open(&arguments.model, keys)?;
+    let classifier = file.into_classifier()?;
     let report = measure(arguments, classifier, &pictures, start, model.path());
     // That it was opened to be measured says nothing about a model.
     model.stopping();

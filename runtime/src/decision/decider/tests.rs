@@ -16,6 +16,7 @@ fn bundle(classes: usize, rejection: Option<Rejection>) -> Bundle {
         golden: Vec::new(),
         rejection,
         golden_tolerance: None,
+        task: crate::Task::Classification,
     }
 }
 

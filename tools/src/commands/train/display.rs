@@ -9,6 +9,14 @@ use serde_json::json;
 use crate::train::record::Record;
 use crate::train::{Probe, Recipe};
 
+/// How right a model is, in words.
+pub(super) fn accuracy(top1: f32, miou: Option<f32>) -> String {
+    match miou {
+        None => format!("top-1 {:.2} %", 100.0 * top1),
+        Some(miou) => format!("mean IoU {:.2} %, pixels {:.2} %", 100.0 * miou, 100.0 * top1),
+    }
+}
+
 fn print_line(line: &impl Serialize) -> io::Result<()> {
     writeln!(stdout(), "{}", serde_json::to_string(line)?)
 }
@@ -80,10 +88,10 @@ impl Display {
                 self.bar.set_message(format!("epoch {epoch} loss {loss:.4}"));
                 self.bar.set_position(*step);
             }
-            Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds } => self.line(&format!(
-                "epoch {epoch}/{}: train loss {train_loss:.4}, validation loss {val_loss:.4}, top-1 {:.2} %, {seconds:.1} s{}",
+            Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds } => self.line(&format!(
+                "epoch {epoch}/{}: train loss {train_loss:.4}, validation loss {val_loss:.4}, {}, {seconds:.1} s{}",
                 self.epochs,
-                100.0 * val_top1,
+                accuracy(*val_top1, *val_miou),
                 if *best { ", best so far" } else { "" }
             )),
         }

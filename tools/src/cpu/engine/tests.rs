@@ -248,6 +248,70 @@ fn float32_follows_float64() {
     }
 }
 
+/// [`block`] with the head on each of its last four tokens, and targets of which the rows count 1, a quarter and nothing.
+fn dense() -> (Graph, Batch) {
+    let mut graph = block();
+    let pool = graph.find("pool").unwrap();
+    graph.nodes[pool].op = Op::DropTokens { count: 1, at: 0 };
+    let mut batch = Batch::new(&graph, 9);
+    batch.targets = (0..4).flat_map(|shift| Batch::new(&graph, 9 + shift).targets[3 * shift..].to_vec()).collect();
+    for (row, targets) in batch.targets.chunks_mut(3).enumerate() {
+        targets.iter_mut().for_each(|target| *target *= [1.0, 0.25, 0.0][row % 3]);
+    }
+    (graph, batch)
+}
+
+#[test]
+fn the_gradient_of_patches_that_count_differently_is_that_of_their_mean() {
+    let (graph, batch) = dense();
+    check_gradients(&graph, &adapters_and_head(&graph), &batch);
+    check_gradients(&graph, &adapters_and_head(&graph), &dense().1.noisy(2));
+}
+
+#[test]
+fn the_loss_of_patches_is_their_mean_by_how_much_each_counts() {
+    let (graph, batch) = dense();
+    let mut engine = CpuEngine::<f64>::new(&graph, &adapters_and_head(&graph)).unwrap();
+    let logits = engine.forward(&batch.input, 9).unwrap();
+    let (mut losses, mut weight) = (0.0, 0.0);
+    for (logits, targets) in logits.chunks(3).zip(batch.targets.chunks(3)) {
+        let log_sum = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
+        let pairs = || logits.iter().zip(targets).map(|(&logit, &target)| (f64::from(logit), f64::from(target)));
+        losses += pairs().map(|(logit, target)| target * (log_sum - logit)).sum::<f64>();
+        weight += pairs().map(|(_, target)| target).sum::<f64>();
+    }
+    let (loss, _) = engine.learn(&batch.step()).unwrap();
+    // The logits were rounded to float32.
+    assert!((loss - losses / weight).abs() < 1e-6, "{loss} {}", losses / weight);
+    assert!((weight - 36.0 * 1.25 / 3.0).abs() < 1e-5, "{weight}");
+}
+
+#[test]
+fn patches_of_which_none_counts_teach_nothing() {
+    let (graph, mut batch) = dense();
+    batch.targets.fill(0.0);
+    let engine = CpuEngine::<f64>::new(&graph, &adapters_and_head(&graph)).unwrap();
+    let (loss, gradients) = engine.learn(&batch.step()).unwrap();
+    assert_eq!(loss, 0.0);
+    assert!(gradients.iter().flatten().all(|&gradient| gradient == 0.0));
+}
+
+#[test]
+fn rows_that_add_up_to_too_much_or_for_pictures_to_too_little_are_refused() {
+    let refused = |graph: &Graph, batch: &Batch| {
+        CpuEngine::<f64>::new(graph, &adapters_and_head(graph)).unwrap().learn(&batch.step()).unwrap_err().to_string()
+    };
+    let (graph, mut batch) = dense();
+    batch.targets[0] += 0.5;
+    assert!(refused(&graph, &batch).contains("add up to at most 1"));
+    batch.targets.truncate(35 * 3);
+    assert!(refused(&graph, &batch).contains("8 pictures"));
+    let graph = block();
+    let mut batch = Batch::new(&graph, 2);
+    batch.targets[..3].fill(0.0);
+    assert!(refused(&graph, &batch).contains("add up to 1"));
+}
+
 #[test]
 fn a_batch_is_the_mean_of_its_pictures() {
     let graph = block();

@@ -4,27 +4,27 @@ use super::{COMMON, Kernel, for_each, word};
 use crate::gpu::pool::{Buf, PoolError};
 use crate::gpu::recorder::Recorder;
 
-/// Logits and targets `[pictures, classes]` of a part of a batch.
+/// Logits and targets `[rows, classes]` of a part of a batch.
 pub(crate) struct Loss<'a> {
     pub(crate) logits: &'a wgpu::Buffer,
     pub(crate) targets: &'a wgpu::Buffer,
-    pub(crate) pictures: usize,
+    pub(crate) rows: usize,
     pub(crate) classes: usize,
-    /// Pictures of the whole batch.
-    pub(crate) batch: usize,
+    /// What all rows of the whole batch count together.
+    pub(crate) weight: f64,
 }
 
 impl Loss<'_> {
-    /// The loss of each picture, and the gradient of the whole batch's mean loss with respect to these logits.
+    /// The loss of each row, and the gradient of the whole batch's mean loss with respect to these logits.
     pub(crate) fn record(&self, rec: &mut Recorder) -> Result<(Buf, Buf), PoolError> {
-        let losses = rec.tensor(self.pictures)?;
-        let gradient = rec.tensor(self.pictures * self.classes)?;
+        let losses = rec.tensor(self.rows)?;
+        let gradient = rec.tensor(self.rows * self.classes)?;
         let kernel =
             Kernel { name: "loss", parts: &[COMMON, include_str!("loss.wgsl")], constants: Vec::new(), vector: false };
-        let scale = 1.0 / self.batch as f32;
-        let params = [word(self.pictures), word(self.classes), scale.to_bits()];
+        let scale = (1.0 / self.weight) as f32;
+        let params = [word(self.rows), word(self.classes), scale.to_bits()];
         let buffers = [(1, self.logits), (2, self.targets), (3, &*losses), (4, &*gradient)];
-        for_each(rec, kernel, &params, &buffers, self.pictures)?;
+        for_each(rec, kernel, &params, &buffers, self.rows)?;
         Ok((losses, gradient))
     }
 }

@@ -1,9 +1,10 @@
-// Softmax cross-entropy with probabilities as targets: the loss of each picture, and the gradient of the batch's mean loss.
+// Softmax cross-entropy with probabilities as targets: the loss of each row, a picture or a patch of one, and the gradient of
+// the batch's mean loss.
 
 struct Shape {
-    pictures: u32,
+    rows: u32,
     classes: u32,
-    // One over the pictures of the whole batch, of which these may be a part.
+    // One over what all rows of the batch count, of which these may be a part.
     scale: f32,
 }
 
@@ -21,18 +22,18 @@ fn log_of(x: f32) -> f32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(place: Place) {
-    let picture = invocation_number(place);
-    if (picture >= shape.pictures) {
+    let row = invocation_number(place);
+    if (row >= shape.rows) {
         return;
     }
-    let start = picture * shape.classes;
+    let start = row * shape.classes;
     var largest = logits[start];
     for (var i = 1u; i < shape.classes; i += 1u) {
         largest = max(largest, logits[start + i]);
     }
     var sum = 0.0;
     var expected = 0.0;
-    // Of float32 targets it is 1 but for their rounding.
+    // How much the row counts.
     var total = 0.0;
     for (var i = 0u; i < shape.classes; i += 1u) {
         let logit = logits[start + i] - largest;
@@ -40,7 +41,7 @@ fn main(place: Place) {
         expected += targets[start + i] * logit;
         total += targets[start + i];
     }
-    losses[picture] = total * log_of(sum) - expected;
+    losses[row] = total * log_of(sum) - expected;
     for (var i = 0u; i < shape.classes; i += 1u) {
         let probability = exp(logits[start + i] - largest) / sum;
         gradient[start + i] = (probability * total - targets[start + i]) * shape.scale;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use edge_vit_models::{Graph, Op};
 
-use super::{Batch, assert_agrees, assert_gradients, fill, gpu, open, relative, trainable, vit};
+use super::{Batch, assert_agrees, assert_gradients, dense_vit, fill, gpu, open, relative, trainable, vit};
 use crate::engine::{Engine, EngineError, Hyper, Noise};
 use crate::gpu::engine::GpuEngine;
 use crate::gpu::forward::{Model, Walk};
@@ -62,6 +62,8 @@ fn a_device_with_small_limits_trains() {
     let graph = vit(24, 3, 1, 8);
     let chosen = trainable(&graph, &["head"]);
     assert_agrees(&gpu, &graph, &chosen, 20, &Noise::default());
+    let dense = dense_vit(24, 3, 1, 8);
+    assert_agrees(&gpu, &dense, &trainable(&dense, &["head"]), 20, &Noise::default());
     let mut engine = GpuEngine::on(gpu, &graph, &chosen).unwrap();
     let batch = Batch::new(&graph, 20);
     let mut losses = Vec::new();

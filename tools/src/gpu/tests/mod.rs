@@ -94,7 +94,16 @@ fn vit(width: usize, heads: usize, depth: usize, hidden: usize) -> Graph {
     graph
 }
 
-/// A batch for a graph: pictures, and targets as mixing makes them.
+/// [`vit`] with the head on each patch.
+fn dense_vit(width: usize, heads: usize, depth: usize, hidden: usize) -> Graph {
+    let mut graph = vit(width, heads, depth, hidden);
+    if let Some(pool) = graph.find("pool") {
+        graph.nodes[pool].op = Op::DropTokens { count: 1, at: 0 };
+    }
+    graph
+}
+
+/// A batch for a graph: pictures, and targets as mixing makes them, for patches as masks do.
 struct Batch {
     input: Vec<f32>,
     targets: Vec<f32>,
@@ -105,9 +114,18 @@ impl Batch {
         let shapes = graph.shapes().unwrap();
         let classes = *shapes.last().unwrap().last().unwrap();
         let input = values(7, pictures * shapes[0].iter().product::<usize>());
-        let of = |factor: u32| (0..pictures as u32).map(|i| (factor * i + 1) % classes as u32).collect::<Vec<_>>();
+        let output = shapes.last().unwrap();
+        let rows = pictures * output[..output.len() - 1].iter().product::<usize>();
+        let of = |factor: u32| (0..rows as u32).map(|i| (factor * i + 1) % classes as u32).collect::<Vec<_>>();
         let (first, second) = (targets(&of(3), classes, 0.1), targets(&of(2), classes, 0.1));
-        Self { input, targets: first.iter().zip(second).map(|(a, b)| 0.75 * a + 0.25 * b).collect() }
+        let mut targets: Vec<f32> = first.iter().zip(second).map(|(a, b)| 0.75 * a + 0.25 * b).collect();
+        if output.len() == 2 {
+            // Patches count differently, and some nothing.
+            for (row, targets) in targets.chunks_mut(classes).enumerate() {
+                targets.iter_mut().for_each(|target| *target *= [1.0, 0.25, 0.0][row % 3]);
+            }
+        }
+        Self { input, targets }
     }
 
     fn step<'a>(&'a self, noise: &'a Noise, hyper: Hyper) -> Step<'a> {

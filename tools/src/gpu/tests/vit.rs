@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use edge_vit_models::{Graph, Tensor, tokens};
 
-use super::{Batch, F32_TOLERANCE, assert_agrees, assert_gradients, gpu, open, relative, trainable, vit};
+use super::{Batch, F32_TOLERANCE, assert_agrees, assert_gradients, dense_vit, gpu, open, relative, trainable, vit};
 use crate::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError, Hyper, Noise};
 use crate::gpu::engine::GpuEngine;
@@ -21,6 +21,8 @@ fn logits_and_gradients_are_those_of_float64() {
     for (width, heads, hidden) in [(24, 3, 8), (14, 2, 6)] {
         let graph = vit(width, heads, 2, hidden);
         assert_agrees(&gpu, &graph, &trainable(&graph, &["head"]), 5, &noise());
+        let dense = dense_vit(width, heads, 2, hidden);
+        assert_agrees(&gpu, &dense, &trainable(&dense, &["head"]), 5, &noise());
     }
 }
 

@@ -42,19 +42,29 @@ pub struct Augment {
     pub mix: Mix,
 }
 
+/// The model's input of a picture that was augmented.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Augmented {
+    /// `[3, height, width]`.
+    pub pixels: Vec<f32>,
+    /// Whether it was mirrored, left to right.
+    pub flipped: bool,
+}
+
 impl Augment {
     /// Whether anything is changed, so that frozen layers have to be run anew for every step.
     pub fn is_on(&self) -> bool {
         *self != Self { mix: self.mix, ..Self::default() } || self.mix.is_on()
     }
 
-    /// The model's input `[3, height, width]` of a picture. It has the model's size already, unless parts are taken.
-    pub fn apply(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut impl Rng) -> Vec<f32> {
+    /// The model's input of a picture. It has the model's size already, unless parts are taken.
+    pub fn apply(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut impl Rng) -> Augmented {
         let mut picture = match self.crop {
             Some(smallest) => part(picture, preprocessing, smallest, rng),
             None => picture.clone(),
         };
-        if rng.random::<f64>() < self.flip {
+        let flipped = rng.random::<f64>() < self.flip;
+        if flipped {
             flip_horizontal_in_place(&mut picture);
         }
         if let Some(policy) = &self.rand_augment {
@@ -67,7 +77,7 @@ impl Augment {
         if self.erase > 0.0 {
             erase::erase(&mut pixels, preprocessing.image_size, self.erase, rng);
         }
-        pixels
+        Augmented { pixels, flipped }
     }
 }
 
@@ -101,7 +111,7 @@ mod tests {
     }
 
     fn applied(augment: &Augment, seed: u64) -> Vec<f32> {
-        augment.apply(&picture(), &preprocessing(), &mut ChaCha8Rng::seed_from_u64(seed))
+        augment.apply(&picture(), &preprocessing(), &mut ChaCha8Rng::seed_from_u64(seed)).pixels
     }
 
     #[test]

@@ -192,7 +192,7 @@ mod tests {
         let (mut tried, mut trials) = (Vec::new(), Vec::new());
         while let Some(adaptation) = next(base, &tried, &trials) {
             let at = (scale(&adaptation).unwrap_or(f64::NAN), width(&adaptation).unwrap_or(0));
-            let best = loss(at.0, at.1).map(|val_loss| Best { epoch: 1, val_top1: 0.5, val_loss });
+            let best = loss(at.0, at.1).map(|val_loss| Best { epoch: 1, val_top1: 0.5, val_miou: None, val_loss });
             trials.push(Trial { folder: String::new(), settings: settings(&adaptation), best, failed: None });
             tried.push(adaptation);
         }

@@ -74,7 +74,7 @@ mod tests {
         let trial = |val_loss: Option<f32>| Trial {
             folder: "seed-0".into(),
             settings: Map::new(),
-            best: val_loss.map(|val_loss| Best { epoch: 1, val_top1: 0.5, val_loss }),
+            best: val_loss.map(|val_loss| Best { epoch: 1, val_top1: 0.5, val_miou: None, val_loss }),
             failed: None,
         };
         let of = |losses: &[Option<f32>]| {
