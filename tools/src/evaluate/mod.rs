@@ -178,11 +178,11 @@ pub fn outcomes(
 ///
 /// # Errors
 /// Those of [`outcomes`].
-pub(crate) fn scored<T: Send>(
+pub(crate) fn scored<T: Send, S: Fn(usize, &[f32], f64) -> Option<T> + Sync>(
     classifier: &Classifier,
     samples: &Samples,
     progress: &(dyn Fn(usize) + Sync),
-    score: &(dyn Fn(usize, &[f32], f64) -> Option<T> + Sync),
+    score: &S,
 ) -> Result<(Vec<T>, Vec<Skipped>), EvaluateError> {
     let labels = classifier.bundle().labels.len();
     let done = AtomicUsize::new(0);

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use edge_vit_models::adapter::{Adaptation, Comparison};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::domain::Domain;
@@ -114,10 +114,10 @@ fn tasks(names: &[&str]) -> Vec<Task> {
 fn quiet(_: &str, _: Record) {}
 
 /// What was measured. A mean that was read from a file may differ in its last digit.
-fn told(measured: &[Measurement]) -> Vec<(&str, &Map<String, Value>, Best, usize, usize)> {
-    let measured = measured.iter().map(|Measurement { name, settings, best, figures }| {
-        (name.as_str(), settings, *best, figures.top1.correct, figures.top1.of)
-    });
+fn told(measured: &[Measurement]) -> Vec<(&str, Best, [usize; 2])> {
+    let measured = measured
+        .iter()
+        .map(|Measurement { name, best, figures, .. }| (name.as_str(), *best, [figures.top1.correct, figures.top1.of]));
     measured.collect()
 }
 
