@@ -17,9 +17,9 @@ fn overlaps(pixels: u32, cells: usize) -> Vec<(usize, Vec<f64>)> {
     (0..pixels).map(of).collect()
 }
 
-/// The share of the area of each patch that each class has, `[rows, columns, classes]`, where `grid` (rows, columns, each at least
-/// 1) covers the whole mask. A pixel on the border of patches is divided among them. Pixels without a class have no part in it:
-/// a patch's shares add up to how much of it has one.
+/// The share of the area of each patch that each class has, `[rows, columns, classes]`. The patches of `grid` (rows and columns,
+/// none of them 0) cover the whole mask. A pixel on the border of patches is divided among them. Pixels without a class have no
+/// part in it, so that a patch's shares add up to how much of it has one.
 ///
 /// The mask holds classes below `classes` and [`NO_CLASS`] alone; what is beyond is left out.
 pub fn patch_shares(mask: &Mask, grid: [usize; 2], classes: usize) -> Vec<f32> {
