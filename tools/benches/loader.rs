@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let paths: Vec<&Path> = pictures.iter().step_by(stride).map(|picture| picture.path.as_path()).collect();
     let preprocessing = Preprocessing::imagenet([side, side]);
     let augment = Preset::FewShot.recipe().augment;
-    let decoded: Vec<_> = paths.iter().map(|path| open_picture(path)).collect::<Result<_, _>>()?;
+    let decoded: Vec<_> = paths.iter().map(open_picture).collect::<Result<_, _>>()?;
 
     let read = |at: usize| open_picture(paths[at]).map_or(0, |picture| preprocessing.apply(&picture).len());
     let change =
