@@ -3,6 +3,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -11,33 +13,16 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use edge_vit_models::{Tensor, adapter, checkpoint, vit};
+use common::write_backbone;
+use edge_vit_models::{Tensor, adapter};
 use edge_vit_tools::engine::uniform;
 use image::{Rgb, RgbImage};
 
-const SIDE: usize = 16;
 /// What a program that Ctrl-C ended returns by custom: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
 
 fn prepare(folder: &Path) {
-    let config = vit::Config {
-        image_size: [SIDE, SIDE],
-        patch_size: 8,
-        embed_dim: 64,
-        depth: 2,
-        num_heads: 1,
-        mlp_ratio: 2.0,
-        layer_scale: false,
-        num_classes: None,
-        ..vit::Config::default()
-    };
-    let mut weights = BTreeMap::new();
-    for (stream, param) in vit::graph(&config).params().unwrap().into_iter().flatten().enumerate() {
-        let len = param.shape.iter().product::<usize>();
-        let values = (0..len).map(|index| uniform(1, stream as u32, index as u32) - 0.5).collect();
-        weights.insert(param.name, Tensor::new(param.shape, values).unwrap());
-    }
-    checkpoint::write_safetensors(folder.join("backbone.safetensors"), &weights, &BTreeMap::new()).unwrap();
+    write_backbone(&folder.join("backbone.safetensors"), 2);
     for (class, color) in [("cold", [0, 90, 200]), ("warm", [200, 90, 0])] {
         let class = folder.join("pictures").join(class);
         fs::create_dir_all(&class).unwrap();

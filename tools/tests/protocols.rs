@@ -2,38 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use edge_vit_models::{Tensor, checkpoint, vit};
-use edge_vit_tools::engine::uniform;
+use common::{SIDE, write_backbone};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
-
-const SIDE: usize = 16;
-
-fn backbone(path: &Path) {
-    let config = vit::Config {
-        image_size: [SIDE, SIDE],
-        patch_size: 8,
-        embed_dim: 64,
-        depth: 1,
-        num_heads: 1,
-        mlp_ratio: 2.0,
-        layer_scale: false,
-        num_classes: None,
-        ..vit::Config::default()
-    };
-    let mut weights = BTreeMap::new();
-    for (stream, param) in vit::graph(&config).params().unwrap().into_iter().flatten().enumerate() {
-        let len = param.shape.iter().product::<usize>();
-        let values = (0..len).map(|index| uniform(1, stream as u32, index as u32) - 0.5).collect();
-        weights.insert(param.name, Tensor::new(param.shape, values).unwrap());
-    }
-    checkpoint::write_safetensors(path, &weights, &BTreeMap::new()).unwrap();
-}
 
 /// Lists of two classes of plain colours.
 fn task(folder: &Path, lists: &[&str]) {
@@ -62,7 +39,7 @@ fn bench(folder: &Path, more: &[&str]) -> Output {
 #[test]
 fn a_task_that_fails_is_named_and_the_exit_status_tells_it() {
     let dir = tempfile::tempdir().unwrap();
-    backbone(&dir.path().join("backbone.safetensors"));
+    write_backbone(&dir.path().join("backbone.safetensors"), 1);
     task(&dir.path().join("vtab/svhn"), &["train800", "val200", "test"]);
     task(&dir.path().join("vtab/dtd"), &["train800", "val200"]);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -235,6 +235,29 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// What stops the reading of a file with pictures inside.
+pub(super) enum Stop {
+    /// What is wrong with the file, and what is expected.
+    Archive(String),
+    Data(DataError),
+}
+
+impl From<DataError> for Stop {
+    fn from(error: DataError) -> Self {
+        Self::Data(error)
+    }
+}
+
+impl Stop {
+    /// The error that names the file `shard`.
+    pub(super) fn into_data_error(self, shard: &Path) -> DataError {
+        match self {
+            Self::Archive(reason) => DataError::Archive { path: shard.to_owned(), reason },
+            Self::Data(error) => error,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

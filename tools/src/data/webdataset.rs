@@ -10,7 +10,7 @@ use edge_vit::PICTURE_ENDINGS;
 use serde_json::Value;
 
 use super::lists::{LABELS, label_names, name_of};
-use super::unpack::{MAX_PICTURE, Unpacker, cache, shards, unpacked};
+use super::unpack::{MAX_PICTURE, Stop, Unpacker, cache, shards, unpacked};
 use super::{DataError, Layout, Part, PictureSet};
 
 /// Where a label stands in the JSON of a sample, the first found first.
@@ -39,27 +39,6 @@ pub(super) fn read_into(path: &Path, cache: &Path) -> Result<BTreeMap<Part, Pict
         // Classes of a list of names keep its order as far as there are pictures of them.
         Ok(names)
     })
-}
-
-/// What stops the reading of a shard.
-enum Stop {
-    Archive(String),
-    Data(DataError),
-}
-
-impl From<DataError> for Stop {
-    fn from(error: DataError) -> Self {
-        Self::Data(error)
-    }
-}
-
-impl Stop {
-    fn into_data_error(self, shard: &Path) -> DataError {
-        match self {
-            Self::Archive(reason) => DataError::Archive { path: shard.to_owned(), reason },
-            Self::Data(error) => error,
-        }
-    }
 }
 
 /// Files of one name that follow one another.

@@ -13,7 +13,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use super::unpack::{MAX_PICTURE, Unpacker, cache, shards, unpacked};
+use super::unpack::{MAX_PICTURE, Stop, Unpacker, cache, shards, unpacked};
 use super::{DataError, Layout, Part, PictureSet};
 
 /// What the columns are called, the first found first.
@@ -46,30 +46,9 @@ fn read_into(path: &Path, cache: &Path) -> Result<BTreeMap<Part, PictureSet>, Da
     })
 }
 
-/// What stops the reading of a shard.
-enum Stop {
-    Archive(String),
-    Data(DataError),
-}
-
 impl From<ParquetError> for Stop {
     fn from(error: ParquetError) -> Self {
         Self::Archive(format!("the Parquet file is cut, damaged or packed in a way that is not read ({error})"))
-    }
-}
-
-impl From<DataError> for Stop {
-    fn from(error: DataError) -> Self {
-        Self::Data(error)
-    }
-}
-
-impl Stop {
-    fn into_data_error(self, shard: &Path) -> DataError {
-        match self {
-            Self::Archive(reason) => DataError::Archive { path: shard.to_owned(), reason },
-            Self::Data(error) => error,
-        }
     }
 }
 

@@ -127,7 +127,12 @@ fn scaled(adaptation: &Adaptation, to: f64) -> Option<Adaptation> {
 
 /// The hidden units or the rank; `None` where the method has neither.
 fn width(adaptation: &Adaptation) -> Option<usize> {
-    Some(match adaptation {
+    width_of(&mut adaptation.clone()).copied()
+}
+
+/// Where the hidden units or the rank stand.
+fn width_of(adaptation: &mut Adaptation) -> Option<&mut usize> {
+    match adaptation {
         Adaptation::Adapters(Spec { hidden: width, .. })
         | Adaptation::Method(
             MethodSpec::RepAdapter { hidden: width, .. }
@@ -140,41 +145,25 @@ fn width(adaptation: &Adaptation) -> Option<usize> {
             Comparison::Adapter { hidden: width }
             | Comparison::ParallelAdapter { hidden: width, .. }
             | Comparison::Adaptformer { hidden: width, .. },
-        ) => *width,
-        _ => return None,
-    })
+        ) => Some(width),
+        _ => None,
+    }
 }
 
 /// The adaptation with another width and the same scale; `None` where there is none so wide.
 fn widened(adaptation: &Adaptation, to: usize) -> Option<Adaptation> {
-    let kept = scale(adaptation);
-    let mut widened = adaptation.clone();
-    let groups = match &mut widened {
-        Adaptation::Adapters(Spec { hidden, groups, .. })
-        | Adaptation::Method(MethodSpec::RepAdapter { hidden, groups, .. }) => {
-            *hidden = to;
+    let groups = match adaptation {
+        Adaptation::Adapters(Spec { groups, .. }) | Adaptation::Method(MethodSpec::RepAdapter { groups, .. }) => {
             *groups
         }
-        Adaptation::Method(
-            MethodSpec::Lora { rank: width, .. }
-            | MethodSpec::Dora { rank: width, .. }
-            | MethodSpec::Fact { rank: width, .. }
-            | MethodSpec::Arc { rank: width },
-        )
-        | Adaptation::Comparison(
-            Comparison::Adapter { hidden: width }
-            | Comparison::ParallelAdapter { hidden: width, .. }
-            | Comparison::Adaptformer { hidden: width, .. },
-        ) => {
-            *width = to;
-            1
-        }
-        _ => return None,
+        _ => 1,
     };
     if to == 0 || !to.is_multiple_of(groups.max(1)) {
         return None;
     }
-    match kept {
+    let mut widened = adaptation.clone();
+    *width_of(&mut widened)? = to;
+    match scale(adaptation) {
         Some(scale) => scaled(&widened, scale),
         None => Some(widened),
     }
