@@ -20,6 +20,7 @@ mod spare;
 
 use tract_core::internal::*;
 use tract_core::model::Rewriter;
+use tract_core::optim::Optimizer;
 
 pub(crate) use int8::register;
 
@@ -35,6 +36,8 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         .with_rule_for("patches", patches::rule)
         .with_rule_for("one place", place::slice)
         .rewrite(&(), model)?;
+    simplify(model)?;
+    Rewriter::default().with_rule_for("layer norm", layer_norm::rule).rewrite(&(), model)?;
     model.declutter()?;
     Rewriter::default().with_rule_for("places ahead", place::ahead).rewrite(&(), model)?;
     // A norm is recognised by its scaling, which must not have gone into anything else, and attention by operands that
@@ -52,6 +55,16 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         rules.rewrite(&(), model)?;
     }
     Ok(())
+}
+
+/// Declutters each operator for itself. The passes of tract that are left out move axes and slices through the graph and search
+/// all of it for each move: they take most of the time that a file takes to open, and less in a graph whose norms are single
+/// operators.
+fn simplify(model: &mut TypedModel) -> TractResult<()> {
+    const MOVES: [&str; 2] = ["ChangeAxes", "PushSliceUp"];
+    let mut optimizer = Optimizer::declutter();
+    optimizer.passes.retain(|pass| !MOVES.contains(&format!("{pass:?}").as_str()));
+    optimizer.optimize(model)
 }
 
 /// The name of the kernel that `node` runs on, if it is an operator of ours that has one.
