@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::autotune::Autotune;
 use super::kernels::{Kernel, Tuning};
 use super::template;
 use crate::engine::EngineError;
@@ -143,6 +144,7 @@ pub(crate) struct Gpu {
     pub(crate) limits: wgpu::Limits,
     pub(crate) info: AdapterInfo,
     pub(crate) tuning: Tuning,
+    pub(crate) autotune: Autotune,
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
     /// Uniform buffers of [`Gpu::PARAMS_BYTES`], used anew by every submission.
     params: Mutex<Vec<wgpu::Buffer>>,
@@ -158,7 +160,17 @@ impl Gpu {
     /// Size of one uniform buffer.
     pub(crate) const PARAMS_BYTES: u64 = 16 << 10;
 
-    /// Opens the adapter that `selection` means, with its own limits as `restrict` leaves them.
+    /// Opens the adapter that `selection` means, with its own limits, to choose by measurement how products are cut.
+    ///
+    /// # Errors
+    /// When there is no such adapter or the driver refuses.
+    pub(crate) fn open_measured(selection: Option<&str>) -> Result<Self, EngineError> {
+        let mut gpu = Self::open(selection, |limits| limits)?;
+        gpu.autotune = Autotune::of_environment(&gpu);
+        Ok(gpu)
+    }
+
+    /// Opens the adapter that `selection` means, with its own limits as `restrict` leaves them; products are cut by rule.
     ///
     /// # Errors
     /// When there is no such adapter or the driver refuses.
@@ -185,7 +197,7 @@ impl Gpu {
         let info = infos[index].clone();
         let (pipelines, params) = (Mutex::default(), Mutex::default());
         let tuning = Tuning::of(&info, &limits);
-        Ok(Self { device, queue, limits, info, tuning, pipelines, params, failure })
+        Ok(Self { device, queue, limits, info, tuning, autotune: Autotune::off(), pipelines, params, failure })
     }
 
     /// The largest tensor in bytes: what a binding takes and what 32-bit indices reach.

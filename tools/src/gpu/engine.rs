@@ -41,7 +41,7 @@ impl GpuEngine {
     /// # Errors
     /// When there is no such adapter, the graph cannot be run or trained so, or a weight does not fit the device.
     pub fn new(selection: Option<&str>, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
-        Self::on(Arc::new(Gpu::open(selection, |limits| limits)?), graph, trainable)
+        Self::on(Arc::new(Gpu::open_measured(selection)?), graph, trainable)
     }
 
     /// As [`GpuEngine::new`], on an opened adapter.

@@ -8,8 +8,9 @@ use edge_vit_models::Activation;
 
 use crate::gpu::device::Gpu;
 use crate::gpu::kernels::elementwise::{activation, dropout};
-use crate::gpu::kernels::matmul::Product;
+use crate::gpu::kernels::matmul::{Kind, Product};
 use crate::gpu::kernels::reduce::{Parts, accumulate, column_sums};
+use crate::gpu::kernels::tile::Tile;
 use crate::gpu::kernels::unfold::Unfold;
 use crate::gpu::kernels::{Drop, Tuning};
 use crate::gpu::pool::{Buf, Pool, PoolError};
@@ -48,8 +49,9 @@ fn product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], bias: &[f32], addend: &[
     c
 }
 
-fn check_products(gpu: &Arc<Gpu>) {
-    for size in [[1, 1, 1], [5, 7, 3], [70, 36, 20], [9, 130, 66], [33, 8, 260]] {
+/// Products on odd shapes with C cut into `tiles`: within rounding of float64, and the same to the bit in all of them.
+fn check_products(gpu: &Arc<Gpu>, tiles: &[Tile]) {
+    for size in [[1, 1, 1], [5, 7, 3], [70, 36, 20], [9, 130, 66], [33, 8, 260], [131, 260, 36]] {
         let [m, n, k] = size;
         let (a, b) = (values(1, m * k), values(2, k * n));
         let (bias, addend) = (values(3, n), values(4, m * n));
@@ -58,51 +60,61 @@ fn check_products(gpu: &Arc<Gpu>) {
         for (a_transposed, b_transposed) in [(false, true), (false, false), (true, false), (true, true)] {
             let a = if a_transposed { &a_t } else { &a };
             let b = if b_transposed { &b_t } else { &b };
-            let got = run(gpu, &[a, b, &bias, &addend], m * n, |rec, operands| {
-                Product {
-                    a: &operands[0],
-                    a_transposed,
-                    b: &operands[1],
-                    b_transposed,
-                    m,
-                    n,
-                    k,
-                    bias: Some(&operands[2]),
-                    addend: Some(&operands[3]),
-                }
-                .record(rec)
-            });
-            let error = relative(&got, &expected);
-            assert!(error < SUM_TOLERANCE, "{size:?} {a_transposed} {b_transposed}: {error:.2e}");
+            let mut first: Option<Vec<f32>> = None;
+            for &tile in tiles {
+                let got = run(gpu, &[a, b, &bias, &addend], m * n, |rec, operands| {
+                    Product {
+                        a: &operands[0],
+                        a_transposed,
+                        b: &operands[1],
+                        b_transposed,
+                        m,
+                        n,
+                        k,
+                        bias: Some(&operands[2]),
+                        addend: Some(&operands[3]),
+                    }
+                    .record_in(rec, 1, tile)
+                });
+                let error = relative(&got, &expected);
+                assert!(error < SUM_TOLERANCE, "{tile:?} {size:?} {a_transposed} {b_transposed}: {error:.2e}");
+                assert_eq!(first.get_or_insert_with(|| got.clone()), &got, "{tile:?} {size:?} {a_transposed} {b_transposed}");
+            }
         }
     }
 }
 
 #[test]
-fn products_in_registers() {
+fn every_tile_in_registers_gives_the_same_product() {
     let Some(mut gpu) = open(|limits| limits) else { return };
     gpu.tuning.shared_tiles = false;
-    check_products(&Arc::new(gpu));
+    let tiles = gpu.tuning.tiles(&gpu.limits);
+    check_products(&Arc::new(gpu), &tiles);
 }
 
 #[test]
-fn products_in_large_shared_tiles() {
-    check_shared_tiles(0);
-}
-
-#[test]
-fn products_in_small_shared_tiles() {
-    check_shared_tiles(u32::MAX);
-}
-
-fn check_shared_tiles(enough_tiles: u32) {
+fn every_shared_tile_gives_the_same_product() {
     let Some(mut gpu) = open(|limits| limits) else { return };
     let mut info = gpu.info.clone();
     info.software = false;
     gpu.tuning = Tuning::of(&info, &gpu.limits);
     assert!(gpu.tuning.shared_tiles);
-    gpu.tuning.enough_tiles = enough_tiles;
-    check_products(&Arc::new(gpu));
+    let tiles = gpu.tuning.tiles(&gpu.limits);
+    assert!(tiles.len() > 10, "{tiles:?}");
+    check_products(&Arc::new(gpu), &tiles);
+}
+
+#[test]
+fn the_rule_takes_larger_shared_tiles_where_there_are_many() {
+    let Some(mut gpu) = open(|limits| limits) else { return };
+    gpu.tuning.shared_tiles = true;
+    gpu.tuning.enough_tiles = 4;
+    let of = |m| Kind { m, n: 128, k: 9, chunks: 1, a_transposed: false, b_transposed: true, bias: false, addend: false };
+    let rows = |m| match gpu.tuning.tile(&of(m)) {
+        Tile::Shared { rows, .. } => rows,
+        Tile::Registers { .. } => 0,
+    };
+    assert_eq!((rows(64), rows(65)), (32, 64));
 }
 
 #[test]
