@@ -6,7 +6,7 @@ use std::io::{Write as _, stdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::autotune::Autotune;
-use super::kernels::{Kernel, Tuning};
+use super::kernels::{HALF, Kernel, Tuning};
 use super::template;
 use crate::engine::EngineError;
 
@@ -38,6 +38,8 @@ pub struct AdapterInfo {
     pub max_workgroup_invocations: u32,
     /// The most bytes of workgroup memory.
     pub max_workgroup_storage: u32,
+    /// Whether kernels can use float16.
+    pub float16: bool,
 }
 
 /// The adapters at hand, real ones before software ones; empty where there is none.
@@ -59,14 +61,14 @@ pub fn list() -> anyhow::Result<()> {
 fn table(adapters: &[AdapterInfo]) -> String {
     let name_width = adapters.iter().map(|adapter| adapter.name.len()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  driver\n",
-        "index", "name", "backend", "kind", "buffer [MiB]", "binding [MiB]", "workgroup"
+        "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  {:7}  driver\n",
+        "index", "name", "backend", "kind", "buffer [MiB]", "binding [MiB]", "workgroup", "float16"
     );
     for adapter in adapters {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  {}",
+            "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  {:7}  {}",
             adapter.index,
             adapter.name,
             adapter.backend,
@@ -74,6 +76,7 @@ fn table(adapters: &[AdapterInfo]) -> String {
             adapter.max_buffer_size >> 20,
             adapter.max_storage_binding >> 20,
             adapter.max_workgroup_invocations,
+            if adapter.float16 { "yes" } else { "no" },
             adapter.driver
         );
     }
@@ -109,6 +112,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
         max_storage_binding: limits.max_storage_buffer_binding_size,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_storage: limits.max_compute_workgroup_storage_size,
+        float16: adapter.features().contains(wgpu::Features::SHADER_F16),
     }
 }
 
@@ -184,6 +188,7 @@ impl Gpu {
         let limits = restrict(adapter.limits());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("edge-vit"),
+            required_features: adapter.features() & wgpu::Features::SHADER_F16,
             required_limits: limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
@@ -237,7 +242,11 @@ impl Gpu {
         let refused = |reason: String| {
             EngineError::Device(format!("kernel {} {:?} cannot be compiled: {reason}", kernel.name, kernel.constants))
         };
-        let mut source = template::declarations(&kernel.constants);
+        let mut source = String::new();
+        if kernel.constants.contains(&(HALF, 1)) {
+            source.push_str("enable f16;\n");
+        }
+        source.push_str(&template::declarations(&kernel.constants));
         source.push_str(if kernel.vector { "alias V = vec4<f32>;\n" } else { "alias V = f32;\n" });
         for part in kernel.parts {
             source.push_str(&template::expand(part, &kernel.constants).map_err(refused)?);
@@ -348,6 +357,7 @@ mod tests {
             max_storage_binding: 1 << 27,
             max_workgroup_invocations: 256,
             max_workgroup_storage: 16 << 10,
+            float16: true,
         }
     }
 

@@ -4,6 +4,7 @@
 //! - `autotune` chooses by measurement how products are cut on a device.
 //! - `template` and `kernels` hold the WGSL and its wrappers, one file pair a kernel.
 //! - `pool` hands out buffers and takes them back; `recorder` turns kernel calls into one submission.
+//! - `loss_scale` keeps small gradients from vanishing in half precision.
 //! - `engine` walks the [`crate::engine::Plan`]: `forward` and `backward` record a micro-batch.
 //!
 //! A micro-batch is as large as bindings, budget and memory allow: where recording one runs out of memory, it is halved
@@ -16,6 +17,7 @@ mod engine;
 mod fixed;
 mod forward;
 mod kernels;
+mod loss_scale;
 mod pool;
 mod recorder;
 mod template;

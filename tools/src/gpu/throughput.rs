@@ -58,6 +58,7 @@ impl ProductTimer {
                 k,
                 bias: None,
                 addend: None,
+                half: false,
             }
             .record(&mut rec)?;
         }

@@ -91,10 +91,10 @@ impl Cache {
         }
     }
 
-    /// Writes `tiles`, with those that another process has written meanwhile; says in the log where that cannot be done.
-    pub(super) fn write(&self, tiles: BTreeMap<Class, Tile>) {
+    /// Adds the `tile` of a `class` to what the file holds by now; says in the log where that cannot be done.
+    pub(super) fn write(&self, class: Class, tile: Tile) {
         let mut all = self.read();
-        all.extend(tiles);
+        all.insert(class, tile);
         let contents = Contents { key: self.key.clone(), tiles: all.into_iter().collect() };
         let written = serde_json::to_vec_pretty(&contents).map_err(io::Error::other).and_then(|text| {
             fs::create_dir_all(&self.folder)?;
@@ -113,6 +113,9 @@ mod tests {
     #[test]
     fn the_version_of_wgpu_is_the_one_that_is_built() {
         let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
-        assert!(lock.contains(&format!("name = \"wgpu\"\nversion = \"{WGPU}\"\n")), "wgpu is not {WGPU}: write its version here");
+        assert!(
+            lock.contains(&format!("name = \"wgpu\"\nversion = \"{WGPU}\"\n")),
+            "wgpu is not {WGPU}: write its version here"
+        );
     }
 }

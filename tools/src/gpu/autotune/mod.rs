@@ -35,15 +35,17 @@ pub(super) struct Class {
     transposed: [bool; 2],
     /// Whether a bias is added, and whether another matrix is.
     added: [bool; 2],
+    half: bool,
 }
 
 impl Class {
     fn of(kind: &Kind) -> Self {
-        let Kind { m, n, k, chunks, a_transposed, b_transposed, bias, addend } = *kind;
+        let Kind { m, n, k, chunks, a_transposed, b_transposed, bias, addend, half } = *kind;
         Self {
             size: [m, n, k, chunks].map(usize::next_power_of_two),
             transposed: [a_transposed, b_transposed],
             added: [bias, addend],
+            half,
         }
     }
 }
@@ -94,17 +96,14 @@ impl Autotune {
         if let Some(&tile) = lock(&self.tiles).get(&class) {
             return tile;
         }
-        let tile = measure::fastest(gpu, kind, rule).unwrap_or_else(|error| {
-            log::info!("the tiles of {kind:?} could not be measured ({error}); the usual one is taken");
-            rule
-        });
-        let tiles = {
-            let mut tiles = lock(&self.tiles);
-            tiles.insert(class, tile);
-            tiles.clone()
-        };
-        if let Some(cache) = &self.cache {
-            cache.write(tiles);
+        let measured = measure::fastest(gpu, kind, rule);
+        let tile = *measured.as_ref().unwrap_or(&rule);
+        lock(&self.tiles).insert(class, tile);
+        match (measured, &self.cache) {
+            (Ok(_), Some(cache)) => cache.write(class, tile),
+            (Ok(_), None) => {}
+            // A device that is full now need not be so in the next run.
+            (Err(error), _) => log::info!("{kind:?} could not be measured ({error}); it is cut by rule"),
         }
         tile
     }

@@ -15,6 +15,7 @@ const KIND: Kind = Kind {
     b_transposed: true,
     bias: true,
     addend: false,
+    half: false,
 };
 
 /// The first adapter, with what was measured kept in `folder`.

@@ -24,6 +24,8 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: Option<&'a wgpu::Buffer>,
     /// `[m, n]`.
     pub(crate) addend: Option<&'a wgpu::Buffer>,
+    /// Whether B lies in float16; A is then rounded to it as it is read. Sums are of float32.
+    pub(crate) half: bool,
 }
 
 /// What a product is, whatever its values: all that its kernel depends on.
@@ -38,6 +40,7 @@ pub(crate) struct Kind {
     pub(crate) b_transposed: bool,
     pub(crate) bias: bool,
     pub(crate) addend: bool,
+    pub(crate) half: bool,
 }
 
 impl Kind {
@@ -89,7 +92,7 @@ impl Product<'_> {
     }
 
     fn kind(&self, chunks: usize) -> Kind {
-        let Self { m, n, k, a_transposed, b_transposed, bias, addend, .. } = *self;
-        Kind { m, n, k, chunks, a_transposed, b_transposed, bias: bias.is_some(), addend: addend.is_some() }
+        let Self { m, n, k, a_transposed, b_transposed, bias, addend, half, .. } = *self;
+        Kind { m, n, k, chunks, a_transposed, b_transposed, bias: bias.is_some(), addend: addend.is_some(), half }
     }
 }

@@ -16,15 +16,15 @@ const A_BLOCKS: u32 = ROW_LINES * (DEPTH / 4u);
 const B_BLOCKS: u32 = COL_LINES * (DEPTH / 4u);
 
 // [DEPTH][STRIDE]: the rows of A, and the columns of B, are contiguous.
-var<workgroup> a_tile: array<vec4<f32>, DEPTH * A_STRIDE>;
-var<workgroup> b_tile: array<vec4<f32>, DEPTH * B_STRIDE>;
+var<workgroup> a_tile: array<Line, DEPTH * A_STRIDE>;
+var<workgroup> b_tile: array<Line, DEPTH * B_STRIDE>;
 
 // A block: a line along the side for each of k.
 struct Block {
-    line0: vec4<f32>,
-    line1: vec4<f32>,
-    line2: vec4<f32>,
-    line3: vec4<f32>,
+    line0: Line,
+    line1: Line,
+    line2: Line,
+    line3: Line,
 }
 
 // The block's place in a tile, along the side and along k, in lines of four: neighbours across what is contiguous.
@@ -87,7 +87,7 @@ fn b_block(col: u32, k: u32, k_end: u32) -> Block {
 }
 
 fn turned(block: Block) -> Block {
-    let turned = transpose(mat4x4<f32>(block.line0, block.line1, block.line2, block.line3));
+    let turned = transpose(mat4x4<Value>(block.line0, block.line1, block.line2, block.line3));
     return Block(turned[0], turned[1], turned[2], turned[3]);
 }
 
@@ -150,10 +150,10 @@ fn main(place: Place) {
 //: for i in DEPTH
         {
 //: for r in ROW_QUADS
-            let a{r} = a_tile[{i}u * A_STRIDE + row_line + DOWN * {r}u];
+            let a{r} = vec4<f32>(a_tile[{i}u * A_STRIDE + row_line + DOWN * {r}u]);
 //: end
 //: for c in COL_QUADS
-            let b{c} = b_tile[{i}u * B_STRIDE + col_line + ACROSS * {c}u];
+            let b{c} = vec4<f32>(b_tile[{i}u * B_STRIDE + col_line + ACROSS * {c}u]);
 //: end
 //: for r in ROW_QUADS
 //: for s in 4

@@ -76,7 +76,9 @@ impl Tuning {
     }
 }
 
-const COMMON: &str = include_str!("common.wgsl");
+pub(crate) const COMMON: &str = include_str!("common.wgsl");
+/// The constant that says whether a kernel uses float16.
+pub(crate) const HALF: &str = "HALF";
 const NOISE: &str = include_str!("noise.wgsl");
 
 /// A dimension or count as the kernels take it; a tensor's number of values fits, as `Gpu::largest_binding` sees to.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::matmul::Kind;
-use super::{COMMON, Kernel, Tuning, word};
+use super::{COMMON, HALF, Kernel, Tuning, word};
 
 /// What a workgroup computes of C. An invocation owns blocks of 4 x 4 values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ const SHARED: [Tile; 14] = [
     shared([128, 16], [1, 1], 16),
     shared([8, 128], [1, 1], 16),
 ];
+
+/// Invocations of a workgroup without shared tiles, and the most of them side by side.
+const REGISTERS_ACROSS: [(u32, u32); 4] = [(8, 8), (8, 2), (16, 16), (32, 32)];
 
 /// Sides up to this are no waste, however small C is.
 const SMALL_SIDE: usize = 32;
@@ -123,6 +126,7 @@ impl Tile {
             ("C_VEC", u32::from(kind.n.is_multiple_of(4))),
             ("BIAS", u32::from(kind.bias)),
             ("ADDEND", u32::from(kind.addend)),
+            (HALF, u32::from(kind.half)),
             ("WORKGROUP", self.invocations()),
             ("ACROSS", self.across(kind)),
         ];
@@ -174,8 +178,8 @@ impl Tuning {
         let tiles: Vec<Tile> = if self.shared_tiles {
             SHARED.to_vec()
         } else {
-            let registers = |quads| [(8, 8), (8, 4), (8, 2), (4, 4), (16, 16)].map(|(lanes, across)| Tile::Registers { quads, lanes, across });
-            [1, 2, 3, 4].into_iter().flat_map(registers).collect()
+            let registers = |quads| REGISTERS_ACROSS.map(|(lanes, across)| Tile::Registers { quads, lanes, across });
+            [1, 2].into_iter().flat_map(registers).collect()
         };
         tiles.into_iter().filter(|tile| tile.fits(limits)).collect()
     }
