@@ -39,7 +39,7 @@ pub(super) fn fastest(gpu: &Arc<Gpu>, kind: &Kind, rule: Tile) -> Result<Tile, E
     let repetitions = (ROUND.as_secs_f64() / least).clamp(1.0, MOST_REPETITIONS) as usize;
     let by_rule = bench.least(rule, repetitions, deadline)?;
     let mut best = (rule, by_rule * GAIN);
-    let tried = gpu.tuning.tiles(&gpu.limits).into_iter().filter(|tile| *tile != rule && kind.fills(*tile));
+    let tried = gpu.tuning.tiles(&gpu.limits).into_iter().filter(|tile| *tile != rule && kind.suits(*tile));
     for tile in tried {
         if Instant::now() >= deadline {
             log::debug!("{kind:?}: the time is up before {tile:?}");

@@ -41,29 +41,29 @@ const fn shared([rows, cols]: [u32; 2], [row_quads, col_quads]: [u32; 2], depth:
 const SMALL: Tile = shared([32, 32], [1, 1], 16);
 const LARGE: Tile = shared([64, 64], [2, 2], 16);
 
-/// The shared tiles that are tried: the smaller ones for products of which there are few, thin ones for the narrow side of
-/// an adapter, large ones because they read each operand less often.
+/// The shared tiles that are tried, the likeliest first: large ones because they read each operand less often, smaller ones for
+/// products of which there are few, thin ones for the narrow side of an adapter.
 const SHARED: [Tile; 14] = [
     SMALL,
     LARGE,
-    shared([32, 32], [1, 1], 32),
-    shared([64, 32], [2, 1], 16),
-    shared([32, 64], [1, 2], 16),
-    shared([64, 64], [2, 1], 16),
-    shared([64, 64], [2, 2], 8),
+    shared([128, 128], [2, 2], 16),
     shared([128, 64], [2, 2], 16),
     shared([64, 128], [2, 2], 16),
-    shared([128, 128], [2, 2], 16),
-    shared([128, 128], [2, 2], 8),
+    shared([64, 32], [2, 1], 16),
+    shared([32, 64], [1, 2], 16),
     shared([128, 8], [1, 1], 16),
     shared([128, 16], [1, 1], 16),
     shared([8, 128], [1, 1], 16),
+    shared([64, 64], [2, 1], 16),
+    shared([32, 32], [1, 1], 32),
+    shared([128, 128], [2, 2], 8),
+    shared([64, 64], [2, 2], 8),
 ];
 
 /// Invocations of a workgroup without shared tiles, and the most of them side by side.
 const REGISTERS_ACROSS: [(u32, u32); 4] = [(8, 8), (8, 2), (16, 16), (32, 32)];
 
-/// Sides up to this are no waste, however small C is.
+/// A tile's side up to this is no waste, however small C is; one below it is for C that is no larger.
 const SMALL_SIDE: usize = 32;
 
 impl Tile {
@@ -186,9 +186,13 @@ impl Tuning {
 }
 
 impl Kind {
-    /// Whether `tile` is not much larger than C.
-    pub(crate) fn fills(&self, tile: Tile) -> bool {
+    /// Whether `tile` is neither much larger than C nor thin without need.
+    pub(crate) fn suits(&self, tile: Tile) -> bool {
+        let suits = |side: usize, len: usize| match side {
+            side if side > SMALL_SIDE => side < 2 * len,
+            side => side == SMALL_SIDE || len <= SMALL_SIDE || matches!(tile, Tile::Registers { .. }),
+        };
         let [rows, cols] = tile.size(self);
-        (rows <= SMALL_SIDE || rows < 2 * self.m) && (cols <= SMALL_SIDE || cols < 2 * self.n)
+        suits(rows, self.m) && suits(cols, self.n)
     }
 }
