@@ -15,7 +15,6 @@ pub enum Precision {
 
 impl Precision {
     /// Whether it is the one that is taken where nothing is said.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
