@@ -1,7 +1,7 @@
 //! What a training step costs: a backbone at random weights with its adapters, and the share of the step that its matrix
 //! products alone take on the processor.
-//! `cargo bench -p edge-vit-tools --bench train_step [-- DEVICE [SIDE [BATCH [STEPS [ARCHITECTURE]]]]]`; DEVICE is `cpu`, `gpu` or
-//! what `--gpu` takes.
+//! `cargo bench -p edge-vit-tools --bench train_step [-- DEVICE [SIDE [BATCH [STEPS [ARCHITECTURE [PRECISION]]]]]]`; DEVICE is `cpu`,
+//! `gpu` or what `--gpu` takes, PRECISION `f32` or `f16`.
 
 use std::error::Error;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use edge_vit_models::backbone::{self, Architecture};
 use edge_vit_models::{Graph, Op, Tensor, adapter};
 use edge_vit_tools::cpu::CpuEngine;
-use edge_vit_tools::engine::{Engine, Hyper, Noise, Step, targets, uniform};
+use edge_vit_tools::engine::{Engine, Hyper, Noise, Precision, Step, targets, uniform};
 use edge_vit_tools::gpu::GpuEngine;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
@@ -28,10 +28,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let graph = backbone(name, side)?;
     let trainable = adapter::trainable(&graph);
+    let precision = match arg(5) {
+        None | Some("f32") => Precision::F32,
+        Some("f16") => Precision::F16,
+        Some(other) => return Err(format!("`{other}` is no precision: f32 or f16").into()),
+    };
+    let mut weight_bytes = None;
     let mut engine: Box<dyn Engine> = match device {
         "cpu" => Box::new(CpuEngine::<f32>::new(&graph, &trainable)?),
-        "gpu" => Box::new(GpuEngine::new(None, &graph, &trainable)?),
-        selection => Box::new(GpuEngine::new(Some(selection), &graph, &trainable)?),
+        _ => {
+            let selection = (device != "gpu").then_some(device);
+            let engine = GpuEngine::in_precision(selection, &graph, &trainable, precision)?;
+            weight_bytes = Some(engine.weight_bytes());
+            Box::new(engine)
+        }
     };
     let len = 3 * side * side;
     let input: Vec<f32> = (0..batch * len).map(|index| uniform(1, 0, index as u32) * 2.0 - 1.0).collect();
@@ -58,6 +68,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("products alone    {:.2} ms, {:.0} % of the step", 1e3 * alone, 100.0 * alone / seconds);
     }
     println!("peak              {:.1} MiB", engine.peak_bytes() as f64 / 1_048_576.0);
+    if let Some(bytes) = weight_bytes {
+        println!("weights           {:.1} MiB", bytes as f64 / 1_048_576.0);
+    }
     Ok(())
 }
 

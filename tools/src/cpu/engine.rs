@@ -222,7 +222,7 @@ impl<T: Real> Engine for CpuEngine<T> {
             let (m, v) = (tensor(&param.shape, &moments.m)?, tensor(&param.shape, &moments.v)?);
             Ok((param.name.clone(), Trained { value, m, v }))
         });
-        Ok(State { steps: self.steps, trained: named.collect::<Result<_, EngineError>>()? })
+        Ok(State { steps: self.steps, trained: named.collect::<Result<_, EngineError>>()?, loss_scale: None })
     }
 
     fn restore(&mut self, state: &State) -> Result<(), EngineError> {

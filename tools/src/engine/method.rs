@@ -92,7 +92,7 @@ impl Engine for MethodEngine {
     }
 
     fn state(&mut self) -> Result<State, EngineError> {
-        Ok(State { steps: self.steps, trained: self.trained.clone() })
+        Ok(State { steps: self.steps, trained: self.trained.clone(), loss_scale: None })
     }
 
     fn restore(&mut self, state: &State) -> Result<(), EngineError> {

@@ -3,6 +3,7 @@
 mod method;
 mod noise;
 mod plan;
+mod precision;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use method::MethodEngine;
 pub use noise::{Noise, uniform};
 pub use plan::{BackwardNeeds, Plan};
 pub(crate) use plan::{is_of_merged_tokens, merged_tokens};
+pub use precision::{LossScale, Precision};
 
 /// Why an engine could not be made or a step not be taken.
 #[derive(Debug, Error)]
@@ -144,10 +146,12 @@ impl Trained {
 /// All that changes while training: enough to go on bit-exactly on the same device.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
-    /// Optimiser steps taken.
+    /// Optimiser steps taken, with those that half precision skipped.
     pub steps: u64,
     /// By the weight's name.
     pub trained: BTreeMap<String, Trained>,
+    /// In half precision alone.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// A graph on a device, ready to run and to learn. The graph's output is the logits `[classes]` of a picture or

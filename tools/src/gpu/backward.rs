@@ -169,16 +169,18 @@ impl Walk<'_> {
     fn linear_input(&mut self, id: NodeId, grad: &Buf, out_features: usize) -> Result<Buf, PoolError> {
         let node = &self.model.nodes[id];
         let in_features = width_of(&self.model.plan.shapes[node.inputs[0]]);
+        let (weight, half) = self.model.weights.matrix(&node.name)?;
         Product {
             a: grad,
             a_transposed: false,
-            b: self.model.weights.of(&node.name, "weight")?,
+            b: weight,
             b_transposed: false,
             m: self.pictures * self.model.plan.len(id) / out_features,
             n: in_features,
             k: out_features,
             bias: None,
             addend: None,
+            half,
         }
         .record(&mut self.rec)
     }

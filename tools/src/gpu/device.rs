@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::kernels::{Kernel, Tuning};
+use super::autotune::Autotune;
+use super::kernels::{HALF, Kernel, Tuning};
 use super::template;
 use crate::engine::EngineError;
 
@@ -37,6 +38,8 @@ pub struct AdapterInfo {
     pub max_workgroup_invocations: u32,
     /// The most bytes of workgroup memory.
     pub max_workgroup_storage: u32,
+    /// Whether kernels can use float16.
+    pub float16: bool,
 }
 
 /// The adapters at hand, real ones before software ones; empty where there is none.
@@ -58,14 +61,14 @@ pub fn list() -> anyhow::Result<()> {
 fn table(adapters: &[AdapterInfo]) -> String {
     let name_width = adapters.iter().map(|adapter| adapter.name.len()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  driver\n",
-        "index", "name", "backend", "kind", "buffer [MiB]", "binding [MiB]", "workgroup"
+        "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  {:7}  driver\n",
+        "index", "name", "backend", "kind", "buffer [MiB]", "binding [MiB]", "workgroup", "float16"
     );
     for adapter in adapters {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  {}",
+            "{:>5}  {:name_width$}  {:8}  {:8}  {:>12}  {:>13}  {:>9}  {:7}  {}",
             adapter.index,
             adapter.name,
             adapter.backend,
@@ -73,6 +76,7 @@ fn table(adapters: &[AdapterInfo]) -> String {
             adapter.max_buffer_size >> 20,
             adapter.max_storage_binding >> 20,
             adapter.max_workgroup_invocations,
+            if adapter.float16 { "yes" } else { "no" },
             adapter.driver
         );
     }
@@ -108,6 +112,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
         max_storage_binding: limits.max_storage_buffer_binding_size,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_storage: limits.max_compute_workgroup_storage_size,
+        float16: adapter.features().contains(wgpu::Features::SHADER_F16),
     }
 }
 
@@ -143,6 +148,7 @@ pub(crate) struct Gpu {
     pub(crate) limits: wgpu::Limits,
     pub(crate) info: AdapterInfo,
     pub(crate) tuning: Tuning,
+    pub(crate) autotune: Autotune,
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
     /// Uniform buffers of [`Gpu::PARAMS_BYTES`], used anew by every submission.
     params: Mutex<Vec<wgpu::Buffer>>,
@@ -158,7 +164,17 @@ impl Gpu {
     /// Size of one uniform buffer.
     pub(crate) const PARAMS_BYTES: u64 = 16 << 10;
 
-    /// Opens the adapter that `selection` means, with its own limits as `restrict` leaves them.
+    /// Opens the adapter that `selection` means, with its own limits, to choose by measurement how products are cut.
+    ///
+    /// # Errors
+    /// When there is no such adapter or the driver refuses.
+    pub(crate) fn open_measured(selection: Option<&str>) -> Result<Self, EngineError> {
+        let mut gpu = Self::open(selection, |limits| limits)?;
+        gpu.autotune = Autotune::of_environment(&gpu);
+        Ok(gpu)
+    }
+
+    /// Opens the adapter that `selection` means, with its own limits as `restrict` leaves them; products are cut by rule.
     ///
     /// # Errors
     /// When there is no such adapter or the driver refuses.
@@ -172,6 +188,7 @@ impl Gpu {
         let limits = restrict(adapter.limits());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("edge-vit"),
+            required_features: adapter.features() & wgpu::Features::SHADER_F16,
             required_limits: limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
@@ -185,7 +202,7 @@ impl Gpu {
         let info = infos[index].clone();
         let (pipelines, params) = (Mutex::default(), Mutex::default());
         let tuning = Tuning::of(&info, &limits);
-        Ok(Self { device, queue, limits, info, tuning, pipelines, params, failure })
+        Ok(Self { device, queue, limits, info, tuning, autotune: Autotune::off(), pipelines, params, failure })
     }
 
     /// The largest tensor in bytes: what a binding takes and what 32-bit indices reach.
@@ -225,7 +242,11 @@ impl Gpu {
         let refused = |reason: String| {
             EngineError::Device(format!("kernel {} {:?} cannot be compiled: {reason}", kernel.name, kernel.constants))
         };
-        let mut source = template::declarations(&kernel.constants);
+        let mut source = String::new();
+        if kernel.constants.contains(&(HALF, 1)) {
+            source.push_str("enable f16;\n");
+        }
+        source.push_str(&template::declarations(&kernel.constants));
         source.push_str(if kernel.vector { "alias V = vec4<f32>;\n" } else { "alias V = f32;\n" });
         for part in kernel.parts {
             source.push_str(&template::expand(part, &kernel.constants).map_err(refused)?);
@@ -336,6 +357,7 @@ mod tests {
             max_storage_binding: 1 << 27,
             max_workgroup_invocations: 256,
             max_workgroup_storage: 16 << 10,
+            float16: true,
         }
     }
 

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use edge_vit_models::{Graph, Tensor};
+use edge_vit_models::{Graph, Op, Tensor};
 
 use super::device::Gpu;
 use super::fixed::Fixed;
 use super::forward::{Model, Walk, no_merged_tokens};
 use super::kernels::adamw;
 use super::kernels::loss::Loss;
+use super::loss_scale::Scaling;
 use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
 use crate::engine::{
-    Checked, Engine, EngineError, Plan, State, Step, Trained, check_input, check_step, check_weights,
-    is_of_merged_tokens,
+    Checked, Engine, EngineError, LossScale, Plan, Precision, State, Step, Trained, check_input, check_step,
+    check_weights, is_of_merged_tokens,
 };
 
 /// A graph on a wgpu adapter.
@@ -23,6 +24,8 @@ pub struct GpuEngine {
     gpu: Arc<Gpu>,
     pool: Pool,
     model: Model,
+    /// In half precision.
+    scaling: Option<Scaling>,
     steps: u64,
     /// The most pictures of a micro-batch that were found to fit.
     fitting: Fitting,
@@ -41,30 +44,69 @@ impl GpuEngine {
     /// # Errors
     /// When there is no such adapter, the graph cannot be run or trained so, or a weight does not fit the device.
     pub fn new(selection: Option<&str>, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
-        Self::on(Arc::new(Gpu::open(selection, |limits| limits)?), graph, trainable)
+        Self::in_precision(selection, graph, trainable, Precision::F32)
+    }
+
+    /// As [`GpuEngine::new`], in a precision.
+    ///
+    /// # Errors
+    /// As there; when the adapter has no float16, or a weight is larger than float16 holds.
+    pub fn in_precision(
+        selection: Option<&str>,
+        graph: &Graph,
+        trainable: &BTreeSet<String>,
+        precision: Precision,
+    ) -> Result<Self, EngineError> {
+        Self::on_in(Arc::new(Gpu::open_measured(selection)?), graph, trainable, precision)
     }
 
     /// As [`GpuEngine::new`], on an opened adapter.
+    #[cfg(test)]
     pub(crate) fn on(gpu: Arc<Gpu>, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
+        Self::on_in(gpu, graph, trainable, Precision::F32)
+    }
+
+    /// As [`GpuEngine::in_precision`], on an opened adapter.
+    pub(crate) fn on_in(
+        gpu: Arc<Gpu>,
+        graph: &Graph,
+        trainable: &BTreeSet<String>,
+        precision: Precision,
+    ) -> Result<Self, EngineError> {
+        if precision == Precision::F16 && !gpu.info.float16 {
+            return Err(EngineError::Device(format!(
+                "`{}` has no float16 in its kernels; train in float32, or on another GPU",
+                gpu.info.name
+            )));
+        }
         if let Some(node) = graph.nodes.iter().find(|node| is_of_merged_tokens(node)) {
             return Err(no_merged_tokens(node));
         }
         let plan = Plan::new(graph, trainable)?;
         let used = plan.params.iter().flatten().map(|param| param.name.clone()).collect();
-        let weights = Weights::new(&gpu, graph, &used, trainable)?;
+        let (halves, scaling) = match precision {
+            Precision::F32 => (BTreeSet::new(), None),
+            Precision::F16 => (matrices(graph), Some(Scaling::new(&gpu, LossScale::default())?)),
+        };
+        let weights = Weights::new(&gpu, graph, &used, trainable, &halves)?;
         let pool = Pool::new(Arc::clone(&gpu), gpu.memory_budget());
         // A micro-batch's largest tensor has to fit a binding.
         let largest = (0..plan.shapes.len()).map(|id| plan.len(id)).max().unwrap_or(1).max(1);
         let most = usize::try_from(gpu.largest_binding() / 4 / largest as u64).unwrap_or(usize::MAX).max(1);
         let fixed = Fixed::of(&gpu, graph, &plan)?;
         let model = Model { nodes: graph.nodes.clone(), plan, weights, fixed };
-        Ok(Self { gpu, pool, model, steps: 0, fitting: Fitting { training: most, forward: most } })
+        Ok(Self { gpu, pool, model, scaling, steps: 0, fitting: Fitting { training: most, forward: most } })
     }
 
     /// Sets the most bytes that activations, gradients and scratch may take together.
     pub fn set_memory_budget(&mut self, bytes: u64) {
         self.pool.set_budget(bytes);
         self.pool.trim();
+    }
+
+    /// Bytes of all weights, with the moments and gradients of the trained ones.
+    pub fn weight_bytes(&self) -> u64 {
+        self.model.weights.bytes()
     }
 
     /// The output of `pictures` pictures, which are few enough.
@@ -110,7 +152,8 @@ impl GpuEngine {
             }
             let values = walk.forward(input)?;
             let Some(logits) = values.last().and_then(Clone::clone) else { continue };
-            let loss = Loss { logits: &logits, targets: &targets, rows, classes, weight };
+            let scaling = self.scaling.as_ref().map(Scaling::buffer);
+            let loss = Loss { logits: &logits, targets: &targets, rows, classes, weight, scaling };
             let (part_losses, grad) = loss.record(&mut walk.rec)?;
             drop(logits);
             walk.backward(values, grad)?;
@@ -173,12 +216,14 @@ impl Engine for GpuEngine {
         let mut wanted = self.to_read(&losses, pictures);
         let trained = self.model.weights.trained();
         wanted.extend(trained.values().map(|training| (&training.grad, training.count())));
+        wanted.extend(self.scaling.as_ref().map(Scaling::to_read));
         let mut read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
+        let scale = self.scaling.as_ref().and_then(|_| read.pop()).map_or(1.0, |values| Scaling::read(&values).scale);
         let gradients = read.split_off(losses.len());
-        let named = trained
-            .iter()
-            .zip(gradients)
-            .map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?)));
+        let named = trained.iter().zip(gradients).map(|((name, training), mut values)| {
+            values.iter_mut().for_each(|value| *value /= scale);
+            Ok((name.clone(), tensor(training.shape.clone(), values)?))
+        });
         let named = named.collect::<Result<_, EngineError>>()?;
         Ok((Self::mean_loss(&read, weight), named))
     }
@@ -186,8 +231,15 @@ impl Engine for GpuEngine {
     fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError> {
         let (losses, Checked { pictures, weight }) = self.accumulate(step)?;
         let mut rec = Recorder::new(&self.gpu, &self.pool);
-        for trained in self.model.weights.updates()? {
-            adamw::update(&mut rec, &trained, &step.hyper, self.steps + 1)?;
+        let updates = self.model.weights.updates()?;
+        if let Some(scaling) = &self.scaling {
+            updates.iter().try_for_each(|trained| scaling.look_at(&mut rec, trained.grad, trained.count))?;
+        }
+        for trained in &updates {
+            adamw::update(&mut rec, trained, &step.hyper, self.steps + 1, self.scaling.as_ref())?;
+        }
+        if let Some(scaling) = &self.scaling {
+            scaling.settle(&mut rec)?;
         }
         let read = rec.read(&self.to_read(&losses, pictures))?;
         self.steps += 1;
@@ -208,8 +260,10 @@ impl Engine for GpuEngine {
         for trained in weights.updates()? {
             wanted.extend([trained.value, trained.m, trained.v].map(|buffer| (buffer, trained.count)));
         }
-        let read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
-        let mut state = State { steps: self.steps, trained: BTreeMap::new() };
+        wanted.extend(self.scaling.as_ref().map(Scaling::to_read));
+        let mut read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
+        let loss_scale = self.scaling.as_ref().and_then(|_| read.pop()).map(|values| Scaling::read(&values));
+        let mut state = State { steps: self.steps, trained: BTreeMap::new(), loss_scale };
         let mut values = read.into_iter();
         for (name, training) in weights.trained() {
             let mut next = || tensor(training.shape.clone(), values.next().unwrap_or_default());
@@ -240,6 +294,9 @@ impl Engine for GpuEngine {
             write(&self.gpu, buffers.m, &trained.m);
             write(&self.gpu, buffers.v, &trained.v);
         }
+        if let Some(scaling) = &self.scaling {
+            scaling.restore(&self.gpu, state.loss_scale.unwrap_or_default());
+        }
         self.steps = state.steps;
         self.gpu.check()
     }
@@ -258,6 +315,12 @@ impl Engine for GpuEngine {
     fn peak_bytes(&self) -> u64 {
         self.pool.peak_bytes()
     }
+}
+
+/// The names of the matrices of `graph` that the products read.
+fn matrices(graph: &Graph) -> BTreeSet<String> {
+    let linear = graph.nodes.iter().filter(|node| matches!(node.op, Op::Linear { .. } | Op::PatchEmbed { .. }));
+    linear.map(|node| format!("{}.weight", node.name)).collect()
 }
 
 /// Values that came back, under the shape that they were allocated for.

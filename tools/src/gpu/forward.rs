@@ -82,7 +82,7 @@ impl<'a> Walk<'a> {
                 let patches = patches.forward(&mut self.rec, x)?;
                 let k = channels * patch_size * patch_size;
                 let bias = Some(weights.of(&node.name, "bias")?);
-                self.linear(&patches, weights.of(&node.name, "weight")?, bias, count / k, *embed_dim, k)
+                self.linear(&patches, weights.matrix(&node.name)?, bias, count / k, *embed_dim, k)
             }
             Op::InsertTokens { count, at } => {
                 let source = self.tokens(x, shape);
@@ -106,7 +106,7 @@ impl<'a> Walk<'a> {
             Op::Linear { out_features, bias } => {
                 let k = width_of(shape);
                 let bias = if *bias { Some(weights.of(&node.name, "bias")?) } else { None };
-                self.linear(x, weights.of(&node.name, "weight")?, bias, count / k, *out_features, k)
+                self.linear(x, weights.matrix(&node.name)?, bias, count / k, *out_features, k)
             }
             Op::Act(function) => activation(&mut self.rec, *function, x, None, count),
             Op::Attention { num_heads, scale }
@@ -161,7 +161,7 @@ impl<'a> Walk<'a> {
     fn linear(
         &mut self,
         x: &wgpu::Buffer,
-        weight: &wgpu::Buffer,
+        (weight, half): (&wgpu::Buffer, bool),
         bias: Option<&wgpu::Buffer>,
         rows: usize,
         out_features: usize,
@@ -177,6 +177,7 @@ impl<'a> Walk<'a> {
             k: in_features,
             bias,
             addend: None,
+            half,
         }
         .record(&mut self.rec)
     }

@@ -24,7 +24,7 @@ impl ProductTimer {
     /// # Errors
     /// When there is no such adapter or no room on it.
     pub fn new(selection: Option<&str>, size: [usize; 3]) -> Result<Self, EngineError> {
-        let gpu = Arc::new(Gpu::open(selection, |limits| limits)?);
+        let gpu = Arc::new(Gpu::open_measured(selection)?);
         let pool = Pool::new(Arc::clone(&gpu), gpu.memory_budget());
         let [m, n, k] = size;
         let rec = Recorder::new(&gpu, &pool);
@@ -58,6 +58,7 @@ impl ProductTimer {
                 k,
                 bias: None,
                 addend: None,
+                half: false,
             }
             .record(&mut rec)?;
         }

@@ -115,6 +115,7 @@ impl Walk<'_> {
             k: self.pictures * self.model.plan.len(id) / out_features,
             bias: None,
             addend: None,
+            half: false,
         };
         let (values, chunks) = product.record_split(&mut self.rec)?;
         let parts = Parts { values: &values, chunks, rows: out_features, columns: in_features, groups: 1 };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use edge_vit_models::Graph;
 
 use crate::cpu::CpuEngine;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Precision};
 use crate::gpu::{self, GpuEngine};
 
 /// Where to compute, as asked for.
@@ -24,24 +24,34 @@ pub enum DeviceChoice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Device {
     Cpu,
-    Gpu(Option<String>),
+    Gpu(Option<String>, Precision),
 }
 
 impl DeviceChoice {
     /// Decides, and says in the log why.
-    pub(super) fn decide(&self) -> Device {
-        match self {
+    ///
+    /// # Errors
+    /// When the processor would compute, which has float32 alone, in another precision.
+    pub(super) fn decide(&self, precision: Precision) -> Result<Device, EngineError> {
+        let device = match self {
             Self::Cpu => Device::Cpu,
-            Self::Gpu(selection) => Device::Gpu(selection.clone()),
+            Self::Gpu(selection) => Device::Gpu(selection.clone(), precision),
             Self::Auto => {
                 let adapters = gpu::adapters();
                 let found: Vec<(usize, &str, bool)> =
                     adapters.iter().map(|adapter| (adapter.index, adapter.name.as_str(), adapter.software)).collect();
-                let (device, reason) = automatic(&found);
+                let (device, reason) = automatic(&found, precision);
                 log::info!("{reason}");
                 device
             }
+        };
+        if (&device, precision) == (&Device::Cpu, Precision::F16) {
+            return Err(EngineError::Device(
+                "the processor trains in float32 alone; leave out --precision f16, or name a GPU with --device gpu"
+                    .to_owned(),
+            ));
         }
+        Ok(device)
     }
 }
 
@@ -51,14 +61,14 @@ impl DeviceChoice {
     /// # Errors
     /// As the engines' own.
     pub(crate) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
-        self.decide().engine(graph, trainable)
+        self.decide(Precision::F32)?.engine(graph, trainable)
     }
 }
 
 /// The first real GPU among `(index, name, software)`, or the processor; and why.
-fn automatic(adapters: &[(usize, &str, bool)]) -> (Device, String) {
+fn automatic(adapters: &[(usize, &str, bool)], precision: Precision) -> (Device, String) {
     if let Some((index, name, _)) = adapters.iter().find(|(.., software)| !software) {
-        return (Device::Gpu(Some(index.to_string())), format!("training on the GPU {name}"));
+        return (Device::Gpu(Some(index.to_string()), precision), format!("training on the GPU {name}"));
     }
     let reason = match adapters.first() {
         Some((_, name, _)) => {
@@ -74,7 +84,9 @@ impl Device {
     pub(super) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self {
             Self::Cpu => Box::new(CpuEngine::<f32>::new(graph, trainable)?),
-            Self::Gpu(selection) => Box::new(GpuEngine::new(selection.as_deref(), graph, trainable)?),
+            Self::Gpu(selection, precision) => {
+                Box::new(GpuEngine::in_precision(selection.as_deref(), graph, trainable, *precision)?)
+            }
         })
     }
 }
@@ -85,12 +97,19 @@ mod tests {
 
     #[test]
     fn a_real_gpu_is_taken_before_the_processor_and_that_before_a_software_gpu() {
-        let (device, reason) = automatic(&[(0, "llvmpipe", true), (1, "A real one", false)]);
-        assert_eq!(device, Device::Gpu(Some("1".to_owned())));
+        let (device, reason) = automatic(&[(0, "llvmpipe", true), (1, "A real one", false)], Precision::F16);
+        assert_eq!(device, Device::Gpu(Some("1".to_owned()), Precision::F16));
         assert!(reason.contains("A real one"));
-        let (device, reason) = automatic(&[(0, "llvmpipe", true)]);
+        let (device, reason) = automatic(&[(0, "llvmpipe", true)], Precision::F32);
         assert_eq!(device, Device::Cpu);
         assert!(reason.contains("llvmpipe"));
-        assert_eq!(automatic(&[]).0, Device::Cpu);
+        assert_eq!(automatic(&[], Precision::F32).0, Device::Cpu);
+    }
+
+    #[test]
+    fn the_processor_refuses_half_precision_with_the_remedy() {
+        let error = DeviceChoice::Cpu.decide(Precision::F16).unwrap_err().to_string();
+        assert!(error.contains("--precision f16") && error.contains("--device gpu"), "{error}");
+        assert_eq!(DeviceChoice::Cpu.decide(Precision::F32).unwrap(), Device::Cpu);
     }
 }

@@ -58,6 +58,12 @@ pub enum TrainError {
         /// The method.
         method: &'static str,
     },
+    /// A method computes on the processor, in float32.
+    #[error("--method {method} changes weights on the processor, which has float32 alone; leave out --precision f16")]
+    NotInHalfPrecision {
+        /// The method.
+        method: &'static str,
+    },
     /// Pictures with masks cannot be used.
     #[error(transparent)]
     Masks(#[from] SegmentationError),

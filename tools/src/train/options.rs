@@ -14,6 +14,7 @@ use super::augment::Augment;
 use super::device::DeviceChoice;
 use super::sampler::Sampler;
 use crate::data::Group;
+use crate::engine::Precision;
 
 /// Everything that [`super::run`] needs to know.
 #[derive(Debug, Clone)]
@@ -61,6 +62,9 @@ pub struct Recipe {
     pub augment: Augment,
     /// Which pictures an epoch holds.
     pub sampler: Sampler,
+    /// How exact the GPU computes.
+    #[serde(skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     /// Passes over the pictures.
     pub epochs: u32,
     /// Pictures a step.
@@ -103,6 +107,7 @@ impl Default for Recipe {
             shots: None,
             augment: Augment::default(),
             sampler: Sampler::default(),
+            precision: Precision::default(),
             epochs: 30,
             batch_size: 32,
             lr: 2e-3,

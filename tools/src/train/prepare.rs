@@ -18,6 +18,7 @@ use super::options::Config;
 use super::shots::few;
 use super::{Options, TrainError};
 use crate::data::{DataError, Dataset, Picture, PictureSet, split};
+use crate::engine::Precision;
 use crate::preprocessing;
 use crate::segmentation::{MaskedDataset, MaskedSet};
 
@@ -86,6 +87,9 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         return Err(TrainError::Tokens { method: recipe.adapters.method() });
     }
     let Adapted { graph, trainable, attached } = adapted;
+    if attached.is_some() && recipe.precision == Precision::F16 {
+        return Err(TrainError::NotInHalfPrecision { method: recipe.adapters.method() });
+    }
     let cut = cut(&graph, &trainable)?;
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
 

@@ -57,7 +57,7 @@ pub struct Outcome {
 pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome, TrainError> {
     options.recipe.check()?;
     let saved = open_folder(options)?;
-    let device = options.device.decide();
+    let device = options.device.decide(options.recipe.precision)?;
     let mut prepared = prepare(options, &device)?;
     let mut engine = device.engine(&prepared.cut.tail, &prepared.trainable)?;
     if let Some(attached) = prepared.attached.take() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::TrainError;
-use crate::engine::{State, Trained};
+use crate::engine::{LossScale, State, Trained};
 
 const FORMAT_VERSION: u32 = 1;
 /// Key of a run's state in the metadata of `last.safetensors`.
@@ -63,8 +63,28 @@ struct Meta {
     best_loss_bits: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     best_miou_bits: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss_scale: Option<ScaleMeta>,
     device: String,
     config: Value,
+}
+
+/// [`LossScale`] in the file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct ScaleMeta {
+    scale_bits: u32,
+    good: u32,
+    skipped: u32,
+}
+
+impl ScaleMeta {
+    fn of(LossScale { scale, good, skipped }: LossScale) -> Self {
+        Self { scale_bits: scale.to_bits(), good, skipped }
+    }
+
+    fn state(self) -> LossScale {
+        LossScale { scale: f32::from_bits(self.scale_bits), good: self.good, skipped: self.skipped }
+    }
 }
 
 /// A run as it lies in the file.
@@ -94,6 +114,7 @@ impl Saved {
             best_top1_bits: best.map_or(0, |best| best.val_top1.to_bits()),
             best_loss_bits: best.map_or(0, |best| best.val_loss.to_bits()),
             best_miou_bits: best.and_then(|best| best.val_miou).map(f32::to_bits),
+            loss_scale: self.engine.loss_scale.map(ScaleMeta::of),
             device: self.device.clone(),
             config: self.config.clone(),
         };
@@ -144,7 +165,7 @@ impl Saved {
             val_miou: meta.best_miou_bits.map(f32::from_bits),
         });
         Ok(Self {
-            engine: State { steps: meta.steps, trained },
+            engine: State { steps: meta.steps, trained, loss_scale: meta.loss_scale.map(ScaleMeta::state) },
             average: (!average.is_empty()).then_some(average),
             progress: Progress {
                 epochs: meta.epochs,
@@ -167,7 +188,11 @@ mod tests {
         let weight = Trained { value: tensor(0.1), m: tensor(0.2), v: tensor(0.3) };
         let average = Some(BTreeMap::from([("head.weight".to_owned(), tensor(0.4))]));
         Saved {
-            engine: State { steps: 70_000_000_007, trained: BTreeMap::from([("head.weight".to_owned(), weight)]) },
+            engine: State {
+                steps: 70_000_000_007,
+                trained: BTreeMap::from([("head.weight".to_owned(), weight)]),
+                loss_scale: Some(LossScale { scale: 4096.0, good: 17, skipped: 4 }),
+            },
             average,
             progress: Progress {
                 epochs: 3,

@@ -26,6 +26,7 @@ const F32_TOLERANCE: f32 = 1e-4;
 pub(crate) const SIDE: usize = 32;
 pub(crate) const CLASSES: [&str; 3] = ["disc", "ring", "square"];
 
+mod half_precision;
 mod recipes;
 mod segmentation;
 

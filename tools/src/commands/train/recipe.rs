@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 
+use crate::engine::Precision;
 use crate::train::augment::{Augment, Mix, RandAugment};
 use crate::train::{Preset, Recipe, Sampler};
 
@@ -49,6 +50,9 @@ pub(in crate::commands) struct RecipeArgs {
     /// End after this many epochs without a better one
     #[arg(long, value_name = "EPOCHS", help_heading = "Optimisation")]
     patience: Option<u32>,
+    /// How exact a GPU computes: in float32, or with frozen weights in float16, which take half of the memory
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32, help_heading = "Optimisation")]
+    precision: PrecisionName,
     /// Which pictures an epoch holds: every one once, or as many of each class
     #[arg(long, value_enum, default_value_t = SamplerName::Shuffled, help_heading = "Optimisation")]
     sampler: SamplerName,
@@ -107,6 +111,13 @@ enum SamplerName {
     Balanced,
 }
 
+/// [`Precision`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionName {
+    F32,
+    F16,
+}
+
 /// RandAugment or none.
 #[derive(Debug, Clone, Copy)]
 struct Policy(Option<RandAugment>);
@@ -132,6 +143,10 @@ impl RecipeArgs {
             sampler: match self.sampler {
                 SamplerName::Shuffled => Sampler::Shuffled,
                 SamplerName::Balanced => Sampler::Balanced,
+            },
+            precision: match self.precision {
+                PrecisionName::F32 => Precision::F32,
+                PrecisionName::F16 => Precision::F16,
             },
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),

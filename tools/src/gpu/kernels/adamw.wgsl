@@ -14,6 +14,12 @@ struct Hyper {
     // 1 - beta1 and 1 - beta2, rounded once
     rest1: f32,
     rest2: f32,
+//: if SCALED
+    lr: f32,
+    step: u32,
+    log_beta1: f32,
+    log_beta2: f32,
+//: end
 }
 
 @group(0) @binding(0) var<uniform> hyper: Hyper;
@@ -21,6 +27,17 @@ struct Hyper {
 @group(0) @binding(2) var<storage, read_write> value: array<f32>;
 @group(0) @binding(3) var<storage, read_write> first: array<f32>;
 @group(0) @binding(4) var<storage, read_write> second: array<f32>;
+//: if SCALED
+struct Scaling {
+    factor: f32,
+    reciprocal: f32,
+    good: u32,
+    skipped: u32,
+    overflow: u32,
+}
+
+@group(0) @binding(5) var<storage, read> scaling: Scaling;
+//: end
 
 @compute @workgroup_size(WORKGROUP)
 fn main(place: Place) {
@@ -28,10 +45,23 @@ fn main(place: Place) {
     if (i >= hyper.count) {
         return;
     }
+//: if SCALED
+    if (scaling.overflow != 0u) {
+        return;
+    }
+    // Only steps that were taken count.
+    let t = f32(hyper.step - scaling.skipped);
+    let rate = hyper.lr / (1.0 - exp(t * hyper.log_beta1));
+    let correction = inverseSqrt(1.0 - exp(t * hyper.log_beta2));
+    let g = gradient[i] * scaling.reciprocal;
+//: else
+    let rate = hyper.rate;
+    let correction = hyper.correction;
     let g = gradient[i];
+//: end
     let m = hyper.beta1 * first[i] + hyper.rest1 * g;
     let v = hyper.beta2 * second[i] + hyper.rest2 * g * g;
     first[i] = m;
     second[i] = v;
-    value[i] = value[i] * hyper.decay - hyper.rate * m / (sqrt(v) * hyper.correction + hyper.eps);
+    value[i] = value[i] * hyper.decay - rate * m / (sqrt(v) * correction + hyper.eps);
 }

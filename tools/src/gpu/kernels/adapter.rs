@@ -49,6 +49,7 @@ impl Adapter<'_> {
             k: self.hidden,
             bias: Some(&scaled_bias),
             addend: Some(x),
+            half: false,
         }
         .record(rec)
     }
@@ -74,6 +75,7 @@ impl Adapter<'_> {
             k: self.width,
             bias: None,
             addend: None,
+            half: false,
         };
         let kept_grad = product.record(rec)?;
         let hidden_grad = self.dropped(rec, kept_grad)?;
@@ -93,6 +95,7 @@ impl Adapter<'_> {
             k: self.hidden,
             bias: None,
             addend: Some(out_grad),
+            half: false,
         };
         product.record(rec).map(Some)
     }
@@ -115,6 +118,7 @@ impl Adapter<'_> {
             k: self.rows,
             bias: None,
             addend: None,
+            half: false,
         };
         let (values, chunks) = over_rows(hidden_grad, self.hidden, x, self.width).record_split(rec)?;
         let parts = Parts { values: &values, chunks, rows: self.hidden, columns: self.width, groups: 1 };
@@ -145,6 +149,7 @@ impl Adapter<'_> {
             k: self.width,
             bias: Some(self.a_bias),
             addend: None,
+            half: false,
         };
         let hidden = product.record(rec)?;
         self.dropped(rec, hidden)

@@ -13,6 +13,10 @@ struct Shape {
 @group(0) @binding(2) var<storage, read> targets: array<f32>;
 @group(0) @binding(3) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
+//: if SCALED
+// The loss scale and more.
+@group(0) @binding(5) var<storage, read> scaling: array<f32>;
+//: end
 
 // One Newton step on exp(y) = x: some drivers' log is a polynomial of low degree.
 fn log_of(x: f32) -> f32 {
@@ -42,8 +46,13 @@ fn main(place: Place) {
         total += targets[start + i];
     }
     losses[row] = total * log_of(sum) - expected;
+//: if SCALED
+    let scale = shape.scale * scaling[0];
+//: else
+    let scale = shape.scale;
+//: end
     for (var i = 0u; i < shape.classes; i += 1u) {
         let probability = exp(logits[start + i] - largest) / sum;
-        gradient[start + i] = (probability * total - targets[start + i]) * shape.scale;
+        gradient[start + i] = (probability * total - targets[start + i]) * scale;
     }
 }

@@ -1,15 +1,10 @@
 //! The matrix product, for Linear, the patch embedding, adapters, and the gradients of all of them.
 
-use super::{COMMON, Kernel, word};
+use super::tile::Tile;
+use super::word;
 use crate::gpu::pool::{Buf, PoolError};
 use crate::gpu::recorder::Recorder;
 
-/// Invocations of a workgroup with shared tiles.
-pub(crate) const SHARING: u32 = 64;
-/// Workgroup memory of the larger shared tiles: sixteen rows of A's and of B's, of sixteen lines of four values and one between.
-pub(crate) const SHARED_BYTES: u32 = 2 * 16 * (16 + 1) * 4 * 4;
-/// Side of a shared tile for each block of four that an invocation owns across it.
-const SIDE: usize = 32;
 /// Fewest steps of k worth a chunk of their own, and the most chunks.
 const CHUNK_DEPTH: usize = 128;
 const MOST_CHUNKS: usize = 64;
@@ -29,6 +24,30 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: Option<&'a wgpu::Buffer>,
     /// `[m, n]`.
     pub(crate) addend: Option<&'a wgpu::Buffer>,
+    /// Whether B lies in float16; A is then rounded to it as it is read. Sums are of float32.
+    pub(crate) half: bool,
+}
+
+/// What a product is, whatever its values: all that its kernel depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// Chunks of k that are summed up by themselves.
+    pub(crate) chunks: usize,
+    pub(crate) a_transposed: bool,
+    pub(crate) b_transposed: bool,
+    pub(crate) bias: bool,
+    pub(crate) addend: bool,
+    pub(crate) half: bool,
+}
+
+impl Kind {
+    /// Steps of k in a chunk.
+    fn depth(&self) -> usize {
+        self.k.div_ceil(self.chunks).next_multiple_of(16)
+    }
 }
 
 impl Product<'_> {
@@ -52,45 +71,28 @@ impl Product<'_> {
     }
 
     fn record_chunks(&self, rec: &mut Recorder, chunks: usize) -> Result<Buf, PoolError> {
+        let kind = self.kind(chunks);
+        let gpu = std::sync::Arc::clone(&rec.gpu);
+        self.record_in(rec, chunks, gpu.autotune.tile(&gpu, &kind))
+    }
+
+    /// Records the product with k in `chunks` and C cut into tiles of this kind.
+    ///
+    /// # Errors
+    /// When there is no room for C, or the driver refuses the kernel.
+    pub(crate) fn record_in(&self, rec: &mut Recorder, chunks: usize, tile: Tile) -> Result<Buf, PoolError> {
+        let kind = self.kind(chunks);
         let c = rec.tensor(chunks * self.m * self.n)?;
-        let depth = self.k.div_ceil(chunks).next_multiple_of(16);
-        let params = [word(self.m), word(self.n), word(self.k), word(depth)];
+        let params = [word(self.m), word(self.n), word(self.k), word(kind.depth())];
         let mut buffers = vec![(1, self.a), (2, self.b), (3, &*c)];
         buffers.extend(self.bias.map(|bias| (4, bias)));
         buffers.extend(self.addend.map(|addend| (5, addend)));
-        let (kernel, tile_rows, tile_cols) = self.kernel(rec, chunks);
-        let groups = self.m.div_ceil(tile_rows) * self.n.div_ceil(tile_cols) * chunks;
-        rec.dispatch(&kernel, &params, &buffers, groups)?;
+        rec.dispatch(&tile.kernel(&kind), &params, &buffers, tile.groups(&kind))?;
         Ok(c)
     }
 
-    /// The kernel for these layouts and k in `chunks`, and the rows and columns of C that a workgroup computes.
-    fn kernel(&self, rec: &Recorder, chunks: usize) -> (Kernel, usize, usize) {
-        let a_minor = if self.a_transposed { self.m } else { self.k };
-        let b_minor = if self.b_transposed { self.k } else { self.n };
-        let mut constants = vec![
-            ("A_TRANSPOSED", u32::from(self.a_transposed)),
-            ("B_TRANSPOSED", u32::from(self.b_transposed)),
-            ("A_VEC", u32::from(a_minor.is_multiple_of(4))),
-            ("B_VEC", u32::from(b_minor.is_multiple_of(4))),
-            ("C_VEC", u32::from(self.n.is_multiple_of(4))),
-            ("BIAS", u32::from(self.bias.is_some())),
-            ("ADDEND", u32::from(self.addend.is_some())),
-        ];
-        let tuning = rec.gpu.tuning;
-        if tuning.shared_tiles {
-            let large = 2 * SIDE;
-            let large_tiles = self.m.div_ceil(large) * self.n.div_ceil(large) * chunks;
-            let quads = if large_tiles >= tuning.enough_tiles as usize { 2 } else { 1 };
-            constants.extend([("WORKGROUP", SHARING), ("QUADS", word(quads))]);
-            let parts = &[COMMON, include_str!("matmul.wgsl"), include_str!("matmul_workgroup.wgsl")];
-            return (Kernel { name: "matmul_workgroup", parts, constants, vector: false }, quads * SIDE, quads * SIDE);
-        }
-        let lanes = tuning.lanes as usize;
-        let across = self.n.div_ceil(4).next_power_of_two().min(1 << lanes.ilog2());
-        constants.extend([("WORKGROUP", tuning.lanes), ("QUADS", tuning.tile_quads), ("ACROSS", word(across))]);
-        let parts = &[COMMON, include_str!("matmul.wgsl"), include_str!("matmul_registers.wgsl")];
-        let rows = 4 * tuning.tile_quads as usize * (lanes / across);
-        (Kernel { name: "matmul_registers", parts, constants, vector: false }, rows, 4 * across)
+    fn kind(&self, chunks: usize) -> Kind {
+        let Self { m, n, k, a_transposed, b_transposed, bias, addend, half, .. } = *self;
+        Kind { m, n, k, chunks, a_transposed, b_transposed, bias: bias.is_some(), addend: addend.is_some(), half }
     }
 }

@@ -2,6 +2,7 @@
 //
 // A is [m, k], or [k, m] with A_TRANSPOSED; B is [k, n], or [n, k] with B_TRANSPOSED (a Linear's weight).
 // The k dimension may be cut into chunks; chunk i writes its own [m, n] behind the others.
+// With HALF, B lies in float16 and A is rounded to it; products and sums are of float32 all the same.
 
 struct Shape {
     m: u32,
@@ -10,6 +11,13 @@ struct Shape {
     k_chunk: u32,
 }
 
+//: if HALF
+alias Value = f16;
+//: else
+alias Value = f32;
+//: end
+alias Line = vec4<Value>;
+
 @group(0) @binding(0) var<uniform> shape: Shape;
 //: if A_VEC
 @group(0) @binding(1) var<storage, read> a_values: array<vec4<f32>>;
@@ -17,9 +25,9 @@ struct Shape {
 @group(0) @binding(1) var<storage, read> a_values: array<f32>;
 //: end
 //: if B_VEC
-@group(0) @binding(2) var<storage, read> b_values: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b_values: array<Line>;
 //: else
-@group(0) @binding(2) var<storage, read> b_values: array<f32>;
+@group(0) @binding(2) var<storage, read> b_values: array<Value>;
 //: end
 //: if C_VEC
 @group(0) @binding(3) var<storage, read_write> c_values: array<vec4<f32>>;
@@ -37,10 +45,24 @@ struct Shape {
 //: end
 //: end
 
+//: if HALF
+const LARGEST_HALF: f32 = 65504.0;
+
+// What float16 does not hold becomes infinite, whatever way the device rounds, so that a gradient that is too large is seen.
+fn rounded(line: vec4<f32>) -> Line {
+    let within = Line(clamp(line, vec4<f32>(-LARGEST_HALF), vec4<f32>(LARGEST_HALF)));
+    return select(within * 2.0h, within, abs(line) <= vec4<f32>(LARGEST_HALF));
+}
+//: else
+fn rounded(line: vec4<f32>) -> Line {
+    return line;
+}
+//: end
+
 // Four values of A from column `minor` on in row `major` of the stored matrix, whose rows hold `len`; zero behind it.
-fn a_line(major: u32, minor: u32, len: u32) -> vec4<f32> {
+fn a_line(major: u32, minor: u32, len: u32) -> Line {
 //: if A_VEC
-    return a_values[(major * len + minor) / 4u];
+    return rounded(a_values[(major * len + minor) / 4u]);
 //: else
     let start = major * len;
     let last = len - 1u;
@@ -50,24 +72,24 @@ fn a_line(major: u32, minor: u32, len: u32) -> vec4<f32> {
         a_values[start + min(minor + 2u, last)],
         a_values[start + min(minor + 3u, last)],
     );
-    return select(vec4<f32>(), line, vec4<u32>(minor) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(len));
+    return rounded(select(vec4<f32>(), line, vec4<u32>(minor) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(len)));
 //: end
 }
 
 // As a_line, of B.
-fn b_line(major: u32, minor: u32, len: u32) -> vec4<f32> {
+fn b_line(major: u32, minor: u32, len: u32) -> Line {
 //: if B_VEC
     return b_values[(major * len + minor) / 4u];
 //: else
     let start = major * len;
     let last = len - 1u;
-    let line = vec4<f32>(
+    let line = Line(
         b_values[start + min(minor, last)],
         b_values[start + min(minor + 1u, last)],
         b_values[start + min(minor + 2u, last)],
         b_values[start + min(minor + 3u, last)],
     );
-    return select(vec4<f32>(), line, vec4<u32>(minor) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(len));
+    return select(Line(), line, vec4<u32>(minor) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(len));
 //: end
 }
 

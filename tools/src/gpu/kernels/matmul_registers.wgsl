@@ -30,11 +30,11 @@ fn main(place: Place) {
     for (var k = k_begin; k < k_end; k += 4u) {
 //: if B_TRANSPOSED
 //: for j in 4
-        let b{j} = b_line(min(col + {j}u, last_col), k, shape.k);
+        let b{j} = vec4<f32>(b_line(min(col + {j}u, last_col), k, shape.k));
 //: end
 //: else
 //: for i in 4
-        let line{i} = b_line(min(k + {i}u, last_k), col, shape.n);
+        let line{i} = vec4<f32>(b_line(min(k + {i}u, last_k), col, shape.n));
 //: end
         let b0 = vec4<f32>(line0.x, line1.x, line2.x, line3.x);
         let b1 = vec4<f32>(line0.y, line1.y, line2.y, line3.y);
@@ -51,7 +51,7 @@ fn main(place: Place) {
             let at = row + 4u * {q}u;
 //: end
 //: for i in 4
-            let a{i} = a_line(min(k + {i}u, last_k), at, shape.m);
+            let a{i} = vec4<f32>(a_line(min(k + {i}u, last_k), at, shape.m));
 //: end
 //: for s in 4
             {
@@ -65,7 +65,7 @@ fn main(place: Place) {
 //: for q in QUADS
 //: for s in 4
         {
-            let a = a_line(row{q}_{s}, k, shape.k);
+            let a = vec4<f32>(a_line(row{q}_{s}, k, shape.k));
             sum{q}_{s} += vec4<f32>(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));
         }
 //: end

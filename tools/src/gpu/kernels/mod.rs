@@ -11,6 +11,7 @@ pub(crate) mod maps;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
 pub(crate) mod response_norm;
+pub(crate) mod tile;
 pub(crate) mod tokens;
 pub(crate) mod unfold;
 
@@ -64,7 +65,7 @@ impl Tuning {
             };
         }
         Self {
-            shared_tiles: most >= matmul::SHARING && limits.max_compute_workgroup_storage_size >= matmul::SHARED_BYTES,
+            shared_tiles: Self::shares(limits),
             enough_tiles: 384,
             tile_quads: 1,
             lanes: workgroup,
@@ -75,7 +76,9 @@ impl Tuning {
     }
 }
 
-const COMMON: &str = include_str!("common.wgsl");
+pub(crate) const COMMON: &str = include_str!("common.wgsl");
+/// The constant that says whether a kernel uses float16.
+pub(crate) const HALF: &str = "HALF";
 const NOISE: &str = include_str!("noise.wgsl");
 
 /// A dimension or count as the kernels take it; a tensor's number of values fits, as `Gpu::largest_binding` sees to.

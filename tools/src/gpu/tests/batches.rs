@@ -1,6 +1,6 @@
 //! Batches that do not fit, and devices that allow little.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use edge_vit_models::{Graph, Op};
@@ -95,7 +95,7 @@ fn only_what_the_backward_reads_outlives_the_forward() {
     let chosen = trainable(&graph, &["head"]);
     let plan = crate::engine::Plan::new(&graph, &chosen).unwrap();
     let used = graph.weights.keys().cloned().collect();
-    let weights = Weights::new(&gpu, &graph, &used, &chosen).unwrap();
+    let weights = Weights::new(&gpu, &graph, &used, &chosen, &BTreeSet::new()).unwrap();
     let pool = Pool::new(Arc::clone(&gpu), u64::MAX);
     let rec = Recorder::new(&gpu, &pool);
     let input = rec.upload(&Batch::new(&graph, 2).input).unwrap();

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{gpu, open, relative, values};
+use half::f16;
+
+use super::{gpu, has_float16, open, relative, values};
 use crate::engine::Noise;
 use edge_vit_models::Activation;
 
 use crate::gpu::device::Gpu;
 use crate::gpu::kernels::elementwise::{activation, dropout};
-use crate::gpu::kernels::matmul::Product;
+use crate::gpu::kernels::matmul::{Kind, Product};
 use crate::gpu::kernels::reduce::{Parts, accumulate, column_sums};
+use crate::gpu::kernels::tile::Tile;
 use crate::gpu::kernels::unfold::Unfold;
 use crate::gpu::kernels::{Drop, Tuning};
 use crate::gpu::pool::{Buf, Pool, PoolError};
@@ -48,61 +51,155 @@ fn product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], bias: &[f32], addend: &[
     c
 }
 
-fn check_products(gpu: &Arc<Gpu>) {
-    for size in [[1, 1, 1], [5, 7, 3], [70, 36, 20], [9, 130, 66], [33, 8, 260]] {
-        let [m, n, k] = size;
-        let (a, b) = (values(1, m * k), values(2, k * n));
-        let (bias, addend) = (values(3, n), values(4, m * n));
-        let expected = product(size, &a, &b, &bias, &addend);
-        let (a_t, b_t) = (transposed(&a, m, k), transposed(&b, k, n));
-        for (a_transposed, b_transposed) in [(false, true), (false, false), (true, false), (true, true)] {
-            let a = if a_transposed { &a_t } else { &a };
-            let b = if b_transposed { &b_t } else { &b };
-            let got = run(gpu, &[a, b, &bias, &addend], m * n, |rec, operands| {
-                Product {
-                    a: &operands[0],
-                    a_transposed,
-                    b: &operands[1],
-                    b_transposed,
-                    m,
-                    n,
-                    k,
-                    bias: Some(&operands[2]),
-                    addend: Some(&operands[3]),
-                }
-                .record(rec)
-            });
-            let error = relative(&got, &expected);
-            assert!(error < SUM_TOLERANCE, "{size:?} {a_transposed} {b_transposed}: {error:.2e}");
+const TRANSPOSITIONS: [(bool, bool); 4] = [(false, true), (false, false), (true, false), (true, true)];
+
+/// A product with C cut into `tile`, with B and the rounding of A as `half` says.
+fn multiplied(
+    gpu: &Arc<Gpu>,
+    tile: Tile,
+    [m, n, k]: [usize; 3],
+    (a_transposed, b_transposed): (bool, bool),
+    half: bool,
+) -> Vec<f32> {
+    let (a, b) = (values(1, m * k), values(2, k * n));
+    let a = if a_transposed { transposed(&a, m, k) } else { a };
+    let b = if b_transposed { transposed(&b, k, n) } else { b };
+    let b = if half { halves(&b) } else { b };
+    run(gpu, &[&a, &b, &values(3, n), &values(4, m * n)], m * n, |rec, operands| {
+        let (bias, addend) = (Some(&*operands[2]), Some(&*operands[3]));
+        let (a, b) = (&operands[0], &operands[1]);
+        Product { a, a_transposed, b, b_transposed, m, n, k, bias, addend, half }.record_in(rec, 1, tile)
+    })
+}
+
+/// The same in float64, of operands that `round` has rounded.
+fn exactly([m, n, k]: [usize; 3], round: impl Fn(f32) -> f32) -> Vec<f32> {
+    let rounded = |values: Vec<f32>| values.into_iter().map(&round).collect::<Vec<_>>();
+    let (a, b) = (rounded(values(1, m * k)), rounded(values(2, k * n)));
+    product([m, n, k], &a, &b, &values(3, n), &values(4, m * n))
+}
+
+/// Two float16 values a word.
+fn halves(values: &[f32]) -> Vec<f32> {
+    let bits = |value: Option<&f32>| u32::from(f16::from_f32(value.copied().unwrap_or(0.0)).to_bits());
+    values.chunks(2).map(|pair| f32::from_bits(bits(pair.first()) | bits(pair.get(1)) << 16)).collect()
+}
+
+fn check_products(gpu: &Arc<Gpu>, tile: Tile, sizes: &[[usize; 3]]) {
+    for &size in sizes {
+        let expected = exactly(size, |value| value);
+        for transposed in TRANSPOSITIONS {
+            let error = relative(&multiplied(gpu, tile, size, transposed, false), &expected);
+            assert!(error < SUM_TOLERANCE, "{tile:?} {size:?} {transposed:?}: {error:.2e}");
+        }
+    }
+}
+
+/// All tiles of a family: within rounding of float64, and the same as its first to the bit.
+fn check_family(gpu: &Arc<Gpu>) {
+    let tiles = gpu.tuning.tiles(&gpu.limits);
+    let size = [131, 260, 36];
+    let expected = exactly(size, |value| value);
+    let first = multiplied(gpu, tiles[0], size, (false, true), false);
+    for &tile in &tiles {
+        let got = multiplied(gpu, tile, size, (false, true), false);
+        let error = relative(&got, &expected);
+        assert!(error < SUM_TOLERANCE, "{tile:?}: {error:.2e}");
+        assert_eq!(got, first, "{tile:?} gives other bits than {:?}", tiles[0]);
+    }
+}
+
+/// A device that cuts work as `software` says, whatever it is.
+fn cut_for(software: bool) -> Option<Arc<Gpu>> {
+    let mut gpu = open(|limits| limits)?;
+    let mut info = gpu.info.clone();
+    info.software = software;
+    gpu.tuning = Tuning::of(&info, &gpu.limits);
+    assert_eq!(gpu.tuning.shared_tiles, !software);
+    Some(Arc::new(gpu))
+}
+
+const ODD_SIZES: [[usize; 3]; 5] = [[1, 1, 1], [5, 7, 3], [70, 36, 20], [9, 130, 66], [33, 8, 260]];
+
+#[test]
+fn products_in_registers() {
+    let Some(gpu) = cut_for(true) else { return };
+    check_products(&gpu, gpu.tuning.tiles(&gpu.limits)[0], &ODD_SIZES);
+}
+
+#[test]
+fn products_in_shared_tiles() {
+    let Some(gpu) = cut_for(false) else { return };
+    for tile in &gpu.tuning.tiles(&gpu.limits)[..2] {
+        check_products(&gpu, *tile, &ODD_SIZES);
+    }
+}
+
+#[test]
+fn every_tile_in_registers_gives_the_same_product() {
+    let Some(gpu) = cut_for(true) else { return };
+    check_family(&gpu);
+}
+
+#[test]
+fn every_shared_tile_gives_the_same_product() {
+    let Some(gpu) = cut_for(false) else { return };
+    assert!(gpu.tuning.tiles(&gpu.limits).len() > 10);
+    check_family(&gpu);
+}
+
+/// The reference rounds the operands and sums in float64: what is left is float32's rounding of sums.
+#[test]
+fn products_in_half_precision_round_the_operands_and_nothing_else() {
+    for software in [true, false] {
+        let Some(gpu) = cut_for(software).filter(|gpu| has_float16(gpu)) else { return };
+        let tile = gpu.tuning.tiles(&gpu.limits)[0];
+        for (size, transposed) in [([70, 36, 20], (false, true)), ([9, 131, 67], (false, false))] {
+            let expected = exactly(size, |value| f16::from_f32(value).to_f32());
+            let error = relative(&multiplied(&gpu, tile, size, transposed, true), &expected);
+            assert!(error < SUM_TOLERANCE, "{tile:?} {size:?} {transposed:?}: {error:.2e}");
         }
     }
 }
 
 #[test]
-fn products_in_registers() {
-    let Some(mut gpu) = open(|limits| limits) else { return };
-    gpu.tuning.shared_tiles = false;
-    check_products(&Arc::new(gpu));
+fn what_half_precision_does_not_hold_becomes_infinite() {
+    for software in [true, false] {
+        let Some(gpu) = cut_for(software).filter(|gpu| has_float16(gpu)) else { return };
+        let tile = gpu.tuning.tiles(&gpu.limits)[0];
+        let a = [65504.0, 65520.0, -1e9, f32::INFINITY];
+        let got = run(&gpu, &[&a, &halves(&[1.0])], 4, |rec, operands| {
+            let (a, b) = (&operands[0], &operands[1]);
+            let (m, n, k) = (4, 1, 1);
+            let (bias, addend) = (None, None);
+            Product { a, a_transposed: false, b, b_transposed: true, m, n, k, bias, addend, half: true }
+                .record_in(rec, 1, tile)
+        });
+        assert_eq!(got, [65504.0, f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY], "{tile:?}");
+    }
 }
 
 #[test]
-fn products_in_large_shared_tiles() {
-    check_shared_tiles(0);
-}
-
-#[test]
-fn products_in_small_shared_tiles() {
-    check_shared_tiles(u32::MAX);
-}
-
-fn check_shared_tiles(enough_tiles: u32) {
+fn the_rule_takes_larger_shared_tiles_where_there_are_many() {
     let Some(mut gpu) = open(|limits| limits) else { return };
-    let mut info = gpu.info.clone();
-    info.software = false;
-    gpu.tuning = Tuning::of(&info, &gpu.limits);
-    assert!(gpu.tuning.shared_tiles);
-    gpu.tuning.enough_tiles = enough_tiles;
-    check_products(&Arc::new(gpu));
+    gpu.tuning.shared_tiles = true;
+    gpu.tuning.enough_tiles = 4;
+    let of = |m| Kind {
+        m,
+        n: 128,
+        k: 9,
+        chunks: 1,
+        a_transposed: false,
+        b_transposed: true,
+        bias: false,
+        addend: false,
+        half: false,
+    };
+    let rows = |m| match gpu.tuning.tile(&of(m)) {
+        Tile::Shared { rows, .. } => rows,
+        Tile::Registers { .. } => 0,
+    };
+    assert_eq!((rows(64), rows(65)), (32, 64));
 }
 
 #[test]
@@ -113,8 +210,18 @@ fn a_product_over_many_rows_is_summed_in_chunks() {
     let expected = product([m, n, rows], &transposed(&a, rows, m), &b, &vec![0.0; n], &vec![0.0; m * n]);
     let got = run(&gpu, &[&a, &b, &vec![0.0; m * n]], m * n, |rec, operands| {
         let (a, b) = (&operands[0], &operands[1]);
-        let product =
-            Product { a, a_transposed: true, b, b_transposed: false, m, n, k: rows, bias: None, addend: None };
+        let product = Product {
+            a,
+            a_transposed: true,
+            b,
+            b_transposed: false,
+            m,
+            n,
+            k: rows,
+            bias: None,
+            addend: None,
+            half: false,
+        };
         let (parts, chunks) = product.record_split(rec)?;
         assert!(chunks > 1);
         accumulate(rec, &Parts { values: &parts, chunks, rows: m, columns: n, groups: 1 }, 1.0, &operands[2])?;
@@ -198,4 +305,23 @@ fn patches_are_rows() {
         }
     }
     assert_eq!(got, expected);
+}
+
+#[test]
+fn thin_tiles_are_tried_for_narrow_products_alone() {
+    let kind = |m, n| Kind {
+        m,
+        n,
+        k: 384,
+        chunks: 1,
+        a_transposed: false,
+        b_transposed: true,
+        bias: false,
+        addend: false,
+        half: false,
+    };
+    let tile = |rows, cols| Tile::Shared { rows, cols, row_quads: 1, col_quads: 1, depth: 16 };
+    assert!(kind(1040, 8).suits(tile(128, 8)) && kind(1040, 8).suits(tile(32, 32)));
+    assert!(!kind(1040, 384).suits(tile(128, 8)) && kind(1040, 384).suits(tile(128, 128)));
+    assert!(!kind(1040, 8).suits(tile(128, 128)) && !kind(8, 384).suits(tile(128, 8)));
 }

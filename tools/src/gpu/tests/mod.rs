@@ -1,6 +1,7 @@
 //! The engine on whatever adapter there is, against the CPU engine in float64. Without an adapter the tests skip.
 
 mod batches;
+mod half_precision;
 mod kernels;
 mod operators;
 mod vit;
@@ -32,6 +33,14 @@ fn open(restrict: impl FnOnce(wgpu::Limits) -> wgpu::Limits) -> Option<Gpu> {
         return None;
     }
     Some(Gpu::open(None, restrict).unwrap())
+}
+
+/// Whether kernels on `gpu` can use float16; says so where they cannot.
+fn has_float16(gpu: &Gpu) -> bool {
+    if !gpu.info.float16 {
+        eprintln!("skipped: `{}` has no float16 in its kernels", gpu.info.name);
+    }
+    gpu.info.float16
 }
 
 /// Values in [-1, 1), the same for a seed.
