@@ -2,19 +2,24 @@
 //!
 //! - `device` finds and opens an adapter, with the adapter's own limits.
 //! - `template` and `kernels` hold the WGSL and its wrappers, one file pair a kernel.
-//! - `pool` hands out buffers and takes them back; `recorder` turns kernel calls into one submission.
+//! - `pool` hands out buffers and takes them back; `recorder` turns kernel calls into one submission; `readback` brings values
+//!   to the processor, `flight` those of steps that nobody waits for.
+//! - `weights` holds what is trained, and `averages` its moving average.
 //! - `engine` walks the [`crate::engine::Plan`]: `forward` and `backward` record a micro-batch.
 //!
 //! A micro-batch is as large as bindings, budget and memory allow: where recording one runs out of memory, it is halved
 //! and the step begins again, so that a batch of any size is taken wherever a single picture fits.
 
+mod averages;
 mod backward;
 mod device;
 mod engine;
 mod fixed;
+mod flight;
 mod forward;
 mod kernels;
 mod pool;
+mod readback;
 mod recorder;
 mod template;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod batches;
 mod kernels;
 mod operators;
+mod steps;
 mod vit;
 
 use std::collections::{BTreeMap, BTreeSet};
