@@ -28,6 +28,7 @@ fn train_on(device: DeviceChoice, backbone: &str, data: &str, steps: u64) -> Res
         recipe: Recipe { image_size: Some(112), batch_size: 16, ..Recipe::default() },
         device,
         cache_limit: 1 << 31,
+        checkpoint_activations: false,
         probe: false,
         resume: false,
         stop: Arc::clone(&stop),

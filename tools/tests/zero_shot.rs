@@ -200,6 +200,7 @@ fn training_begins_with_the_head_of_words() {
                 recipe,
                 device: DeviceChoice::Cpu,
                 cache_limit: 1 << 30,
+                checkpoint_activations: false,
                 probe: false,
                 resume: false,
                 stop: std::sync::Arc::default(),

@@ -68,6 +68,10 @@ pub struct Args {
     #[arg(long, value_name = "MIB", default_value_t = 2048, help_heading = "Pictures")]
     cache_limit: u64,
 
+    /// Activation checkpointing: keep of each block its input alone and compute its activations again in the backward, for less
+    /// memory and more time; the result stays the same
+    #[arg(long, help_heading = "Optimisation")]
+    activation_checkpointing: bool,
     #[command(flatten)]
     recipe: RecipeArgs,
     /// Share of the validation pictures that the threshold for `unknown`, fitted at the best epoch, may give up
@@ -126,6 +130,7 @@ impl Args {
             },
             device: self.device.checked(),
             cache_limit: self.cache_limit.saturating_mul(1 << 20),
+            checkpoint_activations: self.activation_checkpointing,
             probe: !self.no_probe,
             resume: self.resume,
             stop,

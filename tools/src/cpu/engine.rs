@@ -13,7 +13,9 @@ use super::model::{Fixed, Model};
 use super::pass::{Learned, Pass, See};
 use super::pool::{Meter, Pool};
 use super::vector::add_assign;
-use crate::engine::{Checked, Engine, EngineError, State, Step, Trained, check_input, check_step, check_weights};
+use crate::engine::{
+    Average, Checked, Engine, EngineError, State, Step, Trained, check_average, check_input, check_step, check_weights,
+};
 
 /// The most pictures that one thread takes at a time. It is fixed, because the order of the sums depends on it.
 const CHUNK: usize = 4;
@@ -27,6 +29,7 @@ pub struct CpuEngine<T: Real> {
     /// In the order of [`Model::trained`].
     moments: Vec<Moments<T>>,
     steps: u64,
+    average: Option<Average>,
     pools: Mutex<Vec<Pool<T>>>,
     meter: Arc<Meter>,
 }
@@ -39,7 +42,7 @@ impl<T: Real> CpuEngine<T> {
     pub fn new(graph: &Graph, trainable: &BTreeSet<String>) -> Result<Self, EngineError> {
         let model = Model::new(graph, trainable)?;
         let moments = model.trained().map(|(id, param)| Moments::zero(model.weights[id][param].len())).collect();
-        Ok(Self { model, moments, steps: 0, pools: Mutex::default(), meter: Arc::default() })
+        Ok(Self { model, moments, steps: 0, average: None, pools: Mutex::default(), meter: Arc::default() })
     }
 
     /// An engine for `graph` in which the Linears `int8` compute as a file in int8 does: on weights in eight bits, and on inputs
@@ -213,6 +216,13 @@ impl<T: Real> Engine for CpuEngine<T> {
             moments.step(&mut self.model.weights[id][param], gradient, &step.hyper, self.steps);
         }
         self.recycle(gradients);
+        if let Some(mut average) = self.average.take() {
+            let weights = self.trained_params();
+            let weights =
+                weights.map(|(param, values)| (param.name.as_str(), values.iter().map(|value| value.to_f32())));
+            average.update(self.steps, weights);
+            self.average = Some(average);
+        }
         Ok(loss as f32)
     }
 
@@ -250,6 +260,20 @@ impl<T: Real> Engine for CpuEngine<T> {
             }
         }
         Ok(())
+    }
+
+    fn keep_average(&mut self, average: Average) -> Result<(), EngineError> {
+        check_average(self.trained_params().map(|(param, _)| (param.name.as_str(), param.shape.as_slice())), &average)?;
+        self.average = Some(average);
+        Ok(())
+    }
+
+    fn average(&mut self) -> Result<Option<BTreeMap<String, Tensor>>, EngineError> {
+        Ok(self.average.as_ref().map(|average| average.weights().clone()))
+    }
+
+    fn checkpoint_activations(&mut self) {
+        self.model.plan.checkpoint_activations(&self.model.nodes);
     }
 
     fn peak_bytes(&self) -> u64 {

@@ -77,6 +77,7 @@ impl<'a, T: Real> Pass<'a, T> {
             let (value, gradient) = (std::mem::take(&mut self.values[id]), std::mem::take(&mut self.gradients[id]));
             self.give(value);
             if !gradient.is_empty() {
+                self.recompute(id);
                 self.backward(id, gradient);
             }
             let extra = std::mem::take(&mut self.extras[id]);
@@ -99,13 +100,26 @@ impl<'a, T: Real> Pass<'a, T> {
             let first = model.nodes[id].inputs.first().map_or(&[][..], |&read| &self.values[read]);
             see(id, first, &self.values[id]);
             for &read in model.nodes[id].inputs.iter().chain([&id]) {
-                if model.plan.last_use[read] == id && read != last && !(keep && model.plan.saved[read]) {
+                if model.plan.last_use[read] == id && read != last && !(keep && model.plan.kept[read]) {
                     let value = std::mem::take(&mut self.values[read]);
                     self.give(value);
                 }
             }
         }
         std::mem::take(&mut self.values[last])
+    }
+
+    /// Computes what the backward of node `id` and those before it read, where it was not kept.
+    fn recompute(&mut self, id: usize) {
+        let model = self.model;
+        for again in &model.plan.recompute[id] {
+            // What is kept beside outputs is small, and there since the forward.
+            self.values[again.node] = self.output(again.node, &[], false);
+            for &done in &again.done {
+                let value = std::mem::take(&mut self.values[done]);
+                self.give(value);
+            }
+        }
     }
 
     /// The output of node `id`, whose inputs are held.

@@ -6,7 +6,7 @@ use edge_vit_models::adapter::Attached;
 use edge_vit_models::method::{self, Theta};
 use edge_vit_models::{Graph, Tensor};
 
-use super::{Engine, EngineError, State, Step, Trained, check_weights};
+use super::{Average, Engine, EngineError, State, Step, Trained, check_average, check_weights};
 use crate::cpu::Moments;
 
 /// An engine whose trained weights are a method's parameters and the head's.
@@ -20,6 +20,7 @@ pub struct MethodEngine {
     attached: Attached,
     trained: BTreeMap<String, Trained>,
     steps: u64,
+    average: Option<Average>,
 }
 
 impl MethodEngine {
@@ -29,7 +30,8 @@ impl MethodEngine {
     /// # Errors
     /// When the method and the graph do not fit each other, or the device fails.
     pub fn new(inner: Box<dyn Engine>, graph: &Graph, attached: Attached) -> Result<Self, EngineError> {
-        let mut engine = Self { inner, graph: graph.clone(), attached, trained: BTreeMap::new(), steps: 0 };
+        let (graph, trained) = (graph.clone(), BTreeMap::new());
+        let mut engine = Self { inner, graph, attached, trained, steps: 0, average: None };
         let of_hosts: Vec<String> = engine.attached.hosts.iter().flat_map(|host| host.weights()).collect();
         for (name, trained) in engine.inner.state()?.trained {
             if !of_hosts.contains(&name) {
@@ -88,6 +90,11 @@ impl Engine for MethodEngine {
             v.values_mut().copy_from_slice(&moments.v);
         }
         self.merge()?;
+        if let Some(average) = &mut self.average {
+            let weights = self.trained.iter();
+            let weights = weights.map(|(name, trained)| (name.as_str(), trained.value.values().iter().copied()));
+            average.update(self.steps, weights);
+        }
         Ok(loss)
     }
 
@@ -117,6 +124,20 @@ impl Engine for MethodEngine {
             }
         }
         self.merge()
+    }
+
+    fn keep_average(&mut self, average: Average) -> Result<(), EngineError> {
+        check_average(self.trained.iter().map(|(name, trained)| (name.as_str(), trained.value.shape())), &average)?;
+        self.average = Some(average);
+        Ok(())
+    }
+
+    fn average(&mut self) -> Result<Option<BTreeMap<String, Tensor>>, EngineError> {
+        Ok(self.average.as_ref().map(|average| average.weights().clone()))
+    }
+
+    fn checkpoint_activations(&mut self) {
+        self.inner.checkpoint_activations();
     }
 
     fn peak_bytes(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! What trains a graph, whatever it runs on: the interface of an engine, and what all engines share.
 
+mod average;
+mod checkpointing;
 mod method;
 mod noise;
 mod plan;
@@ -12,6 +14,8 @@ use edge_vit_models::quant::QuantError;
 use edge_vit_models::{GraphError, Tensor};
 use thiserror::Error;
 
+pub use average::Average;
+pub use checkpointing::Recompute;
 pub use method::MethodEngine;
 pub use noise::{Noise, uniform};
 pub use plan::{BackwardNeeds, Plan};
@@ -181,6 +185,24 @@ pub trait Engine {
     /// When the batch does not fit the graph or the device fails.
     fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError>;
 
+    /// Takes one AdamW step and does not wait for it: the result holds the losses of this and earlier such steps that have come
+    /// back, oldest first, each once. A loss may come with one of the next calls or with [`Engine::late_losses`]; how many are
+    /// owed at a time is bounded.
+    ///
+    /// # Errors
+    /// As [`Engine::train_step`].
+    fn submit_step(&mut self, step: &Step<'_>) -> Result<Vec<f32>, EngineError> {
+        Ok(vec![self.train_step(step)?])
+    }
+
+    /// Waits for the steps that [`Engine::submit_step`] took, and returns the losses still owed, oldest first.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn late_losses(&mut self) -> Result<Vec<f32>, EngineError> {
+        Ok(Vec::new())
+    }
+
     /// The trained weights and the optimiser's moments.
     ///
     /// # Errors
@@ -207,6 +229,22 @@ pub trait Engine {
     /// When a name or a shape is not that of a trainable weight.
     fn set_weights(&mut self, weights: &BTreeMap<String, Tensor>) -> Result<(), EngineError>;
 
+    /// Keeps `average` of the trained weights from now on, moved behind each step; one that was kept before is forgotten.
+    ///
+    /// # Errors
+    /// When its names or shapes are not those of the trainable weights.
+    fn keep_average(&mut self, average: Average) -> Result<(), EngineError>;
+
+    /// The averages, by the weight's name; `None` where none are kept.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn average(&mut self) -> Result<Option<BTreeMap<String, Tensor>>, EngineError>;
+
+    /// Keeps only checkpoints of the activations for the backward from now on, which computes the others again
+    /// ([`Plan::checkpoint_activations`]). Gradients stay the same to the bit where batches are cut the same.
+    fn checkpoint_activations(&mut self);
+
     /// The most bytes of activations, gradients and scratch held at one time so far, weights left out.
     fn peak_bytes(&self) -> u64;
 }
@@ -230,6 +268,25 @@ pub fn check_weights<'a>(
         }
     }
     Ok(())
+}
+
+/// Checks that `average` is one of the weights `trainable`, names and shapes, and of all of them.
+///
+/// # Errors
+/// What does not fit.
+pub fn check_average<'a>(
+    trainable: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    average: &Average,
+) -> Result<(), EngineError> {
+    let shapes: BTreeMap<&str, &[usize]> = trainable.into_iter().collect();
+    check_weights(|name| shapes.get(name).copied(), average.weights())?;
+    match shapes.keys().find(|name| !average.weights().contains_key(**name)) {
+        Some(name) => {
+            let (expected, got) = (format!("one of `{name}`"), "none".to_owned());
+            Err(EngineError::Mismatch { what: "average", expected, got })
+        }
+        None => Ok(()),
+    }
 }
 
 /// How far an engine's batch fits its graph; shared by all engines.

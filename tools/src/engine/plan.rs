@@ -6,6 +6,7 @@ use edge_vit_models::op::Param;
 use edge_vit_models::{Graph, Node, Op};
 
 use super::EngineError;
+use super::checkpointing::{Checkpointing, Recompute};
 
 /// The analysis of a graph with some weights trainable. All vectors are indexed by graph position.
 ///
@@ -25,8 +26,13 @@ pub struct Plan {
     pub carries_grad: Vec<bool>,
     /// What the backward of the node reads again.
     pub needs: Vec<BackwardNeeds>,
-    /// Whether the output has to outlive the forward, because a reader's backward reads it.
+    /// Whether a reader's backward reads the output.
     pub saved: Vec<bool>,
+    /// Whether the output outlives the forward: what is saved, or, with activation checkpointing, the checkpoints and what is
+    /// behind the last of them.
+    pub kept: Vec<bool>,
+    /// With activation checkpointing, what is computed again, in this order, before the backward of the node.
+    pub recompute: Vec<Vec<Recompute>>,
     /// The last node that reads the output in the forward; its own position where none does.
     pub last_use: Vec<usize>,
     /// Which residual sum the node is, counted through the graph; `None` for other operators.
@@ -76,7 +82,15 @@ impl Plan {
                 saved[input] |= needs[id].input;
             }
         }
-        Ok(Self { shapes, params, trains, trained, carries_grad, needs, saved, last_use, residual_of })
+        let (kept, recompute) = (saved.clone(), vec![Vec::new(); count]);
+        Ok(Self { shapes, params, trains, trained, carries_grad, needs, saved, kept, recompute, last_use, residual_of })
+    }
+
+    /// Keeps only checkpoints of the activations for the backward, which computes the others again: less memory, more work, the
+    /// same gradients. `nodes` are those of the plan's graph.
+    pub fn checkpoint_activations(&mut self, nodes: &[Node]) {
+        let lens: Vec<usize> = (0..nodes.len()).map(|id| self.len(id)).collect();
+        Checkpointing { kept: self.kept, recompute: self.recompute } = Checkpointing::new(nodes, &lens, &self.saved);
     }
 
     /// Number of values of one picture's input.
@@ -247,6 +261,66 @@ mod tests {
         assert_eq!(plan.trained[fc1], [false, true]);
         let saved = |name| plan.saved[graph.find(name).unwrap()];
         assert!(!saved("adapter") && !saved("tokens") && saved("fc1"), "only the GELU reads its input again");
+    }
+
+    /// Blocks of a norm, an adapter, two layers around a GELU and a residual sum, and a head.
+    fn blocks(depth: usize) -> Graph {
+        let mut graph = Graph::default();
+        let mut trunk = graph.push("tokens", Op::Input { shape: vec![5, 4] }, &[]);
+        for i in 0..depth {
+            let name = |suffix: &str| format!("{i}.{suffix}");
+            let norm = graph.push(name("norm"), Op::LayerNorm { eps: 1e-6 }, &[trunk]);
+            let adapter = Op::RepAdapter { hidden: 2, groups: 2, scale: 1.0 };
+            let adapted = graph.push(name("adapter"), adapter, &[norm]);
+            let fc1 = graph.push(name("fc1"), Op::Linear { out_features: 8, bias: true }, &[adapted]);
+            let act = graph.push(name("act"), Op::Act(Activation::Gelu), &[fc1]);
+            let fc2 = graph.push(name("fc2"), Op::Linear { out_features: 4, bias: true }, &[act]);
+            trunk = graph.push(name("add"), Op::Add, &[trunk, fc2]);
+        }
+        let pool = graph.push("pool", Op::TakeClassToken, &[trunk]);
+        graph.push("head", Op::Linear { out_features: 3, bias: true }, &[pool]);
+        for param in graph.params().unwrap().into_iter().flatten() {
+            graph.weights.insert(param.name, Tensor::full(param.shape, 1.0).unwrap());
+        }
+        graph
+    }
+
+    #[test]
+    fn with_checkpoints_a_block_keeps_its_input_alone_and_computes_the_rest_again() {
+        let graph = blocks(5);
+        let chosen: BTreeSet<String> =
+            graph.weights.keys().filter(|name| name.contains("adapter") || name.starts_with("head")).cloned().collect();
+        let mut plan = Plan::new(&graph, &chosen).unwrap();
+        let held = |plan: &Plan| (0..plan.kept.len()).filter(|&id| plan.kept[id]).map(|id| plan.len(id)).sum::<usize>();
+        let before = held(&plan);
+        plan.checkpoint_activations(&graph.nodes);
+        let name = |id: usize| graph.nodes[id].name.as_str();
+        let names = |kept: &[bool]| (0..kept.len()).filter(|&id| kept[id]).map(name).collect::<Vec<_>>();
+        assert_eq!(names(&plan.kept), ["tokens", "0.add", "1.add", "2.add", "3.add", "4.norm", "4.fc1", "pool"]);
+        assert!(held(&plan) < before);
+        let again: Vec<(&str, Vec<&str>)> = (0..graph.nodes.len())
+            .filter(|&id| !plan.recompute[id].is_empty())
+            .map(|id| (name(id), plan.recompute[id].iter().map(|again| name(again.node)).collect()))
+            .collect();
+        assert_eq!(
+            again[0],
+            ("0.add", vec!["0.norm", "0.adapter", "0.fc1"]),
+            "what only the next block reads is left out"
+        );
+        assert_eq!(again[3], ("3.add", vec!["3.norm", "3.adapter", "3.fc1"]));
+        assert_eq!(again.len(), 4, "the backward begins with the last block, which is kept");
+        let adapter = graph.find("1.adapter").unwrap();
+        let done = plan.recompute[graph.find("1.add").unwrap()].iter().flat_map(|again| again.done.clone());
+        assert_eq!(done.collect::<Vec<_>>(), [adapter], "what is not saved goes behind its last reader");
+    }
+
+    #[test]
+    fn where_checkpoints_save_nothing_there_are_none() {
+        let graph = block();
+        let mut plan = Plan::new(&graph, &trainable(&graph, &["head."])).unwrap();
+        plan.checkpoint_activations(&graph.nodes);
+        assert_eq!(plan.kept, plan.saved);
+        assert!(plan.recompute.iter().all(Vec::is_empty));
     }
 
     #[test]

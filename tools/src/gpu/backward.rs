@@ -12,7 +12,8 @@ use super::pool::{Buf, PoolError};
 
 impl Walk<'_> {
     /// Records the backward from the output's gradient on, adding to the gradients of the trained weights. `values` are
-    /// what the forward kept; each goes back to the pool as soon as nothing reads it any more, and so does each gradient.
+    /// what the forward kept; the rest of what the backward reads is computed again. Each goes back to the pool as soon as nothing
+    /// reads it any more, and so does each gradient.
     ///
     /// # Errors
     /// When there is no room.
@@ -23,11 +24,17 @@ impl Walk<'_> {
             *last = Some(out_grad);
         }
         for id in (1..model.nodes.len()).rev() {
+            // Only nodes behind it read its output, and they are done.
+            values[id] = None;
             let grad = grads[id].take().filter(|_| model.plan.carries_grad[id]);
             if let Some(grad) = grad {
+                for again in &model.plan.recompute[id] {
+                    let output = self.forward_node(again.node, &values)?;
+                    values[again.node] = Some(output);
+                    again.done.iter().for_each(|&done| values[done] = None);
+                }
                 self.backward_node(id, &values, grad, &mut grads)?;
             }
-            values[id] = None;
         }
         Ok(())
     }

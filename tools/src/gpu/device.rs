@@ -293,15 +293,19 @@ impl Gpu {
     ///
     /// # Errors
     /// When the device has reported a failure.
-    pub(crate) fn submit(&self, params: &[u8], commands: wgpu::CommandBuffer) -> Result<(), EngineError> {
-        {
+    pub(crate) fn submit(
+        &self,
+        params: &[u8],
+        commands: wgpu::CommandBuffer,
+    ) -> Result<wgpu::SubmissionIndex, EngineError> {
+        let submission = {
             let mut buffers = lock(&self.params);
             for (chunk, bytes) in params.chunks(Self::PARAMS_BYTES as usize).enumerate() {
                 self.queue.write_buffer(&self.params_among(&mut buffers, chunk), 0, bytes);
             }
-            self.queue.submit([commands]);
-        }
-        self.check()
+            self.queue.submit([commands])
+        };
+        self.check().map(|()| submission)
     }
 
     /// Waits for all submitted work.
@@ -309,8 +313,20 @@ impl Gpu {
     /// # Errors
     /// When the device is lost or has reported a failure.
     pub(crate) fn wait(&self) -> Result<(), EngineError> {
+        self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits for `submission` and what was submitted before it.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), EngineError> {
+        self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    }
+
+    fn poll(&self, until: wgpu::PollType) -> Result<(), EngineError> {
         self.device
-            .poll(wgpu::PollType::wait_indefinitely())
+            .poll(until)
             .map_err(|error| EngineError::Device(format!("`{}` does not answer: {error}", self.info.name)))?;
         self.check()
     }

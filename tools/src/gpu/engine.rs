@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use edge_vit_models::{Graph, Op, Tensor};
 
+use super::averages::Averages;
 use super::device::Gpu;
 use super::fixed::Fixed;
+use super::flight::{self, Flight};
 use super::forward::{Model, Walk, no_merged_tokens};
 use super::kernels::adamw;
 use super::kernels::loss::Loss;
@@ -15,8 +17,8 @@ use super::pool::{Buf, Pool, PoolError};
 use super::recorder::Recorder;
 use super::weights::{Weights, write};
 use crate::engine::{
-    Checked, Engine, EngineError, LossScale, Plan, Precision, State, Step, Trained, check_input, check_step,
-    check_weights, is_of_merged_tokens,
+    Average, Checked, Engine, EngineError, LossScale, Plan, Precision, State, Step, Trained, check_average,
+    check_input, check_step, check_weights, is_of_merged_tokens,
 };
 
 /// A graph on a wgpu adapter.
@@ -26,6 +28,8 @@ pub struct GpuEngine {
     model: Model,
     /// In half precision.
     scaling: Option<Scaling>,
+    averages: Option<Averages>,
+    flight: Flight,
     steps: u64,
     /// The most pictures of a micro-batch that were found to fit.
     fitting: Fitting,
@@ -95,7 +99,9 @@ impl GpuEngine {
         let most = usize::try_from(gpu.largest_binding() / 4 / largest as u64).unwrap_or(usize::MAX).max(1);
         let fixed = Fixed::of(&gpu, graph, &plan)?;
         let model = Model { nodes: graph.nodes.clone(), plan, weights, fixed };
-        Ok(Self { gpu, pool, model, scaling, steps: 0, fitting: Fitting { training: most, forward: most } })
+        let flight = Flight::new(Arc::clone(&gpu));
+        let fitting = Fitting { training: most, forward: most };
+        Ok(Self { gpu, pool, model, scaling, averages: None, flight, steps: 0, fitting })
     }
 
     /// Sets the most bytes that activations, gradients and scratch may take together.
@@ -120,8 +126,9 @@ impl GpuEngine {
         Ok(read.into_iter().flatten().collect())
     }
 
-    /// Sums up the gradients of a whole batch on the device, from zero; returns each row's loss, and what the batch is.
-    fn accumulate(&mut self, step: &Step<'_>) -> Result<(Vec<Buf>, Checked), EngineError> {
+    /// Sums up the gradients of a whole batch on the device, from zero. What comes back has the last micro-batch recorded, and
+    /// is to be submitted.
+    fn accumulate(&mut self, step: &Step<'_>) -> Result<(Accumulated, Checked), EngineError> {
         let checked = check_step(&self.model.plan, step)?;
         loop {
             let pictures = self.fitting.training.min(checked.pictures);
@@ -134,12 +141,15 @@ impl GpuEngine {
         }
     }
 
-    fn accumulate_parts(&self, step: &Step<'_>, weight: f64, most: usize) -> Result<Vec<Buf>, PoolError> {
-        let mut losses = Vec::new();
+    fn accumulate_parts(&mut self, step: &Step<'_>, weight: f64, most: usize) -> Result<Accumulated, PoolError> {
+        let (mut losses, mut recorded) = (Vec::new(), None);
         let plan = &self.model.plan;
         let (len, answers, classes) = (plan.input_len(), plan.output_len(), plan.classes());
         let parts = step.input.chunks(most * len).zip(step.targets.chunks(most * answers));
         for (part, (input, targets)) in parts.enumerate() {
+            if let Some(earlier) = recorded.take() {
+                self.flight.submitted(Recorder::submit(earlier)?)?;
+            }
             let rec = Recorder::new(&self.gpu, &self.pool);
             let (pictures, rows) = (targets.len() / answers, targets.len() / classes);
             let (input, targets) = (rec.upload(input)?, rec.upload(targets)?);
@@ -157,10 +167,40 @@ impl GpuEngine {
             let (part_losses, grad) = loss.record(&mut walk.rec)?;
             drop(logits);
             walk.backward(values, grad)?;
-            walk.rec.submit()?;
-            losses.push(part_losses);
+            recorded = Some(walk.rec);
+            losses.push((part_losses, rows));
         }
-        Ok(losses)
+        let rec = recorded.unwrap_or_else(|| Recorder::new(&self.gpu, &self.pool));
+        Ok(Accumulated { rec, losses })
+    }
+
+    /// Submits a step whose loss the flight then owes.
+    fn submit(&mut self, step: &Step<'_>) -> Result<(), EngineError> {
+        let (Accumulated { mut rec, losses }, Checked { weight, .. }) = self.accumulate(step)?;
+        let updates = self.model.weights.updates()?;
+        if let Some(scaling) = &self.scaling {
+            updates.iter().try_for_each(|trained| scaling.look_at(&mut rec, trained.grad, trained.count))?;
+        }
+        for trained in &updates {
+            adamw::update(&mut rec, trained, &step.hyper, self.steps + 1, self.scaling.as_ref())?;
+        }
+        if let Some(scaling) = &self.scaling {
+            scaling.settle(&mut rec)?;
+        }
+        if let Some(averages) = &self.averages {
+            averages.update(&mut rec, &self.model.weights, self.steps + 1)?;
+        }
+        let (submission, rows) = rec.read_later(&to_read(&losses))?;
+        self.steps += 1;
+        self.flight.owes(rows, weight);
+        self.flight.submitted(submission)
+    }
+
+    /// What `buffers` hold, one for each trained weight in the order of their names, as tensors of the weights' shapes.
+    fn read_trained(&self, buffers: &[(&wgpu::Buffer, usize)]) -> Result<BTreeMap<String, Tensor>, EngineError> {
+        let read = Recorder::new(&self.gpu, &self.pool).read(buffers)?;
+        let named = self.model.weights.trained().iter().zip(read);
+        named.map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?))).collect()
     }
 
     /// Half as many pictures, after the device's idle memory has been given back.
@@ -171,19 +211,18 @@ impl GpuEngine {
         self.pool.trim();
         Ok(fewer)
     }
+}
 
-    /// The mean over a batch whose micro-batches' losses came back.
-    fn mean_loss(parts: &[Vec<f32>], weight: f64) -> f32 {
-        let sum: f64 = parts.iter().flatten().map(|&loss| f64::from(loss)).sum();
-        (sum / weight) as f32
-    }
+/// The gradients of a batch, summed up once `rec` is submitted.
+struct Accumulated {
+    rec: Recorder,
+    /// The losses of each micro-batch's rows, and how many.
+    losses: Vec<(Buf, usize)>,
+}
 
-    /// The losses as buffers to read, with the number of rows of each.
-    fn to_read<'a>(&self, losses: &'a [Buf], pictures: usize) -> Vec<(&'a wgpu::Buffer, usize)> {
-        let (most, rows) = (self.fitting.training.min(pictures), self.model.plan.rows());
-        let rows = |part: usize| most.min(pictures - part * most) * rows;
-        losses.iter().enumerate().map(|(part, losses)| (&**losses, rows(part))).collect()
-    }
+/// The losses as buffers to read, with the number of rows of each.
+fn to_read(losses: &[(Buf, usize)]) -> Vec<(&wgpu::Buffer, usize)> {
+    losses.iter().map(|(losses, rows)| (&**losses, *rows)).collect()
 }
 
 impl Engine for GpuEngine {
@@ -212,12 +251,12 @@ impl Engine for GpuEngine {
     }
 
     fn gradients(&mut self, step: &Step<'_>) -> Result<(f32, BTreeMap<String, Tensor>), EngineError> {
-        let (losses, Checked { pictures, weight }) = self.accumulate(step)?;
-        let mut wanted = self.to_read(&losses, pictures);
+        let (Accumulated { rec, losses }, Checked { weight, .. }) = self.accumulate(step)?;
+        let mut wanted = to_read(&losses);
         let trained = self.model.weights.trained();
         wanted.extend(trained.values().map(|training| (&training.grad, training.count())));
         wanted.extend(self.scaling.as_ref().map(Scaling::to_read));
-        let mut read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
+        let mut read = rec.read(&wanted)?;
         let scale = self.scaling.as_ref().and_then(|_| read.pop()).map_or(1.0, |values| Scaling::read(&values).scale);
         let gradients = read.split_off(losses.len());
         let named = trained.iter().zip(gradients).map(|((name, training), mut values)| {
@@ -225,33 +264,27 @@ impl Engine for GpuEngine {
             Ok((name.clone(), tensor(training.shape.clone(), values)?))
         });
         let named = named.collect::<Result<_, EngineError>>()?;
-        Ok((Self::mean_loss(&read, weight), named))
+        Ok((flight::mean(&read, weight), named))
     }
 
     fn train_step(&mut self, step: &Step<'_>) -> Result<f32, EngineError> {
-        let (losses, Checked { pictures, weight }) = self.accumulate(step)?;
-        let mut rec = Recorder::new(&self.gpu, &self.pool);
-        let updates = self.model.weights.updates()?;
-        if let Some(scaling) = &self.scaling {
-            updates.iter().try_for_each(|trained| scaling.look_at(&mut rec, trained.grad, trained.count))?;
-        }
-        for trained in &updates {
-            adamw::update(&mut rec, trained, &step.hyper, self.steps + 1, self.scaling.as_ref())?;
-        }
-        if let Some(scaling) = &self.scaling {
-            scaling.settle(&mut rec)?;
-        }
-        let read = rec.read(&self.to_read(&losses, pictures))?;
-        self.steps += 1;
-        Ok(Self::mean_loss(&read, weight))
+        self.submit(step)?;
+        let loss = self.flight.newest()?;
+        loss.ok_or_else(|| EngineError::Device(format!("`{}` gave no loss", self.gpu.info.name)))
+    }
+
+    fn submit_step(&mut self, step: &Step<'_>) -> Result<Vec<f32>, EngineError> {
+        self.submit(step)?;
+        self.flight.arrived()
+    }
+
+    fn late_losses(&mut self) -> Result<Vec<f32>, EngineError> {
+        self.flight.all()
     }
 
     fn weights(&mut self) -> Result<BTreeMap<String, Tensor>, EngineError> {
-        let weights = &self.model.weights;
-        let wanted: Vec<_> = weights.updates()?.iter().map(|trained| (trained.value, trained.count)).collect();
-        let read = Recorder::new(&self.gpu, &self.pool).read(&wanted)?;
-        let named = weights.trained().iter().zip(read);
-        named.map(|((name, training), values)| Ok((name.clone(), tensor(training.shape.clone(), values)?))).collect()
+        let trained = self.model.weights.updates()?;
+        self.read_trained(&trained.iter().map(|trained| (trained.value, trained.count)).collect::<Vec<_>>())
     }
 
     fn state(&mut self) -> Result<State, EngineError> {
@@ -310,6 +343,23 @@ impl Engine for GpuEngine {
             }
         }
         self.gpu.check()
+    }
+
+    fn keep_average(&mut self, average: Average) -> Result<(), EngineError> {
+        let weights = &self.model.weights;
+        let shapes = weights.trained().iter().map(|(name, training)| (name.as_str(), training.shape.as_slice()));
+        check_average(shapes, &average)?;
+        self.averages = Some(Averages::new(&self.gpu, weights, &average)?);
+        self.gpu.check()
+    }
+
+    fn average(&mut self) -> Result<Option<BTreeMap<String, Tensor>>, EngineError> {
+        let averages = self.averages.as_ref();
+        averages.map(|averages| self.read_trained(&averages.to_read(&self.model.weights))).transpose()
+    }
+
+    fn checkpoint_activations(&mut self) {
+        self.model.plan.checkpoint_activations(&self.model.nodes);
     }
 
     fn peak_bytes(&self) -> u64 {

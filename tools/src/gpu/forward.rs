@@ -55,7 +55,7 @@ impl<'a> Walk<'a> {
         for id in 1..count {
             let output = self.forward_node(id, &values)?;
             values[id] = Some(output);
-            let kept = |at: usize| at + 1 == count || (self.noise.is_some() && plan.saved[at]);
+            let kept = |at: usize| at + 1 == count || (self.noise.is_some() && plan.kept[at]);
             for &at in self.model.nodes[id].inputs.iter().chain([&id]) {
                 if plan.last_use[at] <= id && !kept(at) {
                     values[at] = None;
@@ -65,7 +65,7 @@ impl<'a> Walk<'a> {
         Ok(values)
     }
 
-    fn forward_node(&mut self, id: NodeId, values: &[Option<Buf>]) -> Result<Buf, PoolError> {
+    pub(crate) fn forward_node(&mut self, id: NodeId, values: &[Option<Buf>]) -> Result<Buf, PoolError> {
         let model = self.model;
         let node = &model.nodes[id];
         let weights = &model.weights;

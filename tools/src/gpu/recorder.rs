@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::device::Gpu;
 use super::kernels::Kernel;
 use super::pool::{Buf, Pool, PoolError, create_buffer};
+use super::readback::ReadBack;
 use crate::engine::EngineError;
 
 /// A submission being recorded. Dropped without [`Recorder::submit`], nothing of it runs.
@@ -97,15 +98,18 @@ impl Recorder {
     ///
     /// # Errors
     /// When the device has reported a failure.
-    pub(crate) fn submit(self) -> Result<(), EngineError> {
+    pub(crate) fn submit(self) -> Result<wgpu::SubmissionIndex, EngineError> {
         self.gpu.submit(&self.params, self.encoder.finish())
     }
 
-    /// Submits, then waits for and returns the first `counts[i]` values of each buffer.
+    /// Submits; the result gives the first `counts[i]` values of each buffer once the device has come so far.
     ///
     /// # Errors
     /// When the device fails or has no memory left for the copies.
-    pub(crate) fn read(mut self, buffers: &[(&wgpu::Buffer, usize)]) -> Result<Vec<Vec<f32>>, EngineError> {
+    pub(crate) fn read_later(
+        mut self,
+        buffers: &[(&wgpu::Buffer, usize)],
+    ) -> Result<(wgpu::SubmissionIndex, ReadBack), EngineError> {
         let gpu = Arc::clone(&self.gpu);
         let mut staged = Vec::with_capacity(buffers.len());
         for &(buffer, count) in buffers {
@@ -117,29 +121,16 @@ impl Recorder {
             self.encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
             staged.push(staging);
         }
-        self.submit()?;
-        let (sender, receiver) = std::sync::mpsc::channel();
-        for staging in &staged {
-            let sender = sender.clone();
-            staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                // The receiver outlives the wait below.
-                let _ = sender.send(result);
-            });
-        }
-        gpu.wait()?;
-        let failed = |error: &dyn std::fmt::Display| {
-            EngineError::Device(format!("results could not be read back from `{}`: {error}", gpu.info.name))
-        };
-        drop(sender);
-        for result in receiver {
-            result.map_err(|error| failed(&error))?;
-        }
-        let values = |staging: &wgpu::Buffer| {
-            let view = staging.get_mapped_range(..).map_err(|error| failed(&error))?;
-            let value = |bytes: &[u8]| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            Ok(view.chunks_exact(4).map(value).collect())
-        };
-        staged.iter().map(values).collect()
+        let submission = self.submit()?;
+        Ok((submission.clone(), ReadBack::new(gpu, submission, staged)))
+    }
+
+    /// Submits, then waits for and returns the first `counts[i]` values of each buffer.
+    ///
+    /// # Errors
+    /// As [`Recorder::read_later`].
+    pub(crate) fn read(self, buffers: &[(&wgpu::Buffer, usize)]) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.read_later(buffers)?.1.wait()
     }
 }
 

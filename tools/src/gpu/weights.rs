@@ -154,8 +154,11 @@ fn rounded(name: &str, values: &[f32]) -> Result<Vec<u16>, EngineError> {
     }
 }
 
-/// A zeroed buffer for `count` values, rounded up to whole lines of four.
-fn allocate(gpu: &Gpu, name: &str, count: usize) -> Result<wgpu::Buffer, EngineError> {
+/// A zeroed buffer for `count` values of the weight `name`, rounded up to whole lines of four.
+///
+/// # Errors
+/// When it is larger than the device binds or there is no memory left.
+pub(crate) fn allocate(gpu: &Gpu, name: &str, count: usize) -> Result<wgpu::Buffer, EngineError> {
     let bytes = (count as u64).div_ceil(4).max(1) * 16;
     let most = gpu.largest_binding();
     if bytes > most {

@@ -53,6 +53,7 @@ impl Place {
             },
             device: DeviceChoice::Cpu,
             cache_limit: 1 << 30,
+            checkpoint_activations: false,
             probe: false,
             resume: false,
             stop: Arc::default(),

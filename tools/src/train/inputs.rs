@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use edge_vit::{Preprocessing, ResizeMode};
+use edge_vit::Preprocessing;
 use edge_vit_models::{Graph, Op};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::TrainError;
-use super::augment::{Augment, Augmented};
-use super::random::{Purpose, place, stream};
+use super::augment::Augment;
+use super::loader::{Batch, Origin, Pixels, Work, decode, prepare};
 use crate::data::Picture;
 use crate::engine::{Engine, EngineError, Plan};
 
@@ -66,26 +66,19 @@ enum Kept {
 }
 
 impl Sample {
+    fn is_input_kept(&self) -> bool {
+        matches!(self.kept, Some(Kept::Input(_)))
+    }
+
     /// What is augmented: the picture at the model's size, or, where `parts` of it are taken, one in which they still have
     /// its detail.
-    fn source(&self, parts: bool, preprocessing: &Preprocessing) -> Result<Arc<RgbImage>, TrainError> {
+    fn origin(&self, parts: bool) -> Origin {
         match (parts, &self.source, &self.kept) {
-            (true, Some(source), _) => Ok(Arc::clone(source)),
-            (true, None, _) => reduce(&self.path, preprocessing).map(Arc::new).map_err(gone(&self.path)),
-            (false, _, Some(Kept::Picture(picture))) => Ok(Arc::clone(picture)),
-            (false, ..) => prepare(&self.path, preprocessing).map(Arc::new).map_err(gone(&self.path)),
+            (true, Some(source), _) => Origin::Picture(Arc::clone(source)),
+            (false, _, Some(Kept::Picture(picture))) => Origin::Picture(Arc::clone(picture)),
+            _ => Origin::File(self.path.clone()),
         }
     }
-}
-
-/// The place in a run by which a batch's pictures are augmented.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Draw {
-    pub(super) seed: u64,
-    /// Counted from 0.
-    pub(super) epoch: u32,
-    /// The place of the batch's first picture in the epoch.
-    pub(super) first: usize,
 }
 
 /// The inputs of the graph's tail, by picture.
@@ -173,21 +166,35 @@ impl Inputs {
 
     /// The tail's input `[pictures, ...]` for the pictures `ids` as they are.
     pub(super) fn batch(&mut self, ids: &[usize]) -> Result<Vec<f32>, TrainError> {
-        let is_missing = |id: &usize| !matches!(self.samples[*id].kept, Some(Kept::Input(_)));
-        let missing: Vec<usize> = ids.iter().copied().filter(is_missing).collect();
-        let (samples, preprocessing) = (&self.samples, &self.preprocessing);
-        let decoded: Result<Vec<Vec<f32>>, TrainError> = missing
-            .par_iter()
-            .map(|&id| {
-                let Sample { path, kept, .. } = &samples[id];
-                match kept {
-                    Some(Kept::Picture(picture)) => Ok(preprocessing.normalize(picture)),
-                    _ => decode(path, preprocessing).map_err(gone(path)),
-                }
-            })
-            .collect();
-        let computed = self.through_prefix(decoded?.concat(), missing.len())?;
-        let len = computed.len().checked_div(missing.len()).unwrap_or(0);
+        let pixels = self.plain_work(ids).run()?;
+        self.filled(ids, pixels)
+    }
+
+    /// What makes the pixels of those of the pictures `ids` whose input is not kept, as they are.
+    fn plain_work(&self, ids: &[usize]) -> Work {
+        let missing = ids.iter().map(|&id| &self.samples[id]).filter(|sample| !sample.is_input_kept());
+        let origins = missing.map(|sample| sample.origin(false)).collect();
+        Work { preprocessing: self.preprocessing.clone(), origins, augment: None }
+    }
+
+    /// What makes the pixels of a batch that is trained on: augmented, or as they are of those whose input is not kept.
+    pub(super) fn work(&self, batch: &Batch) -> Work {
+        if !self.augment.is_on() {
+            return self.plain_work(&batch.ids);
+        }
+        let parts = self.augment.crop.is_some();
+        Work {
+            preprocessing: self.preprocessing.clone(),
+            origins: batch.ids.iter().map(|&id| self.samples[id].origin(parts)).collect(),
+            augment: Some((self.augment.clone(), batch.draw)),
+        }
+    }
+
+    /// The tail's input `[pictures, ...]` for the pictures `ids` as they are, of which `pixels` are those whose input is not kept.
+    pub(super) fn filled(&mut self, ids: &[usize], pixels: Pixels) -> Result<Vec<f32>, TrainError> {
+        let missing = ids.iter().filter(|&&id| !self.samples[id].is_input_kept()).count();
+        let computed = self.through_prefix(pixels.values, missing)?;
+        let len = computed.len().checked_div(missing).unwrap_or(0);
         let mut computed = computed.chunks(len.max(1));
         let mut batch = Vec::new();
         for &id in ids {
@@ -199,28 +206,16 @@ impl Inputs {
         Ok(batch)
     }
 
-    /// The pixels `[pictures, 3, height, width]` of the pictures `ids`, augmented, and which of them are mirrored.
-    pub(super) fn augmented(&mut self, ids: &[usize], draw: Draw) -> Result<(Vec<f32>, Vec<bool>), TrainError> {
-        let (samples, augment, preprocessing) = (&self.samples, &self.augment, &self.preprocessing);
-        let source = |&id: &usize| samples[id].source(augment.crop.is_some(), preprocessing);
-        let sources: Vec<Arc<RgbImage>> = ids.par_iter().map(source).collect::<Result<_, _>>()?;
-        let augmented: Vec<Augmented> = sources
-            .par_iter()
-            .enumerate()
-            .map(|(position, source)| {
-                let mut rng = stream(draw.seed, Purpose::Augment, place(draw.epoch, draw.first + position));
-                augment.apply(source, preprocessing, &mut rng)
-            })
-            .collect();
-        if self.augment.crop.is_some() {
-            for (&id, source) in ids.iter().zip(sources) {
-                if self.samples[id].source.is_none() && self.fits(&source) {
-                    self.samples[id].source = Some(source);
-                }
+    /// Keeps what random parts of the pictures `ids` were taken of, as far as there is room.
+    pub(super) fn keep_sources(&mut self, ids: &[usize], sources: Vec<Arc<RgbImage>>) {
+        if self.augment.crop.is_none() {
+            return;
+        }
+        for (&id, source) in ids.iter().zip(sources) {
+            if self.samples[id].source.is_none() && self.fits(&source) {
+                self.samples[id].source = Some(source);
             }
         }
-        let flipped = augmented.iter().map(|augmented| augmented.flipped).collect();
-        Ok((augmented.into_iter().flat_map(|augmented| augmented.pixels).collect(), flipped))
     }
 
     /// Whether there is room to keep `picture`, which is then taken.
@@ -261,37 +256,4 @@ impl Inputs {
             _ => Ok(pixels),
         }
     }
-}
-
-fn open(path: &Path) -> Result<RgbImage, String> {
-    edge_vit::open_picture(path).map_err(|error| error.to_string())
-}
-
-/// The model's input.
-fn decode(path: &Path, preprocessing: &Preprocessing) -> Result<Vec<f32>, String> {
-    Ok(preprocessing.apply(&open(path)?))
-}
-
-/// The picture at the model's size.
-fn prepare(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
-    Ok(preprocessing.resize(&open(path)?))
-}
-
-/// The picture, with its shorter side brought to twice the model's longest where it is longer than that.
-fn reduce(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
-    let (picture, size) = (open(path)?, preprocessing.image_size);
-    let (width, height) = picture.dimensions();
-    let (shorter, wanted) = (width.min(height) as usize, 2 * size[0].max(size[1]));
-    if shorter <= wanted {
-        return Ok(picture);
-    }
-    let reduced = |side: u32| (side as usize * wanted).div_ceil(shorter);
-    let image_size = [reduced(height), reduced(width)];
-    Ok(Preprocessing { image_size, resize: ResizeMode::Squash, ..preprocessing.clone() }.resize(&picture))
-}
-
-/// The error of a picture that could be read when the run began.
-fn gone(path: &Path) -> impl FnOnce(String) -> TrainError {
-    let path = path.to_owned();
-    |reason| TrainError::Picture { path, reason }
 }

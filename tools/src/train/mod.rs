@@ -2,10 +2,10 @@
 
 pub mod augment;
 mod device;
-mod ema;
 mod error;
 mod events;
 mod inputs;
+mod loader;
 mod masks;
 mod options;
 mod prepare;

@@ -32,6 +32,8 @@ pub struct Options {
     /// The most bytes of preprocessed pictures (or of the frozen layers' output) kept in memory; what does not fit is
     /// computed again whenever it is needed.
     pub cache_limit: u64,
+    /// Whether the activations of a block are computed again in the backward instead of kept: less memory, the same result.
+    pub checkpoint_activations: bool,
     /// Whether a linear probe of the frozen backbone is trained before the first step, to compare with.
     pub probe: bool,
     /// Whether to go on with the run in `out`.

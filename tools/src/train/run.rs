@@ -1,5 +1,6 @@
 //! The loop over epochs and steps.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -10,8 +11,7 @@ use edge_vit_models::{Task, adapter};
 use serde_json::{Value, json};
 
 use super::device::Device;
-use super::ema::Ema;
-use super::inputs::Draw;
+use super::loader::{Batch, Draw, Loader};
 use super::masks::Fit;
 use super::options::differences;
 use super::prepare::{Prepared, prepare};
@@ -22,7 +22,7 @@ use super::run_log::RunLog;
 use super::schedule::{Schedule, drop_path_rates, noise_seed};
 use super::state::{Best, Progress, Saved};
 use super::{Options, Recipe, TrainError};
-use crate::engine::{Engine, Hyper, MethodEngine, Noise, Step, targets};
+use crate::engine::{Average, Engine, Hyper, MethodEngine, Noise, Step, targets};
 use crate::evaluate::calibration::{self, FEW, Judged};
 
 /// How a run ended.
@@ -60,15 +60,15 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
     let device = options.device.decide(options.recipe.precision)?;
     let mut prepared = prepare(options, &device)?;
     let mut engine = device.engine(&prepared.cut.tail, &prepared.trainable)?;
+    if options.checkpoint_activations {
+        engine.checkpoint_activations();
+    }
     if let Some(attached) = prepared.attached.take() {
         engine = Box::new(MethodEngine::new(engine, &prepared.cut.tail, attached)?);
     }
     let config = prepared.config.to_value()?;
     let (mut steps, mut progress) = (0, Progress::default());
-    let mut ema = match options.recipe.ema {
-        Some(decay) => Some(Ema::new(decay, engine.weights()?)),
-        None => None,
-    };
+    let mut average = None;
     if let Some(saved) = saved {
         let differences = differences(&saved.config, &config);
         if !differences.is_empty() {
@@ -78,13 +78,16 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
             log::warn!("the run began on {}; on {} it goes on, but not to the bit", saved.device, engine.device());
         }
         engine.restore(&saved.engine)?;
-        if let (Some(decay), Some(average)) = (options.recipe.ema, saved.average) {
-            ema = Some(Ema::new(decay, average));
-        }
+        average = saved.average;
         (steps, progress) = (saved.engine.steps, saved.progress);
     }
+    if let Some(decay) = options.recipe.ema {
+        let stands_at = average.map_or_else(|| engine.weights(), Ok)?;
+        engine.keep_average(Average::new(decay, stands_at))?;
+    }
     let log = RunLog::open(&options.out, options.recipe.task, steps, progress.epochs)?;
-    let mut run = Run { options, prepared, engine, ema, config, steps, progress, log, records };
+    let (loader, owed) = (Loader::default(), VecDeque::new());
+    let mut run = Run { options, prepared, engine, config, loader, steps, owed, progress, log, records };
     run.begin(&device)?;
     let finished = run.epochs()?;
     let peak_bytes = run.engine.peak_bytes();
@@ -153,12 +156,24 @@ struct Run<'a> {
     options: &'a Options,
     prepared: Prepared,
     engine: Box<dyn Engine>,
-    ema: Option<Ema>,
     config: Value,
+    loader: Loader,
+    /// Steps handed to the engine.
     steps: u64,
+    /// The steps whose loss the engine owes, oldest first.
+    owed: VecDeque<Owed>,
     progress: Progress,
     log: RunLog,
     records: &'a mut dyn FnMut(Record),
+}
+
+/// A step whose loss has not come back.
+struct Owed {
+    /// Counted from 1.
+    epoch: u32,
+    /// Counted from 1 through the whole run.
+    step: u64,
+    lr: f32,
 }
 
 impl Run<'_> {
@@ -223,16 +238,27 @@ impl Run<'_> {
             let seconds = || before + began.elapsed().as_secs_f64();
             let order = recipe.sampler.order(recipe.seed, epoch, &labels);
             let done = self.steps - u64::from(epoch) * per_epoch;
-            for (number, batch) in order.chunks(recipe.batch_size).enumerate().skip(done as usize) {
+            let batch_of = |epoch: u32, number: usize, ids: &[usize]| Batch {
+                ids: ids.iter().map(|&position| self.prepared.train[position]).collect(),
+                draw: Draw { seed: recipe.seed, epoch, first: number * recipe.batch_size },
+            };
+            let mut batches: Vec<Batch> =
+                order.chunks(recipe.batch_size).enumerate().map(|(number, ids)| batch_of(epoch, number, ids)).collect();
+            // While the epoch is judged, the first pictures of the next are made ready.
+            if epoch + 1 < recipe.epochs {
+                let next = recipe.sampler.order(recipe.seed, epoch + 1, &labels);
+                batches.extend(next.chunks(recipe.batch_size).take(1).map(|ids| batch_of(epoch + 1, 0, ids)));
+            }
+            for number in done as usize..per_epoch as usize {
                 if self.stopped() {
+                    self.settle()?;
                     self.progress.seconds = seconds();
                     self.save()?;
                     return Ok(false);
                 }
-                let ids: Vec<usize> = batch.iter().map(|&position| self.prepared.train[position]).collect();
-                let draw = Draw { seed: recipe.seed, epoch, first: number * recipe.batch_size };
-                self.step(&ids, draw, schedule.lr(self.steps), &drop_path)?;
+                self.step(&batches[number], batches.get(number + 1), schedule.lr(self.steps), &drop_path)?;
             }
+            self.settle()?;
             let Some((this, best)) = self.judge(epoch)? else {
                 self.progress.seconds = seconds();
                 self.save()?;
@@ -258,11 +284,11 @@ impl Run<'_> {
     /// The model of an epoch, counted from 0, on the validation pictures, and whether it is the best so far and was kept;
     /// `None` where it was stopped. It is the model of the averages where there are some.
     fn judge(&mut self, epoch: u32) -> Result<Option<(Best, bool)>, TrainError> {
-        let own = match &self.ema {
+        let own = match self.engine.average()? {
             None => None,
-            Some(ema) => {
+            Some(average) => {
                 let own = self.engine.weights()?;
-                self.engine.set_weights(ema.weights())?;
+                self.engine.set_weights(&average)?;
                 Some(own)
             }
         };
@@ -288,45 +314,61 @@ impl Run<'_> {
         drop_path_rates(self.options.recipe.drop_path, before + behind).into_iter().skip(before).collect()
     }
 
-    /// What is learned from the pictures `ids`: the tail's input, and the targets `[pictures, classes]` or
-    /// `[pictures, patches, classes]`.
-    fn batch(&mut self, ids: &[usize], draw: Draw) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+    /// What is learned from `batch`: the tail's input, and the targets `[pictures, classes]` or `[pictures, patches, classes]`. The
+    /// pixels of `next` are begun with.
+    fn batch(&mut self, batch: &Batch, next: Option<&Batch>) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
         let Recipe { augment, label_smoothing, seed, .. } = &self.options.recipe;
         let Prepared { config, inputs, masks, .. } = &mut self.prepared;
-        if let Some(masks) = masks {
-            if !augment.is_on() {
-                return Ok((inputs.batch(ids)?, masks.targets(ids, &[], *label_smoothing)));
-            }
-            let (pixels, flipped) = inputs.augmented(ids, draw)?;
-            let targets = masks.targets(ids, &flipped, *label_smoothing);
-            return Ok((inputs.through_prefix(pixels, ids.len())?, targets));
+        let Batch { ids, .. } = batch;
+        let mut pixels = self.loader.take(batch, || inputs.work(batch))?;
+        inputs.keep_sources(ids, std::mem::take(&mut pixels.sources));
+        if let Some(next) = next {
+            self.loader.begin(next.clone(), inputs.work(next));
         }
-        let mut targets = targets(&inputs.labels(ids), config.labels.len(), *label_smoothing);
+        let mut targets = match masks {
+            Some(masks) => masks.targets(ids, &pixels.flipped, *label_smoothing),
+            None => targets(&inputs.labels(ids), config.labels.len(), *label_smoothing),
+        };
         if !augment.is_on() {
-            return Ok((inputs.batch(ids)?, targets));
+            return Ok((inputs.filled(ids, pixels)?, targets));
         }
-        let (mut pixels, _) = inputs.augmented(ids, draw)?;
-        let mut rng = stream(*seed, Purpose::Mix, self.steps);
-        augment.mix.apply(&mut pixels, &mut targets, ids.len(), config.input_size, &mut rng);
-        Ok((inputs.through_prefix(pixels, ids.len())?, targets))
+        if masks.is_none() {
+            let mut rng = stream(*seed, Purpose::Mix, self.steps);
+            augment.mix.apply(&mut pixels.values, &mut targets, ids.len(), config.input_size, &mut rng);
+        }
+        Ok((inputs.through_prefix(pixels.values, ids.len())?, targets))
     }
 
-    fn step(&mut self, ids: &[usize], draw: Draw, lr: f32, drop_path: &[f32]) -> Result<(), TrainError> {
-        let (input, targets) = self.batch(ids, draw)?;
+    fn step(&mut self, batch: &Batch, next: Option<&Batch>, lr: f32, drop_path: &[f32]) -> Result<(), TrainError> {
+        let (input, targets) = self.batch(batch, next)?;
         let recipe = &self.options.recipe;
         let noise =
             Noise { seed: noise_seed(recipe.seed, self.steps), dropout: recipe.dropout, drop_path: drop_path.to_vec() };
         let hyper = Hyper { lr, weight_decay: recipe.weight_decay, ..Hyper::default() };
-        let loss = self.engine.train_step(&Step { input: &input, targets: &targets, hyper, noise: &noise })?;
+        let losses = self.engine.submit_step(&Step { input: &input, targets: &targets, hyper, noise: &noise })?;
         self.steps += 1;
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged { loss, step: self.steps, lr: recipe.lr });
+        self.owed.push_back(Owed { epoch: batch.draw.epoch + 1, step: self.steps, lr });
+        self.take_in(losses)
+    }
+
+    /// Waits for the losses that the engine owes. What is validated or saved stands behind it, so that nothing is kept of a run
+    /// that has diverged.
+    fn settle(&mut self) -> Result<(), TrainError> {
+        let losses = self.engine.late_losses()?;
+        self.take_in(losses)
+    }
+
+    /// Takes in `losses`, those of the oldest steps that were owed.
+    fn take_in(&mut self, losses: Vec<f32>) -> Result<(), TrainError> {
+        for loss in losses {
+            let Some(Owed { epoch, step, lr }) = self.owed.pop_front() else { break };
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { loss, step, lr: self.options.recipe.lr });
+            }
+            self.progress.loss_sum += f64::from(loss);
+            self.emit(Record::Step { epoch, step, loss, lr })?;
         }
-        if let Some(ema) = &mut self.ema {
-            ema.update(&self.engine.weights()?, self.steps);
-        }
-        self.progress.loss_sum += f64::from(loss);
-        self.emit(Record::Step { epoch: draw.epoch + 1, step: self.steps, loss, lr })
+        Ok(())
     }
 
     /// The model as it is now on the validation pictures; `None` where it was stopped.
@@ -416,7 +458,7 @@ impl Run<'_> {
     fn save(&mut self) -> Result<(), TrainError> {
         let saved = Saved {
             engine: self.engine.state()?,
-            average: self.ema.as_ref().map(|ema| ema.weights().clone()),
+            average: self.engine.average()?,
             progress: self.progress.clone(),
             device: self.engine.device(),
             config: self.config.clone(),

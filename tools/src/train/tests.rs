@@ -26,6 +26,7 @@ const F32_TOLERANCE: f32 = 1e-4;
 pub(crate) const SIDE: usize = 32;
 pub(crate) const CLASSES: [&str; 3] = ["disc", "ring", "square"];
 
+mod devices;
 mod half_precision;
 mod recipes;
 mod segmentation;
@@ -65,6 +66,7 @@ impl Bench {
             recipe: Recipe { image_size: Some(SIDE), epochs: 3, batch_size: 8, lr: 1e-2, ..Recipe::default() },
             device: DeviceChoice::Cpu,
             cache_limit: 1 << 30,
+            checkpoint_activations: false,
             probe: false,
             resume: false,
             stop: Arc::default(),

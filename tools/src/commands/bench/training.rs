@@ -63,6 +63,7 @@ impl TrainingArgs {
             recipe,
             device: self.device.checked(),
             cache_limit: self.cache_limit.saturating_mul(1 << 20),
+            checkpoint_activations: false,
             probe: false,
             resume: self.resume,
             stop: interrupt::flag()?,

@@ -1,7 +1,7 @@
 //! Gradients against central differences in float64, and the laws of the engine.
 
 use edge_vit_models::op::Windows;
-use edge_vit_models::{Activation, Op};
+use edge_vit_models::{Activation, Op, adapter, vit};
 
 use super::*;
 use crate::engine::{Hyper, Noise, targets, uniform};
@@ -354,6 +354,34 @@ fn results_do_not_depend_on_the_number_of_threads() {
         })
     };
     assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn checkpoints_give_the_same_bits_in_less_memory() {
+    let config = vit::Config {
+        image_size: [8, 8],
+        patch_size: 2,
+        embed_dim: 16,
+        depth: 6,
+        num_heads: 2,
+        num_classes: Some(3),
+        ..vit::Config::default()
+    };
+    let graph = with_weights(adapter::insert(&vit::graph(&config), &adapter::Spec::default(), 1).unwrap());
+    let batch = Batch::new(&graph, 4).noisy(12);
+    let all = graph.weights.keys().cloned().collect();
+    for chosen in [adapters_and_head(&graph), all] {
+        let run = |checkpointed: bool| {
+            let mut engine = CpuEngine::<f32>::new(&graph, &chosen).unwrap();
+            if checkpointed {
+                engine.checkpoint_activations();
+            }
+            (engine.gradients(&batch.step()).unwrap(), engine.peak_bytes())
+        };
+        let ((expected, kept), (got, peak)) = (run(false), run(true));
+        assert_eq!(got, expected);
+        assert!(5 * peak < 4 * kept, "{peak} of {kept} bytes");
+    }
 }
 
 #[test]

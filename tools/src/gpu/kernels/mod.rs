@@ -4,6 +4,7 @@ pub(crate) mod adamw;
 pub(crate) mod adapter;
 pub(crate) mod attention;
 pub(crate) mod attention_pool;
+pub(crate) mod average;
 pub(crate) mod elementwise;
 pub(crate) mod layer_norm;
 pub(crate) mod loss;

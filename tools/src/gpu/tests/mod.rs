@@ -4,6 +4,7 @@ mod batches;
 mod half_precision;
 mod kernels;
 mod operators;
+mod steps;
 mod vit;
 
 use std::collections::{BTreeMap, BTreeSet};
