@@ -22,14 +22,14 @@ pub enum DeviceChoice {
 
 /// Where to compute, as decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Device {
+pub(crate) enum Device {
     Cpu,
     Gpu(Option<String>),
 }
 
 impl DeviceChoice {
     /// Decides, and says in the log why.
-    pub(super) fn decide(&self) -> Device {
+    pub(crate) fn decide(&self) -> Device {
         match self {
             Self::Cpu => Device::Cpu,
             Self::Gpu(selection) => Device::Gpu(selection.clone()),
@@ -71,7 +71,7 @@ fn automatic(adapters: &[(usize, &str, bool)]) -> (Device, String) {
 
 impl Device {
     /// An engine for `graph`.
-    pub(super) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
+    pub(crate) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self {
             Self::Cpu => Box::new(CpuEngine::<f32>::new(graph, trainable)?),
             Self::Gpu(selection) => Box::new(GpuEngine::new(selection.as_deref(), graph, trainable)?),
