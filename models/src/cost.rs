@@ -18,43 +18,53 @@ impl Cost {
     /// # Errors
     /// As [`Graph::shapes`].
     pub fn of(graph: &Graph) -> Result<Self, GraphError> {
-        let shapes = graph.shapes()?;
         let len = |shape: &[usize]| shape.iter().map(|&dim| dim as u64).product::<u64>();
-        let (mut parameters, mut multiply_adds) = (0, 0);
-        for (id, (node, params)) in graph.nodes.iter().zip(graph.params()?).enumerate() {
-            parameters += params.iter().map(|param| len(&param.shape)).sum::<u64>();
-            let input = node.inputs.first().map_or(&[][..], |&input| shapes[input].as_slice());
-            let tokens = input.len().checked_sub(2).map_or(1, |at| input[at]) as u64;
-            multiply_adds += match &node.op {
-                Op::PatchEmbed { .. } | Op::Linear { .. } => {
-                    let weight = params.first().map_or(0, |param| len(&param.shape));
-                    let width = shapes[id].last().copied().unwrap_or(1).max(1) as u64;
-                    len(&shapes[id]) / width * weight
-                }
-                Op::Attention { .. }
-                | Op::CausalAttention { .. }
-                | Op::WindowAttention { .. }
-                | Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
-                Op::MatchTokens { protected, num_heads, .. } => {
-                    let sides = Sides::of(tokens as usize, *protected);
-                    let width = input.last().map_or(0, |width| width / 3 / (*num_heads).max(1));
-                    (sides.a.len() * sides.b.len() * width) as u64
-                }
-                Op::MergeTokens => len(&shapes[id]) * (tokens - shapes[id][0] as u64 + 1),
-                Op::DepthwiseConv { kernel_size, .. } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
-                Op::RepAdapter { hidden, groups, .. } => {
-                    len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)
-                }
-                _ => 0,
-            };
-        }
-        Ok(Self { parameters, multiply_adds })
+        let parameters = graph.params()?.iter().flatten().map(|param| len(&param.shape)).sum();
+        Ok(Self { parameters, multiply_adds: multiply_adds(graph)?.iter().sum() })
     }
 
     /// Billions of floating point operations: two for each multiplication with an addition.
     pub fn gflop(&self) -> f64 {
         2.0 * self.multiply_adds as f64 / 1e9
     }
+}
+
+/// The multiplications with an addition each of every node of `graph`, whose weights need not be there, for one picture: what
+/// [`Cost::multiply_adds`] is the sum of.
+///
+/// # Errors
+/// As [`Graph::shapes`].
+pub fn multiply_adds(graph: &Graph) -> Result<Vec<u64>, GraphError> {
+    let shapes = graph.shapes()?;
+    let len = |shape: &[usize]| shape.iter().map(|&dim| dim as u64).product::<u64>();
+    let mut counts = Vec::with_capacity(graph.nodes.len());
+    for (id, (node, params)) in graph.nodes.iter().zip(graph.params()?).enumerate() {
+        let input = node.inputs.first().map_or(&[][..], |&input| shapes[input].as_slice());
+        let tokens = input.len().checked_sub(2).map_or(1, |at| input[at]) as u64;
+        counts.push(match &node.op {
+            Op::PatchEmbed { .. } | Op::Linear { .. } => {
+                let weight = params.first().map_or(0, |param| len(&param.shape));
+                let width = shapes[id].last().copied().unwrap_or(1).max(1) as u64;
+                len(&shapes[id]) / width * weight
+            }
+            Op::Attention { .. }
+            | Op::CausalAttention { .. }
+            | Op::WindowAttention { .. }
+            | Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
+            Op::MatchTokens { protected, num_heads, .. } => {
+                let sides = Sides::of(tokens as usize, *protected);
+                let width = input.last().map_or(0, |width| width / 3 / (*num_heads).max(1));
+                (sides.a.len() * sides.b.len() * width) as u64
+            }
+            Op::MergeTokens => len(&shapes[id]) * (tokens - shapes[id][0] as u64 + 1),
+            Op::DepthwiseConv { kernel_size, .. } => len(&shapes[id]) * (kernel_size * kernel_size) as u64,
+            Op::RepAdapter { hidden, groups, .. } => {
+                len(&shapes[id]) * (*hidden as u64 + (hidden / (*groups).max(1)) as u64)
+            }
+            _ => 0,
+        });
+    }
+    Ok(counts)
 }
 
 #[cfg(test)]

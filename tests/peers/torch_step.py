@@ -1,4 +1,4 @@
-"""One RepAdapter training step in PyTorch, eager and float32, for context beside the bench `train_step`.
+"""One RepAdapter training step in PyTorch, eager and float32, for context beside `edge-vit-tools bench train`.
 
 Same work as the trainer's: frozen backbone, adapters before qkv and fc1, class-token head, cross-entropy, AdamW.
     python tests/peers/torch_step.py [--device cpu|cuda] [--side 112] [--batch 32] [--steps 7] [--arch NAME]

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod fetch;
 pub mod gpu;
 pub mod inspect;
+pub mod measure;
 pub mod merge;
 mod preprocessing;
 pub mod protocols;

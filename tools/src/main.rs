@@ -25,7 +25,7 @@ enum Command {
     Data(commands::data::Args),
     /// Adapt a frozen backbone to labelled pictures
     Train(Box<commands::train::Args>),
-    /// Train and measure by a protocol of the literature: VTAB-1k, few shots, other domains
+    /// Train and measure by a protocol of the literature: VTAB-1k, few shots, other domains; or time a training step
     Bench(commands::bench::Args),
     /// Make a head out of the names of classes, by a CLIP's text tower
     ZeroShot(commands::zero_shot::Args),

@@ -17,7 +17,7 @@ use edge_vit_models::Task;
 use super::interrupt;
 use crate::train::series::{self, Series, Spread, Trial};
 use crate::train::{self, Best, Options, Outcome, Recipe};
-pub(super) use device::DeviceArgs;
+pub(super) use device::{DeviceArgs, PrecisionName};
 pub(super) use display::Display;
 use display::accuracy;
 pub(super) use method::MethodArgs;

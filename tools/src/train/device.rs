@@ -22,7 +22,7 @@ pub enum DeviceChoice {
 
 /// Where to compute, as decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Device {
+pub(crate) enum Device {
     Cpu,
     Gpu(Option<String>, Precision),
 }
@@ -32,7 +32,7 @@ impl DeviceChoice {
     ///
     /// # Errors
     /// When the processor would compute, which has float32 alone, in another precision.
-    pub(super) fn decide(&self, precision: Precision) -> Result<Device, EngineError> {
+    pub(crate) fn decide(&self, precision: Precision) -> Result<Device, EngineError> {
         let device = match self {
             Self::Cpu => Device::Cpu,
             Self::Gpu(selection) => Device::Gpu(selection.clone(), precision),
@@ -81,7 +81,7 @@ fn automatic(adapters: &[(usize, &str, bool)], precision: Precision) -> (Device,
 
 impl Device {
     /// An engine for `graph`.
-    pub(super) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
+    pub(crate) fn engine(&self, graph: &Graph, trainable: &BTreeSet<String>) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self {
             Self::Cpu => Box::new(CpuEngine::<f32>::new(graph, trainable)?),
             Self::Gpu(selection, precision) => {

@@ -23,6 +23,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use device::Device;
 pub use device::DeviceChoice;
 pub use error::TrainError;
 pub use options::{Options, Recipe};

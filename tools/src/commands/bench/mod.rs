@@ -1,7 +1,8 @@
-//! `edge-vit-tools bench`: protocols of the literature.
+//! `edge-vit-tools bench`: protocols of the literature, and what a training step costs.
 
 mod domain;
 mod fewshot;
+mod train;
 mod training;
 mod vtab;
 
@@ -18,17 +19,19 @@ use crate::protocols::Measured;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    protocol: Protocol,
+    measurement: Measurement,
 }
 
 #[derive(Debug, Subcommand)]
-enum Protocol {
+enum Measurement {
     /// VTAB-1k: train on the 800 pictures of each task, choose by its 200, measure once on its test pictures
     Vtab(Box<vtab::Args>),
     /// Train on few pictures of each class, with several seeds, and measure once on the test part
     Fewshot(Box<fewshot::Args>),
     /// Train on one data set and measure on others, with more or less of the adapters folded in
     Domain(Box<domain::Args>),
+    /// What a training step costs on this machine: pictures a second, operations, memory
+    Train(Box<train::Args>),
 }
 
 /// Runs the command. Where a part fails the others go on, and it is an error in the end.
@@ -36,10 +39,11 @@ enum Protocol {
 /// # Errors
 /// What stopped it, or the parts that failed.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    match &args.protocol {
-        Protocol::Vtab(args) => vtab::run(args),
-        Protocol::Fewshot(args) => fewshot::run(args),
-        Protocol::Domain(args) => domain::run(args),
+    match &args.measurement {
+        Measurement::Vtab(args) => vtab::run(args),
+        Measurement::Fewshot(args) => fewshot::run(args),
+        Measurement::Domain(args) => domain::run(args),
+        Measurement::Train(args) => train::run(args),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 
+use crate::engine::Precision;
 use crate::train::DeviceChoice;
 
 /// The processor, or a GPU.
@@ -34,6 +35,22 @@ impl DeviceArgs {
             (DeviceName::Auto, None) => DeviceChoice::Auto,
             (DeviceName::Cpu, _) => DeviceChoice::Cpu,
             (_, gpu) => DeviceChoice::Gpu(gpu.clone()),
+        }
+    }
+}
+
+/// [`Precision`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::commands) enum PrecisionName {
+    F32,
+    F16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
         }
     }
 }

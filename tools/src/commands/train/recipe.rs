@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::engine::Precision;
+use super::device::PrecisionName;
 use crate::train::augment::{Augment, Mix, RandAugment};
 use crate::train::{Preset, Recipe, Sampler};
 
@@ -111,13 +111,6 @@ enum SamplerName {
     Balanced,
 }
 
-/// [`Precision`] on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionName {
-    F32,
-    F16,
-}
-
 /// RandAugment or none.
 #[derive(Debug, Clone, Copy)]
 struct Policy(Option<RandAugment>);
@@ -144,10 +137,7 @@ impl RecipeArgs {
                 SamplerName::Shuffled => Sampler::Shuffled,
                 SamplerName::Balanced => Sampler::Balanced,
             },
-            precision: match self.precision {
-                PrecisionName::F32 => Precision::F32,
-                PrecisionName::F16 => Precision::F16,
-            },
+            precision: self.precision.into(),
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
             lr: self.lr.unwrap_or(base.lr),
