@@ -218,7 +218,8 @@ impl<T: Real> Engine for CpuEngine<T> {
         self.recycle(gradients);
         if let Some(mut average) = self.average.take() {
             let weights = self.trained_params();
-            let weights = weights.map(|(param, values)| (param.name.as_str(), values.iter().map(|value| value.to_f32())));
+            let weights =
+                weights.map(|(param, values)| (param.name.as_str(), values.iter().map(|value| value.to_f32())));
             average.update(self.steps, weights);
             self.average = Some(average);
         }

@@ -302,7 +302,11 @@ mod tests {
             .filter(|&id| !plan.recompute[id].is_empty())
             .map(|id| (name(id), plan.recompute[id].iter().map(|again| name(again.node)).collect()))
             .collect();
-        assert_eq!(again[0], ("0.add", vec!["0.norm", "0.adapter", "0.fc1"]), "what only the next block reads is left out");
+        assert_eq!(
+            again[0],
+            ("0.add", vec!["0.norm", "0.adapter", "0.fc1"]),
+            "what only the next block reads is left out"
+        );
         assert_eq!(again[3], ("3.add", vec!["3.norm", "3.adapter", "3.fc1"]));
         assert_eq!(again.len(), 4, "the backward begins with the last block, which is kept");
         let adapter = graph.find("1.adapter").unwrap();

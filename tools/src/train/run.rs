@@ -242,11 +242,8 @@ impl Run<'_> {
                 ids: ids.iter().map(|&position| self.prepared.train[position]).collect(),
                 draw: Draw { seed: recipe.seed, epoch, first: number * recipe.batch_size },
             };
-            let mut batches: Vec<Batch> = order
-                .chunks(recipe.batch_size)
-                .enumerate()
-                .map(|(number, ids)| batch_of(epoch, number, ids))
-                .collect();
+            let mut batches: Vec<Batch> =
+                order.chunks(recipe.batch_size).enumerate().map(|(number, ids)| batch_of(epoch, number, ids)).collect();
             // While the epoch is judged, the first pictures of the next are made ready.
             if epoch + 1 < recipe.epochs {
                 let next = recipe.sampler.order(recipe.seed, epoch + 1, &labels);

@@ -12,7 +12,11 @@ pub(crate) fn update(
     count: usize,
     share: f32,
 ) -> Result<(), PoolError> {
-    let kernel =
-        Kernel { name: "average", parts: &[COMMON, include_str!("average.wgsl")], constants: Vec::new(), vector: false };
+    let kernel = Kernel {
+        name: "average",
+        parts: &[COMMON, include_str!("average.wgsl")],
+        constants: Vec::new(),
+        vector: false,
+    };
     for_each(rec, kernel, &[word(count), share.to_bits()], &[(1, value), (2, average)], count)
 }
