@@ -4,6 +4,9 @@
 
 use edge_vit_models::{Node, NodeId};
 
+/// Within one part in this many, two amounts of memory are about the same.
+const ABOUT: usize = 16;
+
 /// A node that is computed again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recompute {
@@ -58,7 +61,8 @@ fn candidates(nodes: &[Node]) -> Vec<NodeId> {
 
 /// Those of `candidates`, the first always, that leave the least in memory: the checkpoints and the saved activations of the
 /// largest segment. As in the paper's third algorithm, every size of a segment is tried as a bound on all, and checkpoints are set
-/// as far apart as the bound allows.
+/// as far apart as the bound allows. Where two leave about as little, the one whose last segment is longer is taken: of that nothing
+/// is computed again.
 fn choose(candidates: &[NodeId], lens: &[usize], saved: &[bool]) -> Vec<NodeId> {
     let count = lens.len();
     // The saved values up to each position.
@@ -88,8 +92,11 @@ fn choose(candidates: &[NodeId], lens: &[usize], saved: &[bool]) -> Vec<NodeId> 
         }
     };
     let memory = |chosen: &Vec<NodeId>, bound: usize| chosen.iter().map(|&at| lens[at]).sum::<usize>() + bound;
-    let plans = bounds.into_iter().filter_map(|bound| within(bound).map(|chosen| (memory(&chosen, bound), chosen)));
-    plans.min_by_key(|(memory, _)| *memory).map_or_else(|| vec![0], |(_, chosen)| chosen)
+    let plans: Vec<(usize, Vec<NodeId>)> =
+        bounds.into_iter().filter_map(|bound| within(bound).map(|chosen| (memory(&chosen, bound), chosen))).collect();
+    let least = plans.iter().map(|(memory, _)| *memory).min().unwrap_or(0);
+    let good = plans.into_iter().filter(|(memory, _)| memory - least <= least / ABOUT);
+    good.min_by_key(|(memory, chosen)| (chosen.last().copied(), *memory)).map_or_else(|| vec![0], |(_, chosen)| chosen)
 }
 
 /// The nodes between `from` and `to` whose outputs are saved, and those that they are computed from.
