@@ -90,8 +90,9 @@ proptest! {
             .collect();
         let difference = relative(&engine(&merged, &input, 2), &expected);
         prop_assert!(difference < F64_TOLERANCE, "{difference:e}");
+        // Where merging changes next to nothing, the agreement says nothing of it, and another graph is drawn.
         let all = relative(&engine(&graph, &input, 2), &expected);
-        prop_assert!(all > 10.0 * F64_TOLERANCE, "merging changes something: {all:e}");
+        prop_assume!(all > 10.0 * F64_TOLERANCE);
 
         let simplified = fold::simplify(&graph).unwrap().graph;
         let simplified = tokens::merge(&simplified, per_block).unwrap().graph;
