@@ -50,7 +50,7 @@ fn doubled(values: &[f32]) -> Vec<f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { max_global_rejects: 4, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn a_graph_with_merged_tokens_computes_what_the_paper_says(
@@ -90,7 +90,7 @@ proptest! {
             .collect();
         let difference = relative(&engine(&merged, &input, 2), &expected);
         prop_assert!(difference < F64_TOLERANCE, "{difference:e}");
-        // Where merging changes next to nothing, the agreement says nothing of it, and another graph is drawn.
+        // Where merging changes next to nothing, the agreement says nothing of it, and another graph is drawn: few are such.
         let all = relative(&engine(&graph, &input, 2), &expected);
         prop_assume!(all > 10.0 * F64_TOLERANCE);
 
