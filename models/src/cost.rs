@@ -47,10 +47,7 @@ pub fn multiply_adds(graph: &Graph) -> Result<Vec<u64>, GraphError> {
                 let width = shapes[id].last().copied().unwrap_or(1).max(1) as u64;
                 len(&shapes[id]) / width * weight
             }
-            Op::Attention { .. }
-            | Op::CausalAttention { .. }
-            | Op::WindowAttention { .. }
-            | Op::AttentionPool { .. } => 2 * tokens * len(&shapes[id]),
+            op if op.is_attention() => 2 * tokens * len(&shapes[id]),
             Op::MatchTokens { protected, num_heads, .. } => {
                 let sides = Sides::of(tokens as usize, *protected);
                 let width = input.last().map_or(0, |width| width / 3 / (*num_heads).max(1));

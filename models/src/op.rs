@@ -250,6 +250,17 @@ pub struct Param {
 }
 
 impl Op {
+    /// Whether it multiplies queries, keys and values.
+    pub fn is_attention(&self) -> bool {
+        matches!(
+            self,
+            Self::Attention { .. }
+                | Self::CausalAttention { .. }
+                | Self::WindowAttention { .. }
+                | Self::AttentionPool { .. }
+        )
+    }
+
     /// The operator's name, as error messages and text snapshots write it.
     pub fn name(&self) -> &'static str {
         match self {

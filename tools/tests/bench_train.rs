@@ -93,6 +93,8 @@ fn what_cannot_be_measured_is_said_in_a_sentence() {
         (with(&["--image-size", "40"]), 1, "--image-size must be a positive multiple of 16"),
         (with(&["--batch-size", "1000000000"]), 1, "1000000000 pictures of [3, 224, 224]"),
         (with(&["--hidden", "9"]), 1, "groups 2"),
+        (with(&["--precision", "f16"]), 1, "the processor trains in float32 alone"),
+        (with(&["--precision", "f16", "--method", "lora"]), 1, "--method lora changes weights on the processor"),
         (vec!["--architecture", "vit_giant"], 1, "vit_tiny_patch16_224"),
         (vec!["--backbone", "absent.safetensors"], 1, "absent.safetensors"),
     ] {

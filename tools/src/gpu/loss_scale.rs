@@ -1,7 +1,7 @@
 //! The loss scale on the device: gradients are looked at and the factor is changed there, so that no step waits for it.
 
 use super::device::Gpu;
-use super::kernels::{COMMON, Kernel, for_each, word};
+use super::kernels::{COMMON, Kernel, SCALING, for_each, word};
 use super::pool::{PoolError, create_buffer};
 use super::recorder::Recorder;
 use crate::engine::{EngineError, LossScale};
@@ -73,7 +73,7 @@ impl Scaling {
     pub(crate) fn settle(&self, rec: &mut Recorder) -> Result<(), PoolError> {
         let kernel = Kernel {
             name: "loss_scale",
-            parts: &[COMMON, include_str!("kernels/loss_scale.wgsl")],
+            parts: &[COMMON, SCALING, include_str!("kernels/loss_scale.wgsl")],
             constants: vec![("PATIENCE", LossScale::PATIENCE)],
             vector: false,
         };

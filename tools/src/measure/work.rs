@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use edge_vit_models::Graph;
 use edge_vit_models::cost::multiply_adds;
-use edge_vit_models::{Graph, Op};
 
 use crate::engine::{EngineError, Plan};
 
@@ -31,14 +31,7 @@ impl Work {
         let plan = Plan::new(graph, trainable)?;
         let mut work = Self { forward: 0, backward: 0 };
         for (id, (node, count)) in graph.nodes.iter().zip(multiply_adds(graph)?).enumerate() {
-            let is_attention = matches!(
-                node.op,
-                Op::Attention { .. }
-                    | Op::CausalAttention { .. }
-                    | Op::WindowAttention { .. }
-                    | Op::AttentionPool { .. }
-            );
-            let input_grad = match (plan.needs[id].input_grad, is_attention) {
+            let input_grad = match (plan.needs[id].input_grad, node.op.is_attention()) {
                 (false, _) => 0,
                 (true, false) => 1,
                 (true, true) => 2,
@@ -58,7 +51,7 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use edge_vit_models::Tensor;
+    use edge_vit_models::{Op, Tensor};
 
     use super::*;
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use edge_vit_models::Graph;
+use edge_vit_models::adapter::Attached;
 
 use crate::cpu::CpuEngine;
-use crate::engine::{Engine, EngineError, Precision};
+use crate::engine::{Engine, EngineError, MethodEngine, Precision};
 use crate::gpu::{self, GpuEngine};
 
 /// Where to compute, as asked for.
@@ -88,6 +89,25 @@ impl Device {
                 Box::new(GpuEngine::in_precision(selection.as_deref(), graph, trainable, *precision)?)
             }
         })
+    }
+
+    /// An engine that trains `graph`, with what a method of weights attaches to it, and with activation checkpointing where
+    /// `is_checkpointing`.
+    pub(crate) fn trainer(
+        &self,
+        graph: &Graph,
+        trainable: &BTreeSet<String>,
+        attached: Option<Attached>,
+        is_checkpointing: bool,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let mut engine = self.engine(graph, trainable)?;
+        if is_checkpointing {
+            engine.checkpoint_activations();
+        }
+        match attached {
+            Some(attached) => Ok(Box::new(MethodEngine::new(engine, graph, attached)?)),
+            None => Ok(engine),
+        }
     }
 }
 

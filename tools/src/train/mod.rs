@@ -27,7 +27,7 @@ pub(crate) use device::Device;
 pub use device::DeviceChoice;
 pub use error::TrainError;
 pub use options::{Options, Recipe};
-pub(crate) use prepare::covering_size;
+pub(crate) use prepare::{check_precision, checked_side, covering_size};
 pub use preset::Preset;
 pub use probe::Probe;
 pub use run::{Outcome, run};

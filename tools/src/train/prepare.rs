@@ -65,8 +65,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     let step = native.config.image_step();
     let side = match recipe.image_size {
         None => automatic_size(&data.train.pictures, step),
-        Some(got) if got == 0 || got % step != 0 => return Err(TrainError::ImageSize { step, got }),
-        Some(side) => side,
+        Some(side) => checked_side(side, step)?,
     };
     let size = [side, side];
     let backbone = match native.config.image_size() == size {
@@ -87,9 +86,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         return Err(TrainError::Tokens { method: recipe.adapters.method() });
     }
     let Adapted { graph, trainable, attached } = adapted;
-    if attached.is_some() && recipe.precision == Precision::F16 {
-        return Err(TrainError::NotInHalfPrecision { method: recipe.adapters.method() });
-    }
+    check_precision(recipe.precision, attached.as_ref(), recipe.adapters.method())?;
     let cut = cut(&graph, &trainable)?;
     let prefix = cut.prefix.as_ref().map(|prefix| device.engine(prefix, &BTreeSet::new())).transpose()?;
 
@@ -193,6 +190,29 @@ fn automatic_size(pictures: &[Picture], step: usize) -> usize {
     let shorter =
         |picture: &Picture| image::image_dimensions(&picture.path).ok().map(|(width, height)| width.min(height));
     covering_size(pictures.par_iter().filter_map(shorter).collect(), step)
+}
+
+/// `side`, if pictures of it can be cut into the backbone's patches, or maps, of `step`.
+///
+/// # Errors
+/// When they cannot.
+pub(crate) fn checked_side(side: usize, step: usize) -> Result<usize, TrainError> {
+    if side > 0 && side.is_multiple_of(step) { Ok(side) } else { Err(TrainError::ImageSize { step, got: side }) }
+}
+
+/// Refuses half precision for a `method` that changes weights on the processor, which has float32 alone.
+///
+/// # Errors
+/// When it is such a one.
+pub(crate) fn check_precision(
+    precision: Precision,
+    attached: Option<&Attached>,
+    method: &'static str,
+) -> Result<(), TrainError> {
+    match (precision, attached) {
+        (Precision::F16, Some(_)) => Err(TrainError::NotInHalfPrecision { method }),
+        _ => Ok(()),
+    }
 }
 
 /// The smallest multiple of the backbone's step that covers the median of the pictures' shorter sides, within

@@ -22,7 +22,7 @@ use super::run_log::RunLog;
 use super::schedule::{Schedule, drop_path_rates, noise_seed};
 use super::state::{Best, Progress, Saved};
 use super::{Options, Recipe, TrainError};
-use crate::engine::{Average, Engine, Hyper, MethodEngine, Noise, Step, targets};
+use crate::engine::{Average, Engine, Hyper, Noise, Step, targets};
 use crate::evaluate::calibration::{self, FEW, Judged};
 
 /// How a run ended.
@@ -59,13 +59,9 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
     let saved = open_folder(options)?;
     let device = options.device.decide(options.recipe.precision)?;
     let mut prepared = prepare(options, &device)?;
-    let mut engine = device.engine(&prepared.cut.tail, &prepared.trainable)?;
-    if options.checkpoint_activations {
-        engine.checkpoint_activations();
-    }
-    if let Some(attached) = prepared.attached.take() {
-        engine = Box::new(MethodEngine::new(engine, &prepared.cut.tail, attached)?);
-    }
+    let attached = prepared.attached.take();
+    let mut engine =
+        device.trainer(&prepared.cut.tail, &prepared.trainable, attached, options.checkpoint_activations)?;
     let config = prepared.config.to_value()?;
     let (mut steps, mut progress) = (0, Progress::default());
     let mut average = None;

@@ -10,9 +10,8 @@ use edge_vit_models::backbone::{self, Architecture};
 use serde_json::json;
 
 use crate::commands::train::{DeviceArgs, MethodArgs, PrecisionName};
-use crate::engine::{Engine, MethodEngine};
 use crate::measure::{self, Batch, Work};
-use crate::train::{Recipe, TrainError};
+use crate::train::{Recipe, check_precision, checked_side};
 
 /// Classes of the head.
 const CLASSES: usize = 10;
@@ -73,14 +72,10 @@ struct Model {
 
 impl ModelArgs {
     fn load(&self, side: Option<usize>) -> anyhow::Result<Model> {
-        let checked = |side: usize, step: usize| match side.is_multiple_of(step) {
-            true => Ok(side),
-            false => Err(TrainError::ImageSize { step, got: side }),
-        };
         if let Some(path) = &self.backbone {
             let mut backbone = backbone::load(path, None)?;
             if let Some(side) = side {
-                let side = checked(side, backbone.config.image_step())?;
+                let side = checked_side(side, backbone.config.image_step())?;
                 backbone = backbone::load(path, Some([side, side]))?;
             }
             let [side, _] = backbone.config.image_size();
@@ -89,7 +84,7 @@ impl ModelArgs {
         let name = self.architecture.clone().unwrap_or_default();
         let architecture = Architecture::named(&name)?;
         let step = architecture.config([SIDE, SIDE]).image_step();
-        let side = checked(side.unwrap_or(SIDE.next_multiple_of(step)), step)?;
+        let side = checked_side(side.unwrap_or(SIDE.next_multiple_of(step)), step)?;
         let mut graph = backbone::with_head(&architecture.config([side, side]).graph(), CLASSES)?;
         measure::fill(&mut graph)?;
         Ok(Model { name, side, graph })
@@ -127,14 +122,10 @@ fn measure(args: &Args, model: &Model) -> anyhow::Result<Measured> {
     let adapted = args.method.checked().begin(&model.graph, 0)?;
     let trained_parameters = adapted.trained_parameters();
     let Adapted { graph, trainable, attached } = adapted;
-    let device = args.device.checked().decide(args.precision.into())?;
-    let mut engine: Box<dyn Engine> = device.engine(&graph, &trainable)?;
-    if let Some(attached) = attached {
-        engine = Box::new(MethodEngine::new(engine, &graph, attached)?);
-    }
-    if args.activation_checkpointing {
-        engine.checkpoint_activations();
-    }
+    let precision = args.precision.into();
+    check_precision(precision, attached.as_ref(), args.method.checked().method())?;
+    let device = args.device.checked().decide(precision)?;
+    let mut engine = device.trainer(&graph, &trainable, attached, args.activation_checkpointing)?;
     let shapes = graph.shapes()?;
     let batch = Batch::new(args.batch_size, shapes.first().map_or(&[], Vec::as_slice), CLASSES)?;
     Ok(Measured {

@@ -1,6 +1,6 @@
 //! AdamW.
 
-use super::{COMMON, Kernel, for_each, word};
+use super::{COMMON, Kernel, SCALING, for_each, word};
 use crate::engine::Hyper;
 use crate::gpu::loss_scale::Scaling;
 use crate::gpu::pool::PoolError;
@@ -46,7 +46,7 @@ pub(crate) fn update(
     }
     let kernel = Kernel {
         name: "adamw",
-        parts: &[COMMON, include_str!("adamw.wgsl")],
+        parts: &[COMMON, SCALING, include_str!("adamw.wgsl")],
         constants: vec![("SCALED", u32::from(scaling.is_some()))],
         vector: false,
     };

@@ -28,14 +28,6 @@ struct Hyper {
 @group(0) @binding(3) var<storage, read_write> first: array<f32>;
 @group(0) @binding(4) var<storage, read_write> second: array<f32>;
 //: if SCALED
-struct Scaling {
-    factor: f32,
-    reciprocal: f32,
-    good: u32,
-    skipped: u32,
-    overflow: u32,
-}
-
 @group(0) @binding(5) var<storage, read> scaling: Scaling;
 //: end
 

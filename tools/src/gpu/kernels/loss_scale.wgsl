@@ -4,14 +4,6 @@ struct Bounds {
     most: f32,
 }
 
-struct Scaling {
-    factor: f32,
-    reciprocal: f32,
-    good: u32,
-    skipped: u32,
-    overflow: u32,
-}
-
 @group(0) @binding(0) var<uniform> bounds: Bounds;
 @group(0) @binding(1) var<storage, read_write> scaling: Scaling;
 

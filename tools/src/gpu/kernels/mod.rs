@@ -80,6 +80,8 @@ impl Tuning {
 pub(crate) const COMMON: &str = include_str!("common.wgsl");
 /// The constant that says whether a kernel uses float16.
 pub(crate) const HALF: &str = "HALF";
+/// The loss scale that kernels of half precision read and change.
+pub(crate) const SCALING: &str = include_str!("scaling.wgsl");
 const NOISE: &str = include_str!("noise.wgsl");
 
 /// A dimension or count as the kernels take it; a tensor's number of values fits, as `Gpu::largest_binding` sees to.

@@ -179,22 +179,18 @@ fn what_half_precision_does_not_hold_becomes_infinite() {
     }
 }
 
+/// A linear layer's product without a bias.
+fn of_linear([m, n, k]: [usize; 3]) -> Kind {
+    let (a_transposed, b_transposed) = (false, true);
+    Kind { m, n, k, chunks: 1, a_transposed, b_transposed, bias: false, addend: false, half: false }
+}
+
 #[test]
 fn the_rule_takes_larger_shared_tiles_where_there_are_many() {
     let Some(mut gpu) = open(|limits| limits) else { return };
     gpu.tuning.shared_tiles = true;
     gpu.tuning.enough_tiles = 4;
-    let of = |m| Kind {
-        m,
-        n: 128,
-        k: 9,
-        chunks: 1,
-        a_transposed: false,
-        b_transposed: true,
-        bias: false,
-        addend: false,
-        half: false,
-    };
+    let of = |m| of_linear([m, 128, 9]);
     let rows = |m| match gpu.tuning.tile(&of(m)) {
         Tile::Shared { rows, .. } => rows,
         Tile::Registers { .. } => 0,
@@ -309,17 +305,7 @@ fn patches_are_rows() {
 
 #[test]
 fn thin_tiles_are_tried_for_narrow_products_alone() {
-    let kind = |m, n| Kind {
-        m,
-        n,
-        k: 384,
-        chunks: 1,
-        a_transposed: false,
-        b_transposed: true,
-        bias: false,
-        addend: false,
-        half: false,
-    };
+    let kind = |m, n| of_linear([m, n, 384]);
     let tile = |rows, cols| Tile::Shared { rows, cols, row_quads: 1, col_quads: 1, depth: 16 };
     assert!(kind(1040, 8).suits(tile(128, 8)) && kind(1040, 8).suits(tile(32, 32)));
     assert!(!kind(1040, 384).suits(tile(128, 8)) && kind(1040, 384).suits(tile(128, 128)));
