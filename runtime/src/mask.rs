@@ -3,6 +3,8 @@
 mod png_file;
 mod upsample;
 
+use image::RgbImage;
+
 use crate::Error;
 use crate::picture::check_size;
 
@@ -71,6 +73,17 @@ impl Mask {
         &self.classes
     }
 
+    /// Brings `picture`, which has the mask's size, halfway to the colours of its classes. Class 0, whose colour is black, leaves it as
+    /// it is.
+    pub fn lay_over(&self, picture: &mut RgbImage) {
+        for (pixel, &class) in picture.pixels_mut().zip(&self.classes).filter(|(_, class)| **class != 0) {
+            // The mean of two bytes is one.
+            let mean = |(value, color): (u8, u8)| u16::midpoint(value.into(), color.into()) as u8;
+            let [r, g, b] = class_color(class);
+            pixel.0 = [(pixel.0[0], r), (pixel.0[1], g), (pixel.0[2], b)].map(mean);
+        }
+    }
+
     /// The share of the pixels that each of the first `count` classes has, 0 to 1. Pixels without a class, and those of other
     /// classes, have the rest.
     pub fn shares(&self, count: usize) -> Vec<f64> {
@@ -95,7 +108,19 @@ pub fn class_color(class: u8) -> [u8; 3] {
 
 #[cfg(test)]
 mod tests {
+    use image::Rgb;
+
     use super::*;
+
+    #[test]
+    fn classes_are_laid_over_the_picture_in_their_colours() {
+        let mut picture = RgbImage::from_pixel(3, 1, Rgb([100, 50, 0]));
+        Mask::new(3, 1, vec![0, 1, 2]).unwrap().lay_over(&mut picture);
+        assert_eq!(
+            picture.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(),
+            [[100, 50, 0], [114, 25, 0], [50, 89, 0]]
+        );
+    }
 
     #[test]
     fn the_colours_are_those_of_pascal_voc() {

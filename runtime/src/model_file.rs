@@ -61,6 +61,18 @@ impl ModelFile {
         })
     }
 
+    /// The same with its model on `count` threads: see [`Model::with_threads`].
+    ///
+    /// # Errors
+    /// Those of [`Model::with_threads`].
+    #[cfg(feature = "threads")]
+    pub fn with_threads(self, count: usize) -> Result<Self, Error> {
+        Ok(match self {
+            Self::Classifier(classifier) => Self::Classifier(classifier.with_threads(count)?),
+            Self::Segmenter(segmenter) => Self::Segmenter(segmenter.with_threads(count)?),
+        })
+    }
+
     /// The classifier that the file is.
     ///
     /// # Errors

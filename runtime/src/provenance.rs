@@ -70,11 +70,11 @@ pub struct Quantization {
 pub struct Measured {
     /// How many pictures.
     pub pictures: usize,
-    /// Share of them that the float32 model calls right, 0 to 1.
+    /// Share of them that the float32 model calls right, 0 to 1; in segmentation its mean intersection over union.
     pub float32_accuracy: f64,
-    /// Share of them that this model calls right, 0 to 1.
+    /// The same of this model.
     pub accuracy: f64,
-    /// Share of them that both call the same, 0 to 1.
+    /// Share of them that both call the same, 0 to 1; in segmentation, of their patches.
     pub agreement: f64,
     /// What was lost, in points of a hundred; below 0 where this model is the better one.
     pub drop: f64,

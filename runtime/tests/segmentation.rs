@@ -259,7 +259,21 @@ fn what_a_file_cannot_follow_is_a_wrong_argument() {
     let (code, _, stderr) = edge_vit(&tiny(), &["--image", &image, "--mask-out", masks.to_str().unwrap()]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("this one classifies") && !masks.exists(), "{stderr}");
-    let bench = Command::new(env!("CARGO_BIN_EXE_edge-vit")).args(["bench", "--model"]).arg(&model).output().unwrap();
-    assert_eq!(bench.status.code(), Some(1));
-    assert!(String::from_utf8(bench.stderr).unwrap().contains("one for classification is needed here"));
+}
+
+#[test]
+fn a_bench_has_the_mask_among_its_stages() {
+    let root = folder();
+    let model = root.path().join("model.onnx");
+    let bench = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vit"));
+        command.args(["bench", "--rounds", "2", "--model"]).arg(&model).args(arguments).output().unwrap()
+    };
+    let told = bench(&["--json"]);
+    assert!(told.status.success(), "{told:?}");
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let p50 = |stage: &str| report["stages"][stage]["p50_ms"].as_f64().unwrap();
+    assert!(p50("mask") > 0.0 && p50("whole") >= p50("mask"), "{report}");
+    let text = String::from_utf8(bench(&[]).stdout).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("mask ")), "{text}");
 }

@@ -30,6 +30,17 @@ pub(crate) enum Picture<'a> {
     Raw(FrameLayout, &'a [u8]),
 }
 
+impl<'a> Picture<'a> {
+    /// Its pixels, in the memory of `decoder` where they have to be decoded.
+    pub(crate) fn frame(self, decoder: &'a mut Decoder) -> Result<Frame<'a>, Blind> {
+        match self {
+            Self::Encoded(bytes) => decoder.decode(bytes),
+            Self::Raw(layout, bytes) => layout.frame(bytes),
+        }
+        .map_err(Blind::Picture)
+    }
+}
+
 impl<'a> From<&'a Payload> for Picture<'a> {
     fn from(payload: &'a Payload) -> Self {
         match payload {
@@ -85,10 +96,7 @@ impl Eye {
         preview: impl FnOnce(&Frame<'_>) -> Option<P>,
     ) -> Result<(Answer, Option<P>), Blind> {
         let start = Instant::now();
-        let frame = match picture {
-            Picture::Encoded(bytes) => self.decoder.decode(bytes).map_err(Blind::Picture)?,
-            Picture::Raw(layout, bytes) => layout.frame(bytes).map_err(Blind::Picture)?,
-        };
+        let frame = picture.frame(&mut self.decoder)?;
         let decoded = Instant::now();
         self.classifier.prepare(&frame, &mut self.workspace).map_err(Blind::Picture)?;
         let prepared = Instant::now();

@@ -18,6 +18,7 @@ mod segment;
 mod segment_page;
 mod service;
 mod settings;
+mod watch;
 
 use std::io::{self, Write as _, stdout};
 use std::process::ExitCode;

@@ -1,10 +1,10 @@
-//! The loop of a file of segmentation: the newest picture, the share of each class, and a mask where one is asked for.
+//! The work of a file of segmentation: the share of each class in a picture, and a mask where one is asked for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::sync::atomic::AtomicBool;
+use std::time::{Instant, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::eye::{Blind, Picture, milliseconds};
@@ -13,14 +13,12 @@ use super::output;
 use super::outputs::Preview;
 #[cfg(feature = "serve")]
 use super::segment_page::{Page, Told};
-use super::service::Service;
 use super::settings::{Pictures, Settings};
-use crate::capture::{Capture, Clock, Counts, Health, Next, SystemClock, Taken};
+use super::watch::{Unanswered, Work, watch};
+use crate::capture::{Capture, Clock, Counts, SystemClock, Taken};
 use crate::frame::Decoder;
 use crate::{Mask, Segmenter, Workspace};
 
-/// The longest wait for a picture before the rest is looked after.
-const TICK: Duration = Duration::from_millis(200);
 /// A class with a smaller share than this is left out of the text.
 const SHOWN: f64 = 5e-4;
 
@@ -70,8 +68,7 @@ struct Line<'a> {
     counts: Counts,
 }
 
-/// Segments until the source ends or `stop` is set. Gives whether every picture could be segmented, as far as the source is
-/// one of files: damaged frames of a camera are no failure.
+/// Segments until the source ends or `stop` is set. Gives what [`watch`] does.
 pub(crate) fn run(settings: &Settings, pictures: Pictures, segmenter: Segmenter, stop: &AtomicBool) -> Result<bool> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let masks = settings.output.mask_out.clone().map(|folder| Masks::new(folder, pictures.files)).transpose()?;
@@ -86,27 +83,8 @@ pub(crate) fn run(settings: &Settings, pictures: Pictures, segmenter: Segmenter,
         page: settings.serve.as_ref().map(|options| Page::start(options, labels)).transpose()?,
         json: settings.output.json,
         clock: Arc::clone(&clock),
-        files: pictures.files,
-        service: Service::new(),
-        answered: 0,
     };
-    let Pictures { open, options, .. } = pictures;
-    let capture = Capture::start(open, options, clock)?;
-    running.service.ready();
-    while !stop.load(Ordering::Relaxed) {
-        match capture.take(TICK) {
-            Next::Shot(taken) => running.picture(&taken, &capture)?,
-            Next::Nothing => running.nothing(&capture.health()),
-            Next::Ended(reason) => {
-                log::debug!("{reason}");
-                break;
-            }
-            Next::Failed(reason) => bail!(reason),
-        }
-        #[cfg(feature = "serve")]
-        running.page.iter().for_each(|page| page.health(&capture));
-    }
-    Ok(running.finish(capture.counts()))
+    watch(pictures, clock, &mut running, stop)
 }
 
 /// What lives as long as the loop.
@@ -119,24 +97,13 @@ struct Running {
     page: Option<Page>,
     json: bool,
     clock: Arc<dyn Clock>,
-    files: bool,
-    service: Service,
-    /// Pictures that were segmented.
-    answered: u64,
 }
 
-impl Running {
-    fn picture(&mut self, taken: &Taken, capture: &Capture) -> Result<()> {
-        let (mask, stages, preview) = match self.look((&taken.shot.payload).into()) {
-            Ok(seen) => seen,
-            Err(Blind::Picture(error)) => {
-                capture.count_damaged();
-                let level = if self.files { log::Level::Error } else { log::Level::Warn };
-                log::log!(level, "{}: {:#}", taken.shot.name, anyhow::Error::from(error));
-                return Ok(());
-            }
-            Err(Blind::Model(error)) => return Err(error.into()),
-        };
+impl Work for Running {
+    const DONE: &'static str = "segmented";
+
+    fn picture(&mut self, taken: &Taken, capture: &Capture) -> Result<Option<String>, Unanswered> {
+        let (mask, stages, preview) = self.look((&taken.shot.payload).into())?;
         let source = &*taken.shot.name;
         let written = match &mut self.masks {
             Some(masks) => Some(masks.write(&mask, source, taken.sequence)?.display().to_string()),
@@ -165,22 +132,28 @@ impl Running {
         }
         #[cfg(not(feature = "serve"))]
         drop(preview);
-        match self.json {
-            true => output::json(&line)?,
-            false => output::line(&line.to_text())?,
-        }
-        self.answered += 1;
-        self.service.alive();
-        Ok(())
+        let told = match self.json {
+            true => output::json(&line),
+            false => output::line(&line.to_text()),
+        };
+        told.map_err(anyhow::Error::from)?;
+        Ok(None)
     }
 
+    fn look_after(&mut self, capture: &Capture) -> Result<()> {
+        #[cfg(feature = "serve")]
+        self.page.iter().for_each(|page| page.health(capture));
+        #[cfg(not(feature = "serve"))]
+        let _ = capture;
+        Ok(())
+    }
+}
+
+impl Running {
     /// The mask, where the time went, and a small picture for those who watch the page.
     fn look(&mut self, picture: Picture<'_>) -> Result<(Mask, Stages, Option<Preview>), Blind> {
         let start = Instant::now();
-        let frame = match picture {
-            Picture::Encoded(bytes) => self.decoder.decode(bytes).map_err(Blind::Picture)?,
-            Picture::Raw(layout, bytes) => layout.frame(bytes).map_err(Blind::Picture)?,
-        };
+        let frame = picture.frame(&mut self.decoder)?;
         let decoded = Instant::now();
         self.segmenter.prepare(&frame, &mut self.workspace).map_err(Blind::Picture)?;
         let prepared = Instant::now();
@@ -199,23 +172,6 @@ impl Running {
         #[cfg(not(feature = "serve"))]
         let preview = None;
         Ok((mask, stages, preview))
-    }
-
-    /// No picture came within a tick.
-    fn nothing(&mut self, health: &Health) {
-        // Known and being acted on: not a program that hangs.
-        if let Health::Waiting(reason) = health {
-            self.service.alive();
-            self.service.status(reason);
-        }
-    }
-
-    fn finish(self, counts: Counts) -> bool {
-        if !self.files || counts.damaged == 0 {
-            return true;
-        }
-        log::error!("{} of {} pictures could not be segmented", counts.damaged, counts.damaged + self.answered);
-        false
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::capture::{Capture, Counts, Taken};
 use crate::frame::Frame;
 use crate::serve::{Hub, Options, Server, preview};
-use crate::{Candidate, Mask, Observation, Stages, class_color};
+use crate::{Candidate, Mask, Observation, Stages};
 
 /// How many classes are named.
 const TOP_K: usize = 3;
@@ -34,7 +34,11 @@ impl Page {
 
     /// A small picture of `frame` under its mask, if anybody watches.
     pub(super) fn preview(&self, frame: &Frame<'_>, mask: &Mask) -> Option<Arc<[u8]>> {
-        self.hub.wants_preview().then(|| preview(&Frame::from(&overlaid(frame, mask))).into())
+        self.hub.wants_preview().then(|| {
+            let mut picture = frame.to_rgb();
+            mask.lay_over(&mut picture);
+            preview(&Frame::from(&picture)).into()
+        })
     }
 
     /// Shows the shares of the classes in a picture, each 0 to 1 and in the labels' order.
@@ -79,31 +83,4 @@ pub(super) struct Told {
     pub(super) age_ms: f64,
     pub(super) stages: Stages,
     pub(super) counts: Counts,
-}
-
-/// The picture, half in the colours of its classes. Class 0, whose colour is black, is left as it is.
-fn overlaid(frame: &Frame<'_>, mask: &Mask) -> image::RgbImage {
-    let mut picture = frame.to_rgb();
-    for (pixel, &class) in picture.pixels_mut().zip(mask.classes()).filter(|(_, class)| **class != 0) {
-        // The mean of two bytes is one.
-        let mean = |(value, color): (u8, u8)| u16::midpoint(value.into(), color.into()) as u8;
-        let [r, g, b] = class_color(class);
-        pixel.0 = [(pixel.0[0], r), (pixel.0[1], g), (pixel.0[2], b)].map(mean);
-    }
-    picture
-}
-
-#[cfg(test)]
-mod tests {
-    use image::{Rgb, RgbImage};
-
-    use super::*;
-
-    #[test]
-    fn classes_are_laid_over_the_picture_in_their_colours() {
-        let picture = RgbImage::from_pixel(3, 1, Rgb([100, 50, 0]));
-        let mask = Mask::new(3, 1, vec![0, 1, 2]).unwrap();
-        let shown = overlaid(&Frame::from(&picture), &mask);
-        assert_eq!(shown.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(), [[100, 50, 0], [114, 25, 0], [50, 89, 0]]);
-    }
 }

@@ -52,7 +52,7 @@ impl Earlier {
             bail!("{} cannot be compared with: its {what} is another", self.path.display());
         }
         let (mut ratios, mut slower) = (BTreeMap::new(), Vec::new());
-        for ((name, now), (_, before)) in report.stages.named().into_iter().zip(earlier.stages.named()) {
+        for ((name, now), (_, before)) in report.stages.named().zip(earlier.stages.named()) {
             ensure!(before.p50_ms > 0.0, "{} says that `{name}` took no time", self.path.display());
             let ratio = now.p50_ms / before.p50_ms;
             ratios.insert(name.to_owned(), ratio);

@@ -5,6 +5,7 @@ mod machine;
 mod report;
 
 use std::fs::{self, File};
+use std::hint::black_box;
 use std::io::{self, Cursor, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use super::settings;
 use crate::capture::sources::Files;
 use crate::frame::Decoder;
 use crate::golden::hex;
-use crate::{Classifier, Workspace, memory};
+use crate::{Mask, ModelFile, Workspace, memory};
 use compare::Earlier;
 use machine::{Machine, Watch};
 use report::{Identity, Memory, Pictures, Report, Stage, Stages};
@@ -38,8 +39,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
     let pictures = pictures(arguments.pictures.as_deref())?;
     let start = Instant::now();
     let (model, file) = Model::open(&arguments.model, keys)?;
-    let classifier = file.into_classifier()?;
-    let report = measure(arguments, classifier, &pictures, start, model.path());
+    let report = measure(arguments, file, &pictures, start, model.path());
     // That it was opened to be measured says nothing about a model.
     model.stopping();
     let mut report = report?;
@@ -55,23 +55,23 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<bool> {
 
 fn measure(
     arguments: &BenchArguments,
-    classifier: Classifier,
+    file: ModelFile,
     pictures: &[(String, Vec<u8>)],
     start: Instant,
     path: &Path,
 ) -> Result<Report> {
     let threads = settings::threads(arguments.threads);
     let mut running = Running {
-        workspace: classifier.workspace(),
-        classifier: classifier.with_threads(threads)?,
+        workspace: Workspace::new(file.bundle().preprocessing.clone()),
+        file: file.with_threads(threads)?,
         decoder: Decoder::new(),
-        times: Default::default(),
+        times: Vec::new(),
     };
     let opened = start.elapsed();
     let Some((name, first)) = pictures.first() else { anyhow::bail!("there is no picture") };
     running.picture(first).with_context(|| name.clone())?;
     let first_result = start.elapsed();
-    running.times = Default::default();
+    running.times.clear();
 
     let machine = Machine::new("/".as_ref());
     let mut watch = Watch::new(&machine);
@@ -82,9 +82,16 @@ fn measure(
         }
     }
     let memory = Memory { resident_bytes: memory::resident_bytes(), peak_bytes: memory::peak_bytes() };
-    let Running { classifier, times: [decode, prepare, model, whole], .. } = running;
-    let seconds: f64 = whole.iter().map(Duration::as_secs_f64).sum();
-    let per_picture = seconds / whole.len() as f64;
+    let Running { file, times, .. } = running;
+    let seconds: f64 = times.iter().map(|times| times.whole.as_secs_f64()).sum();
+    let per_picture = seconds / times.len() as f64;
+    let stages = Stages {
+        decode: stage(times.iter().map(|times| times.decode)),
+        prepare: stage(times.iter().map(|times| times.prepare)),
+        model: stage(times.iter().map(|times| times.model)),
+        mask: matches!(file, ModelFile::Segmenter(_)).then(|| stage(times.iter().map(|times| times.mask))),
+        whole: stage(times.iter().map(|times| times.whole)),
+    };
     let mut hasher = Sha256::new();
     pictures.iter().for_each(|(_, bytes)| hasher.update(bytes));
     Ok(Report {
@@ -94,13 +101,13 @@ fn measure(
         threads,
         pictures: Pictures { count: pictures.len(), sha256: hex(&hasher.finalize()) },
         rounds: arguments.rounds.get(),
-        stages: Stages { decode: stage(decode), prepare: stage(prepare), model: stage(model), whole: stage(whole) },
+        stages,
         pictures_per_second: 1.0 / per_picture,
         open_ms: milliseconds(opened),
         first_result_ms: milliseconds(first_result),
         memory,
-        kernels: classifier.model().kernels(),
-        operators: classifier.model().operators(),
+        kernels: file.model().kernels(),
+        operators: file.model().operators(),
         processor: watch.processor(),
         power: watch.power(per_picture),
         compared: None,
@@ -109,11 +116,20 @@ fn measure(
 
 /// A model with the memory that it works in, and how long it took so far.
 struct Running {
-    classifier: Classifier,
+    file: ModelFile,
     decoder: Decoder,
     workspace: Workspace,
-    /// To decode, to prepare, to run the model, and all of it, a value a picture.
-    times: [Vec<Duration>; 4],
+    times: Vec<Times>,
+}
+
+/// Where a picture's time went.
+struct Times {
+    decode: Duration,
+    prepare: Duration,
+    model: Duration,
+    /// Nothing where the model is of classification.
+    mask: Duration,
+    whole: Duration,
 }
 
 impl Running {
@@ -121,18 +137,28 @@ impl Running {
         let start = Instant::now();
         let frame = self.decoder.decode(bytes)?;
         let decoded = Instant::now();
-        self.classifier.prepare(&frame, &mut self.workspace)?;
+        self.workspace.prepare(self.file.model(), &self.file.bundle().preprocessing, &frame)?;
         let prepared = Instant::now();
-        std::hint::black_box(self.classifier.run_prepared(&mut self.workspace)?);
+        let logits = black_box(self.workspace.run(self.file.model())?);
+        let modelled = Instant::now();
+        if let ModelFile::Segmenter(segmenter) = &self.file {
+            black_box(Mask::from_logits(logits, segmenter.grid(), [frame.height(), frame.width()])?);
+        }
         let done = Instant::now();
-        let spans = [decoded - start, prepared - decoded, done - prepared, done - start];
-        self.times.iter_mut().zip(spans).for_each(|(times, span)| times.push(span));
+        self.times.push(Times {
+            decode: decoded - start,
+            prepare: prepared - decoded,
+            model: modelled - prepared,
+            mask: done - modelled,
+            whole: done - start,
+        });
         Ok(())
     }
 }
 
 /// Percentiles of `times`, by the nearest rank.
-fn stage(mut times: Vec<Duration>) -> Stage {
+fn stage(times: impl Iterator<Item = Duration>) -> Stage {
+    let mut times: Vec<Duration> = times.collect();
     times.sort();
     let percentile = |percent: usize| {
         let rank = (times.len() * percent).div_ceil(100).max(1);
@@ -181,9 +207,9 @@ mod tests {
 
     #[test]
     fn percentiles_are_the_nearest_ranks() {
-        let Stage { p50_ms, p90_ms, p99_ms } = stage((1..=200).rev().map(Duration::from_millis).collect());
+        let Stage { p50_ms, p90_ms, p99_ms } = stage((1..=200).rev().map(Duration::from_millis));
         assert_eq!([p50_ms, p90_ms, p99_ms], [100.0, 180.0, 198.0]);
-        let Stage { p50_ms, p90_ms, p99_ms } = stage(vec![Duration::from_millis(7)]);
+        let Stage { p50_ms, p90_ms, p99_ms } = stage([Duration::from_millis(7)].into_iter());
         assert_eq!([p50_ms, p90_ms, p99_ms], [7.0; 3]);
     }
 

@@ -62,13 +62,19 @@ pub(super) struct Stages {
     /// Convert, resize and normalise.
     pub(super) prepare: Stage,
     pub(super) model: Stage,
-    /// From the picture's bytes to the model's outputs.
+    /// The class of each pixel, where the model is of segmentation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mask: Option<Stage>,
+    /// From the picture's bytes to the model's outputs, and to the mask where there is one.
     pub(super) whole: Stage,
 }
 
 impl Stages {
-    pub(super) fn named(&self) -> [(&'static str, &Stage); 4] {
-        [("decode", &self.decode), ("prepare", &self.prepare), ("model", &self.model), ("whole", &self.whole)]
+    /// In their order.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &Stage)> {
+        let Self { decode, prepare, model, mask, whole } = self;
+        let steps = [("decode", decode), ("prepare", prepare), ("model", model)].into_iter();
+        steps.chain(mask.iter().map(|mask| ("mask", mask))).chain([("whole", whole)])
     }
 }
 
