@@ -104,6 +104,38 @@ pub enum TokenError {
 /// # Errors
 /// When the graph is not valid, is no transformer over tokens, or a block cannot merge so many.
 pub fn merge(graph: &Graph, per_block: usize) -> Result<Merged, TokenError> {
+    let Places { blocks, tokens, protected } = places(graph)?;
+    let most = most_in_each(blocks.len(), tokens, protected);
+    if !(1..=most).contains(&per_block) {
+        return Err(TokenError::Count { got: per_block, blocks: blocks.len(), tokens, protected, most });
+    }
+    let merged = Graph { weights: graph.weights.clone(), ..insert(graph, &blocks, protected, per_block)? };
+    merged.shapes()?;
+    let left = tokens - blocks.len() * per_block;
+    Ok(Merged { graph: merged, per_block, blocks: blocks.len(), tokens: [tokens, left] })
+}
+
+/// The largest number of tokens that every block of `graph` can merge; 0 where there are too few tokens for any.
+///
+/// # Errors
+/// When the graph is not valid, or is no transformer over tokens.
+pub fn most(graph: &Graph) -> Result<usize, TokenError> {
+    let Places { blocks, tokens, protected } = places(graph)?;
+    Ok(most_in_each(blocks.len(), tokens, protected))
+}
+
+/// Where tokens can be merged.
+#[derive(Debug)]
+struct Places {
+    /// At least one.
+    blocks: Vec<Block>,
+    /// How many tokens there are before the first block.
+    tokens: usize,
+    /// How many of them, the first ones, stay by themselves.
+    protected: usize,
+}
+
+fn places(graph: &Graph) -> Result<Places, TokenError> {
     let shapes = graph.shapes()?;
     graph.nodes.iter().try_for_each(can_do_without)?;
     match (graph.nodes.last(), shapes.last()) {
@@ -119,14 +151,7 @@ pub fn merge(graph: &Graph, per_block: usize) -> Result<Merged, TokenError> {
     if blocks.is_empty() {
         return Err(TokenError::NoBlock);
     }
-    let most = most_in_each(blocks.len(), tokens, protected);
-    if !(1..=most).contains(&per_block) {
-        return Err(TokenError::Count { got: per_block, blocks: blocks.len(), tokens, protected, most });
-    }
-    let merged = Graph { weights: graph.weights.clone(), ..insert(graph, &blocks, protected, per_block)? };
-    merged.shapes()?;
-    let left = tokens - blocks.len() * per_block;
-    Ok(Merged { graph: merged, per_block, blocks: blocks.len(), tokens: [tokens, left] })
+    Ok(Places { blocks, tokens, protected })
 }
 
 /// A place where tokens can be merged.
@@ -361,6 +386,7 @@ mod tests {
         let error = merge(&vit::graph(&tiny()), 3).unwrap_err();
         assert_eq!(error, TokenError::Count { got: 3, blocks: 2, tokens: 9, protected: 1, most: 2 });
         assert!(error.to_string().ends_with("Merge between 1 and 2"), "{error}");
+        assert_eq!(most(&vit::graph(&tiny())), Ok(2));
         assert!(matches!(merge(&vit::graph(&tiny()), 0), Err(TokenError::Count { got: 0, most: 2, .. })));
         for (blocks, tokens, protected) in [(1, 9, 1), (11, 197, 1), (12, 196, 0), (11, 261, 5), (3, 4, 2), (2, 2, 2)] {
             let most = most_in_each(blocks, tokens, protected);

@@ -97,12 +97,6 @@ pub enum MergeError {
         /// Relative to the largest logit.
         relative: f64,
     },
-    /// Nothing measures what it would cost.
-    #[error(
-        "--precision f16 and int8 and --merge-tokens are for classification: what they cost segmentation is not measured yet; \
-         leave them out"
-    )]
-    Unmeasured,
     /// The tokens cannot be merged.
     #[error(transparent)]
     Tokens(#[from] TokenError),
@@ -178,6 +172,8 @@ pub struct Simplifications {
 pub struct Merged {
     /// The ONNX file.
     pub bytes: Vec<u8>,
+    /// What its outputs answer.
+    pub task: edge_vit::Task,
     /// Number of adapters folded.
     pub adapters: usize,
     /// How far a method's layers are from its definition, relative to a layer's largest output; 0 for RepAdapter's nodes, which
@@ -216,9 +212,6 @@ impl Merge<'_> {
     /// The first check that fails.
     pub fn run(&self) -> Result<Merged, MergeError> {
         let file = File::read(self.adapters).map_err(|source| self.adapters_error(source))?;
-        if file.meta.task == Task::Segmentation && (self.quantize.is_some() || self.merge_tokens.is_some()) {
-            return Err(MergeError::Unmeasured);
-        }
         let backbone = backbone::load(self.backbone, Some(file.meta.image_size))
             .map_err(|source| MergeError::Backbone { path: self.backbone.to_owned(), source })?;
         let preprocessing: Preprocessing = serde_json::from_value(file.meta.preprocessing.clone())
@@ -322,6 +315,7 @@ impl Merge<'_> {
         let pictures = pictures.len();
         Ok(Merged {
             bytes,
+            task: bundle.task,
             adapters,
             departure,
             simplifications,

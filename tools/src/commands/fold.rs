@@ -5,7 +5,7 @@ use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use edge_vit::{LOGIT_TOLERANCE, Measured, TokenMerging};
+use edge_vit::{LOGIT_TOLERANCE, Measured, Task, TokenMerging};
 use edge_vit_models::file::write_atomic;
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ pub struct Args {
     /// test pictures [default with int8 or merged tokens: the validation pictures of the training]
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
-    /// Points of accuracy that may be lost: with int8 as few layers as will do stay in float32 [default: 0.5]
+    /// Points of accuracy, in segmentation of mean IoU, that may be lost: with int8 as few layers as will do stay in float32 [default: 0.5]
     #[arg(long, value_name = "POINTS")]
     max_drop: Option<f64>,
     /// Print one JSON object in place of the text
@@ -195,7 +195,7 @@ fn to_text(merged: &Merged) -> String {
         (None, None) => None,
     };
     let whole = if merged.token_merging.is_some() { "float32 with all tokens" } else { "float32" };
-    lines.extend(measured.map(|(what, measured)| measured_line(what, whole, &measured)));
+    lines.extend(measured.map(|(what, measured)| measured_line(what, merged.task, whole, &measured)));
     let limit = merged.tolerance.unwrap_or(LOGIT_TOLERANCE);
     lines.push(format!(
         "self-test through the device's code: logits within {:.3e} relative (limit {limit:.1e})",
@@ -230,9 +230,13 @@ fn token_line(merging: &TokenMerging) -> String {
     )
 }
 
-fn measured_line(what: &str, whole: &str, measured: &Measured) -> String {
+fn measured_line(what: &str, task: Task, whole: &str, measured: &Measured) -> String {
+    let (of, called) = match task {
+        Task::Classification => ("right", ""),
+        Task::Segmentation { .. } => ("mean IoU", " of patches"),
+    };
     format!(
-        "{what}: {:.2} % right on {} labelled pictures, {:.2} % in {whole}: {:.2} points lost; {:.2} % are called the same",
+        "{what}: {:.2} % {of} on {} labelled pictures, {:.2} % in {whole}: {:.2} points lost; {:.2} %{called} are called the same",
         100.0 * measured.accuracy,
         measured.pictures,
         100.0 * measured.float32_accuracy,

@@ -21,6 +21,9 @@ pub struct Args {
     /// The pictures to measure on, as for `eval` [default: those that the run was trained with]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Show what merging tokens would cost and save (`fold --merge-tokens N` for up to five N), which takes some minutes
+    #[arg(long)]
+    token_curve: bool,
     /// The page to write
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
@@ -35,7 +38,8 @@ pub struct Args {
 /// What stopped it, with the remedy.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let bar = progress_bar(0);
-    let sources = Sources { run: &args.run, model: &args.model, plain: &args.plain, data: args.data.as_deref() };
+    let (data, token_curve) = (args.data.as_deref(), args.token_curve);
+    let sources = Sources { run: &args.run, model: &args.model, plain: &args.plain, data, token_curve };
     let report = Report::gather(sources, &|done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);

@@ -9,6 +9,7 @@ use super::Bits;
 use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::evaluate::EvaluateError;
+use crate::segmentation::SegmentationError;
 
 /// Why a model could not be brought to fewer bits.
 #[derive(Debug, Error)]
@@ -24,7 +25,7 @@ pub enum QuantizeError {
     NoLayers,
     /// The accuracy drops too far, whatever stays in float32.
     #[error(
-        "{} loses {drop:.2} points of accuracy on {pictures} pictures{how}, more than the {max_drop} allowed; nothing was \
+        "{} loses {drop:.2} points of {of} on {pictures} pictures{how}, more than the {max_drop} allowed; nothing was \
          written. Allow more with --max-drop, or {}",
         subject(*bits, *merges),
         if *merges { "merge fewer tokens" } else { "choose another --precision" }
@@ -38,6 +39,8 @@ pub enum QuantizeError {
         pictures: usize,
         /// Points lost.
         drop: f64,
+        /// What they are points of.
+        of: &'static str,
         /// With how much in float32.
         how: String,
         /// Points that may be lost.
@@ -46,7 +49,7 @@ pub enum QuantizeError {
     /// It is not known which pictures chose the epoch.
     #[error(
         "what int8 and merged tokens cost is measured on labelled pictures, and {reason}; name some that were not trained on with --calibrate DIR, \
-         a folder a class"
+         as train takes them"
     )]
     NoValidation {
         /// Why the training's own are not to be had.
@@ -67,6 +70,9 @@ pub enum QuantizeError {
     /// The pictures cannot be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// The pictures with masks cannot be read or measured.
+    #[error(transparent)]
+    Segmentation(#[from] SegmentationError),
     /// A graph could not be run.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -4,9 +4,9 @@
 //! device's own code; where that is more than allowed, the most sensitive layers stay in float32, as few as will do. What the
 //! merging of tokens costs is measured with it, and by itself where the weights stay as they are.
 
-mod compare;
 mod error;
 mod fewest;
+mod labelled;
 #[cfg(test)]
 mod tests;
 mod tolerance;
@@ -15,14 +15,14 @@ mod validation;
 use std::borrow::Cow;
 use std::path::Path;
 
-use edge_vit::{Bundle, Classifier, Measured, Quantization};
+use edge_vit::{Bundle, Measured, Quantization, Task};
 use edge_vit_models::adapter::Meta;
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_models::{Graph, quant};
 
 use crate::cpu::CpuEngine;
 use crate::engine::{Engine as _, EngineError};
-use crate::evaluate::{Outcome, Samples, outcomes};
+use labelled::{Answers, Labelled, is_within};
 
 pub use error::QuantizeError;
 pub use validation::validation_pictures;
@@ -60,7 +60,7 @@ pub struct Quantize<'a> {
     /// Labelled pictures to measure the cost on; `None` for the validation pictures of the training where int8 or the merging of
     /// tokens needs some.
     pub calibrate: Option<&'a Path>,
-    /// The most points of accuracy (hundredths) that may be lost on them, 0 or above.
+    /// The most points (hundredths) of accuracy, in segmentation of mean IoU, that may be lost on them, 0 or above.
     pub max_drop: f64,
 }
 
@@ -100,29 +100,18 @@ pub(crate) struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// What the model says of `samples` in float32 and with all tokens.
-    fn unchanged(&self, samples: &Samples) -> Result<Vec<Outcome>, QuantizeError> {
-        self.outcomes(self.unmerged.unwrap_or(self.graph), &Precisions::new(), samples)
+    /// What the model says of `pictures` in float32 and with all tokens.
+    fn unchanged(&self, pictures: &Labelled) -> Result<Answers, QuantizeError> {
+        self.answers(self.unmerged.unwrap_or(self.graph), &Precisions::new(), pictures)
     }
 
     /// What it says of them at `precisions`.
-    fn changed(&self, precisions: &Precisions, samples: &Samples) -> Result<Vec<Outcome>, QuantizeError> {
-        self.outcomes(self.graph, precisions, samples)
+    fn changed(&self, precisions: &Precisions, pictures: &Labelled) -> Result<Answers, QuantizeError> {
+        self.answers(self.graph, precisions, pictures)
     }
 
-    fn outcomes(
-        &self,
-        graph: &Graph,
-        precisions: &Precisions,
-        samples: &Samples,
-    ) -> Result<Vec<Outcome>, QuantizeError> {
-        let metadata = self.bundle.to_metadata()?;
-        let classifier = Classifier::from_bytes(&onnx::to_bytes_at(graph, self.batch, precisions, &metadata)?)?;
-        let (outcomes, skipped) = outcomes(&classifier, samples, &|_| ())?;
-        for picture in &skipped {
-            log::debug!("{} is left out: {}", picture.path, picture.reason);
-        }
-        Ok(outcomes)
+    fn answers(&self, graph: &Graph, precisions: &Precisions, pictures: &Labelled) -> Result<Answers, QuantizeError> {
+        pictures.answers(&onnx::to_bytes_at(graph, self.batch, precisions, &self.bundle.to_metadata()?)?)
     }
 }
 
@@ -138,59 +127,63 @@ impl Quantize<'_> {
         if !(self.max_drop >= 0.0 && self.max_drop.is_finite()) {
             return Err(QuantizeError::MaxDrop { got: self.max_drop });
         }
-        let samples = match (self.calibrate, self.bits) {
-            (Some(folder), _) => Some(Samples::validation(folder, &whole.bundle.labels)?),
+        let labelled = match (self.calibrate, self.bits) {
+            (Some(folder), _) => Some(Labelled::named(folder, whole.bundle)?),
             (None, Bits::F32 | Bits::F16) if whole.unmerged.is_none() => None,
-            (None, _) => Some(validation_pictures(meta)?),
+            (None, _) => Some(Labelled::of_training(meta)?),
         };
-        match (self.bits, samples) {
-            (Bits::F32, samples) => self.alike(whole, Precisions::new(), samples.as_ref()),
-            (Bits::F16, samples) => self.alike(whole, onnx::all_f16(whole.graph), samples.as_ref()),
-            (Bits::Int8, Some(samples)) => self.int8(whole, &samples, input, pictures),
+        match (self.bits, labelled) {
+            (Bits::F32, labelled) => self.alike(whole, Precisions::new(), labelled.as_ref()),
+            (Bits::F16, labelled) => self.alike(whole, onnx::all_f16(whole.graph), labelled.as_ref()),
+            (Bits::Int8, Some(labelled)) => self.int8(whole, &labelled, input, pictures),
             (Bits::Int8, None) => Err(QuantizeError::NoLayers),
         }
     }
 
-    /// All layers at `precisions`, measured where there are `samples`.
+    /// All layers at `precisions`, measured where there are `labelled` pictures.
     fn alike(
         &self,
         whole: Whole<'_>,
         precisions: Precisions,
-        samples: Option<&Samples>,
+        labelled: Option<&Labelled>,
     ) -> Result<Chosen, QuantizeError> {
-        let measure = |samples: &Samples| {
-            let measured = compare::measured(&whole.unchanged(samples)?, &whole.changed(&precisions, samples)?);
-            match compare::is_within(&measured, self.max_drop) {
+        let measure = |labelled: &Labelled| {
+            let measured = whole.unchanged(labelled)?.against(&whole.changed(&precisions, labelled)?);
+            match is_within(&measured, self.max_drop) {
                 true => Ok(measured),
                 false => Err(self.refused(whole, &measured, "")),
             }
         };
-        let measured = samples.map(measure).transpose()?;
+        let measured = labelled.map(measure).transpose()?;
         Ok(self.chosen(whole, precisions, Vec::new(), measured))
     }
 
     fn int8(
         &self,
         whole: Whole<'_>,
-        samples: &Samples,
+        labelled: &Labelled,
         input: &[f32],
         pictures: usize,
     ) -> Result<Chosen, QuantizeError> {
         let mut layers = sensitivities(whole.graph, input, pictures)?;
-        let before = whole.unchanged(samples)?;
-        if 100.0 / before.len().max(1) as f64 > self.max_drop {
-            log::warn!("one of {} pictures is more than {} points: name more of them", before.len(), self.max_drop);
+        let before = whole.unchanged(labelled)?;
+        if 100.0 / before.pictures().max(1) as f64 > self.max_drop {
+            log::warn!(
+                "one of {} pictures is more than {} points: name more of them",
+                before.pictures(),
+                self.max_drop
+            );
         }
         let int8 = |kept: usize| -> Precisions {
             layers[kept..].iter().map(|layer| (layer.name.clone(), Precision::Int8)).collect()
         };
         let mut tried = Vec::new();
         let kept = fewest::fewest(layers.len(), |kept| {
-            let measured = compare::measured(&before, &whole.changed(&int8(kept), samples)?);
+            let measured = before.against(&whole.changed(&int8(kept), labelled)?);
             let (int8, drop) = (layers.len() - kept, measured.drop);
             log::info!("{int8} layers in int8: {drop:.2} points lost on {} pictures", measured.pictures);
             tried.push((kept, measured));
-            Ok::<_, QuantizeError>(compare::is_within(&measured, self.max_drop))
+            Ok::<_, QuantizeError>(is_within(&measured, self.max_drop))
         })?;
         let best = |(_, a): &&(usize, Measured), (_, b): &&(usize, Measured)| a.drop.total_cmp(&b.drop);
         let Some(kept) = kept else {
@@ -217,7 +210,11 @@ impl Quantize<'_> {
     fn refused(&self, whole: Whole<'_>, measured: &Measured, how: &str) -> QuantizeError {
         let Measured { pictures, drop, .. } = *measured;
         let (bits, merges, max_drop) = (self.bits, whole.unmerged.is_some(), self.max_drop);
-        QuantizeError::Drop { bits, merges, pictures, drop, how: how.to_owned(), max_drop }
+        let of = match whole.bundle.task {
+            Task::Classification => "accuracy",
+            Task::Segmentation { .. } => "mean IoU",
+        };
+        QuantizeError::Drop { bits, merges, pictures, drop, of, how: how.to_owned(), max_drop }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pictures that chose the epoch of a training, found again by its record.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use edge_vit_models::adapter::Meta;
 use rayon::prelude::*;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use super::QuantizeError;
 use crate::data::{Dataset, Group, Picture, PictureSet, split};
 use crate::evaluate::{Part, Sample, Samples};
+use crate::segmentation::{MaskedDataset, MaskedSet};
 
 /// What of a training's record decides its split.
 #[derive(Debug, Deserialize)]
@@ -32,15 +34,7 @@ struct SplitRecipe {
 /// # Errors
 /// When there was no training, or its pictures are not there any more, or not the same number of them.
 pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
-    if meta.training.get("val_pictures").is_none() {
-        return Err(QuantizeError::NoValidation { reason: "these adapters were made without a training".to_owned() });
-    }
-    let record: Record = serde_json::from_value(meta.training.clone())
-        .map_err(|error| QuantizeError::Record { reason: error.to_string() })?;
-    if !record.data.exists() {
-        let reason = format!("the training's own are not at {} any more", record.data.display());
-        return Err(QuantizeError::NoValidation { reason });
-    }
+    let record = Record::of(meta)?;
     let data = Dataset::read(&record.data)?;
     let chosen = match data.val {
         Some(val) => val.relabel(&meta.labels)?,
@@ -56,6 +50,44 @@ pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
         unknown_folders: Vec::new(),
         missing_labels: Vec::new(),
     })
+}
+
+/// The same for a training of segmentation.
+///
+/// # Errors
+/// As [`validation_pictures`], and when a picture has no mask.
+pub(super) fn validation_masks(meta: &Meta) -> Result<MaskedSet, QuantizeError> {
+    let record = Record::of(meta)?;
+    let data = MaskedDataset::read(&record.data)?;
+    let unlabelled = data.unlabelled().train;
+    match data.val {
+        Some(val) => Ok(val),
+        None => {
+            let MaskedSet { path, mut pictures } = data.train;
+            let chosen = set_apart(unlabelled, &record)?.pictures;
+            let chosen: HashSet<&Path> = chosen.iter().map(|picture| picture.path.as_path()).collect();
+            pictures.retain(|picture| chosen.contains(picture.path.as_path()));
+            Ok(MaskedSet { path, pictures })
+        }
+    }
+}
+
+impl Record {
+    fn of(meta: &Meta) -> Result<Self, QuantizeError> {
+        if meta.training.get("val_pictures").is_none() {
+            let reason = "these adapters were made without a training".to_owned();
+            return Err(QuantizeError::NoValidation { reason });
+        }
+        let record: Self = serde_json::from_value(meta.training.clone())
+            .map_err(|error| QuantizeError::Record { reason: error.to_string() })?;
+        match record.data.exists() {
+            true => Ok(record),
+            false => {
+                let reason = format!("the training's own are not at {} any more", record.data.display());
+                Err(QuantizeError::NoValidation { reason })
+            }
+        }
+    }
 }
 
 /// The pictures of `set` that the recorded split kept from training. Pictures that cannot be read took no part in it.
@@ -78,7 +110,6 @@ fn set_apart(mut set: PictureSet, record: &Record) -> Result<PictureSet, Quantiz
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use edge_vit_models::Task;
     use edge_vit_models::adapter::{Adaptation, Spec};

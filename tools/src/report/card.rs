@@ -3,9 +3,14 @@
 
 use std::fmt::Write as _;
 
+use edge_vit::Task;
+
+use super::Report;
+use super::measured::{Figures, Measured};
 use super::run::flatten;
-use super::{Measured, Report};
-use crate::evaluate::{Part, Share};
+use crate::data::Part;
+use crate::evaluate::{Evaluation, Share};
+use crate::segmentation::SegmentationFigures;
 
 /// Settings of the recipe that say how the model came to be, in the order in which the card lists them.
 const SETTINGS: [&str; 9] =
@@ -31,8 +36,12 @@ pub(super) fn card(report: &Report) -> String {
 
 fn front_matter(report: &Report) -> String {
     let base = quoted(&report.bundle.provenance.backbone);
+    let task = match report.bundle.task {
+        Task::Classification => "image-classification",
+        Task::Segmentation { .. } => "image-segmentation",
+    };
     format!(
-        "---\nlibrary_name: edge-vit\npipeline_tag: image-classification\ntags:\n  - onnx\n  - edge-vit\nbase_model: {base}\n---\n\n"
+        "---\nlibrary_name: edge-vit\npipeline_tag: {task}\ntags:\n  - onnx\n  - edge-vit\nbase_model: {base}\n---\n\n"
     )
 }
 
@@ -44,8 +53,12 @@ fn what(report: &Report) -> String {
         more => format!(" and {more} more"),
     };
     let [height, width] = report.bundle.preprocessing.image_size;
+    let kind = match report.bundle.task {
+        Task::Classification => "An image classifier",
+        Task::Segmentation { .. } => "A segmenter, which tells the class of each pixel,",
+    };
     format!(
-        "An image classifier of {} classes for small boards: the backbone {} adapted to pictures, the adaptation folded into its \
+        "{kind} of {} classes for small boards: the backbone {} adapted to pictures, the adaptation folded into its \
          weights. One ONNX file of {:.1} MB; pictures of any size are brought to {width}x{height} pixels.\n\n\
          **Classes:** {}{more}.\n\n\
          The backbone's licence applies to these weights too; its file has the SHA-256 `{}`.\n\n",
@@ -58,26 +71,31 @@ fn what(report: &Report) -> String {
 }
 
 fn figures(report: &Report) -> String {
-    let mut text = "## How good it is\n\n".to_owned();
-    let Some(Measured { evaluation, trained_on, .. }) = &report.measured else {
+    let text = "## How good it is\n\n".to_owned();
+    let Some(Measured { figures, trained_on }) = &report.measured else {
         return text + "It was not measured: no labelled pictures were at hand.\n\n";
     };
-    let Share { correct, of, share, low, high } = evaluation.top1;
-    let on = match (evaluation.part, trained_on) {
+    let on = match (figures.part(), trained_on) {
         (Part::Test, _) => "test pictures, which neither training nor any choice has seen",
         (Part::Val, _) => "validation pictures, by which the epoch was chosen: somewhat too good",
-        (Part::Whole, true) => "the pictures that it was trained on: no measure for new ones",
+        (Part::Train, _) | (Part::Whole, true) => "the pictures that it was trained on: no measure for new ones",
         (Part::Whole, false) => "pictures of which it is not known whether training saw some",
     };
-    let _ = write!(
-        text,
+    text + &match figures {
+        Figures::Classes(classes) => of_pictures(&classes.evaluation, on),
+        Figures::Masks(masks) => of_pixels(&masks.figures, on),
+    }
+}
+
+fn of_pictures(evaluation: &Evaluation, on: &str) -> String {
+    let Share { correct, of, share, low, high } = evaluation.top1;
+    let mut text = format!(
         "**{:.1} %** right ({correct} of {of}; 95 % interval {:.1} to {:.1} %) on {on}, through the device's own code.\n\n",
         100.0 * share,
         100.0 * low,
         100.0 * high
     );
     text += "| class | pictures | recall | precision |\n|---|---:|---:|---:|\n";
-    let percent = |share: Option<f64>| share.map_or("none".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     for class in evaluation.classes.iter().take(LISTED) {
         let (recall, precision) = (percent(class.recall), percent(class.precision));
         let _ = writeln!(text, "| {} | {} | {recall} | {precision} |", escaped(&class.label), class.count);
@@ -97,11 +115,39 @@ fn figures(report: &Report) -> String {
     text
 }
 
+fn of_pixels(figures: &SegmentationFigures, on: &str) -> String {
+    let mut text = format!(
+        "Mean intersection over union **{:.1} %**, {:.1} % of the pixels right, of {} {on}, through the device's own code.\n\n",
+        100.0 * figures.mean_iou,
+        100.0 * figures.pixel_accuracy,
+        figures.pictures
+    );
+    text += "| class | of the pixels | intersection over union |\n|---|---:|---:|\n";
+    for class in figures.classes.iter().take(LISTED) {
+        let (share, iou) = (percent(Some(class.share)), percent(class.iou));
+        let _ = writeln!(text, "| {} | {share} | {iou} |", escaped(&class.label));
+    }
+    text.push('\n');
+    text
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("none".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+}
+
 fn limits(report: &Report) -> String {
     let mut text = "## Limits\n\n".to_owned();
-    text += "- It knows its classes alone. A picture of something else is called *unknown* only as far as its score is low.\n";
+    text += match report.bundle.task {
+        Task::Classification => {
+            "- It knows its classes alone. A picture of something else is called *unknown* only as far as its score is low.\n"
+        }
+        Task::Segmentation { .. } => {
+            "- It knows its classes alone, and calls every pixel one of them. Borders are as fine as patches let them be.\n"
+        }
+    };
     text += "- The figures hold for pictures like those measured: other cameras, light and distances can be worse.\n";
-    if let Some(Measured { evaluation, .. }) = &report.measured {
+    if let Some(Measured { figures: Figures::Classes(classes), .. }) = &report.measured {
+        let evaluation = &classes.evaluation;
         match evaluation.classes.iter().filter(|class| class.count < FEW).count() {
             0 => {}
             few => {

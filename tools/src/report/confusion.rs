@@ -1,6 +1,6 @@
 //! The confusion matrix as a heat map, and the figures of each class.
 
-use super::html::{Element, head, name};
+use super::html::{Element, bar, head, name};
 use super::svg::{label, number, picture, shorten};
 use crate::evaluate::{ClassFigures, Evaluation};
 
@@ -21,12 +21,31 @@ const TABLE: usize = 60;
 /// How many of more classes are listed as the worst.
 const WORST: usize = 30;
 
-/// The heat map: rows are the truth, columns what was called; the colour is the share of the row.
-pub fn heat_map(evaluation: &Evaluation) -> Element {
-    let classes = evaluation.labels.len();
+/// The heat map of which class was called which, with the numbers of pictures.
+pub fn of_pictures(evaluation: &Evaluation) -> Element {
+    let text = format!(
+        "Of {} pictures of {} classes {} were called right. Rows are the truth, columns what was called.",
+        evaluation.top1.of,
+        evaluation.labels.len(),
+        evaluation.top1.correct
+    );
+    let counts: Vec<Vec<u64>> =
+        evaluation.confusion.iter().map(|row| row.iter().map(|&count| count as u64).collect()).collect();
+    heat_map(&evaluation.labels, &counts, &text, |count, _| count.to_string())
+}
+
+/// The heat map of `confusion` `[truth][called]`: the colour is the share of the row. `text` tells what is shown, `written` what stands
+/// in a cell, of its count and its share.
+pub fn heat_map(
+    labels: &[String],
+    confusion: &[Vec<u64>],
+    text: &str,
+    written: impl Fn(u64, f64) -> String,
+) -> Element {
+    let classes = labels.len();
     let cell = (SIDE / classes.max(1) as f64).clamp(5.0, 40.0);
     let side = cell * classes as f64;
-    let longest = evaluation.labels.iter().map(|label| label.chars().count().min(LABEL)).max().unwrap_or(0);
+    let longest = labels.iter().map(|label| label.chars().count().min(LABEL)).max().unwrap_or(0);
     let labelled = cell >= LABEL_CELL;
     let margin = 26.0 + if labelled { longest as f64 * CHARACTER + 8.0 } else { 0.0 };
     let (width, height) = (margin + side + 8.0, margin + side + 8.0);
@@ -37,7 +56,7 @@ pub fn heat_map(evaluation: &Evaluation) -> Element {
             .attr("transform", format!("rotate(-90 14 {})", number(margin + side / 2.0))),
     ];
     if labelled {
-        for (class, text) in evaluation.labels.iter().enumerate() {
+        for (class, text) in labels.iter().enumerate() {
             let middle = margin + (class as f64 + 0.5) * cell;
             let short = shorten(text, LABEL);
             marks.push(label(margin - 6.0, middle + 4.0, "tick end", &short));
@@ -45,11 +64,11 @@ pub fn heat_map(evaluation: &Evaluation) -> Element {
             marks.push(label(middle + 4.0, margin - 6.0, "tick start", &short).attr("transform", turned));
         }
     }
-    for (truth, row) in evaluation.confusion.iter().enumerate() {
-        let total: usize = row.iter().sum();
+    for (truth, row) in confusion.iter().enumerate() {
+        let total: u64 = row.iter().sum();
         for (called, &count) in row.iter().enumerate().filter(|&(_, &count)| count > 0) {
             let share = count as f64 / total as f64;
-            let tip = format!("{} called {}: {count}", evaluation.labels[truth], evaluation.labels[called]);
+            let tip = format!("{} called {}: {count}", labels[truth], labels[called]);
             let (x, y) = (margin + called as f64 * cell, margin + truth as f64 * cell);
             let kind = if truth == called { "hit" } else { "miss" };
             let strength = if truth == called { share } else { share.sqrt().max(0.18) };
@@ -59,7 +78,7 @@ pub fn heat_map(evaluation: &Evaluation) -> Element {
             let mut group = Element::new("g").child(Element::new("title").text(tip)).child(square);
             if cell >= COUNT_CELL {
                 let class = if strength > 0.55 { "count middle on" } else { "count middle" };
-                group = group.child(label(x + cell / 2.0, y + cell / 2.0 + 4.0, class, &count.to_string()));
+                group = group.child(label(x + cell / 2.0, y + cell / 2.0 + 4.0, class, &written(count, share)));
             }
             marks.push(group);
         }
@@ -67,11 +86,7 @@ pub fn heat_map(evaluation: &Evaluation) -> Element {
     let frame = Element::new("rect").class("frame").attr("x", number(margin)).attr("y", number(margin));
     marks.push(frame.attr("width", number(side)).attr("height", number(side)));
 
-    let text = format!(
-        "Of {} pictures of {classes} classes {} were called right. Rows are the truth, columns what was called.",
-        evaluation.top1.of, evaluation.top1.correct
-    );
-    let chart = picture("confusion", width, height, "Confusion matrix", &text).children(marks);
+    let chart = picture("confusion", width, height, "Confusion matrix", text).children(marks);
     let chart =
         chart.attr("style", format!("min-width:{}px;max-width:{}px", number(width.min(620.0) * 0.72), number(width)));
     Element::new("div").class("scroll").attr("tabindex", 0).child(chart)
@@ -128,18 +143,6 @@ fn table(caption: &str, classes: &[&ClassFigures]) -> Element {
     Element::new("div").class("scroll").child(table)
 }
 
-fn bar(share: Option<f64>) -> Element {
-    let cell = Element::new("td").class("num");
-    match share {
-        None => cell.text("–"),
-        Some(share) => {
-            let fill = Element::new("span").class("fill").attr("style", format!("width:{:.1}%", share * 100.0));
-            let bar = Element::new("span").class("bar").attr("aria-hidden", "true").child(fill);
-            cell.child(bar).text(format!("{:.1} %", share * 100.0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!((table.matches("<tr>").count(), table.matches("<details>").count()), (WORST + 1000 + 2, 1));
         let first = table.find("class number 7<").unwrap();
         assert!(first < table.find("class number 1<").unwrap(), "the worst come first");
-        let matrix = heat_map(&evaluation).to_string();
+        let matrix = of_pictures(&evaluation).to_string();
         assert_well_formed(&matrix);
         // One square for each class and one for each of 143 confusions, and no label beside them.
         assert_eq!(matrix.matches("class=\"hit\"").count() + matrix.matches("class=\"miss\"").count(), 1143);

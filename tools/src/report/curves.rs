@@ -14,7 +14,7 @@ pub fn charts(run: &Run) -> Vec<Element> {
     let mut charts = Vec::new();
     if !run.epochs.is_empty() {
         charts.push(epoch_loss(run));
-        charts.push(epoch_top1(run));
+        charts.push(epoch_accuracy(run));
     }
     if !run.steps.is_empty() {
         charts.push(step_loss(run));
@@ -52,15 +52,17 @@ fn epoch_loss(run: &Run) -> Element {
     figure("Loss by epoch", &[("line a", "training"), ("line b", "validation")], chart.finish())
 }
 
-fn epoch_top1(run: &Run) -> Element {
-    let points = by_epoch(run, |epoch| epoch.val_top1);
+fn epoch_accuracy(run: &Run) -> Element {
+    let overlap = run.epochs.values().any(|epoch| epoch.val_miou.is_some());
+    let of = |epoch: &Epoch| if overlap { epoch.val_miou.unwrap_or(f32::NAN) } else { epoch.val_top1 };
+    let points = by_epoch(run, of);
     let text = match run.best() {
-        Some((number, epoch)) => format!("The best is {:.2} % in epoch {number}.", epoch.val_top1 * 100.0),
+        Some((number, epoch)) => format!("The best is {:.2} % in epoch {number}.", of(epoch) * 100.0),
         None => "No epoch was marked as the best.".to_owned(),
     };
     let (x, y) = axes(&points, []);
-    let title = "Validation top-1 by epoch";
-    let chart = Chart::new("val-top1", (title, &text), "epoch", x, y.at_most(1.0), true);
+    let title = if overlap { "Validation mean IoU by epoch" } else { "Validation top-1 by epoch" };
+    let chart = Chart::new("val-accuracy", (title, &text), "epoch", x, y.at_most(1.0), true);
     figure(title, &[("line b", "validation")], with_line(mark_best(run, chart), "b", &points).finish())
 }
 

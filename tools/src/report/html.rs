@@ -85,6 +85,36 @@ pub fn pairs<K: Display, V: Display>(caption: &str, rows: impl IntoIterator<Item
     Element::new("table").class("pairs").child(caption).child(Element::new("tbody").children(rows.into_iter().map(row)))
 }
 
+/// A section of the page under its heading.
+pub(super) fn section(heading: &str) -> Element {
+    Element::new("section").child(Element::new("h2").text(heading))
+}
+
+/// A paragraph.
+pub(super) fn sentence(text: impl Display) -> Element {
+    Element::new("p").text(text)
+}
+
+/// A figure with what it is and what else is to be known of it, as one of a list.
+pub(super) fn card(class: &str, what: &str, value: impl Display, more: impl Display) -> Element {
+    let value = Element::new("dd").class("value").text(value);
+    let more = Element::new("dd").class("more").text(more);
+    Element::new("div").class(class).child(Element::new("dt").text(what)).child(value).child(more)
+}
+
+/// A cell of a table with a share, 0 to 1, as a bar and in percent.
+pub(super) fn bar(share: Option<f64>) -> Element {
+    let cell = Element::new("td").class("num");
+    match share {
+        None => cell.text("–"),
+        Some(share) => {
+            let fill = Element::new("span").class("fill").attr("style", format!("width:{:.1}%", share * 100.0));
+            let bar = Element::new("span").class("bar").attr("aria-hidden", "true").child(fill);
+            cell.child(bar).text(format!("{:.1} %", share * 100.0))
+        }
+    }
+}
+
 impl Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}", self.name)?;

@@ -23,27 +23,14 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Runs both models on the same preprocessed picture, turn about, the one that begins changing with each round, so
-    /// that a drift of the clock rate touches both alike.
+    /// Runs both models on the same preprocessed picture, see [`times`].
     ///
     /// # Errors
     /// What the runtime says where a model cannot take the picture.
     pub fn measure(plain: &Model, merged: &Model, pixels: &[f32]) -> Result<Self, edge_vit::Error> {
-        let mut latency = Self { plain: Vec::with_capacity(ROUNDS), merged: Vec::with_capacity(ROUNDS) };
-        for round in 0..WARM_UP + ROUNDS {
-            let (plain_ms, merged_ms) = if round % 2 == 0 {
-                let first = time(plain, pixels)?;
-                (first, time(merged, pixels)?)
-            } else {
-                let first = time(merged, pixels)?;
-                (time(plain, pixels)?, first)
-            };
-            if round >= WARM_UP {
-                latency.plain.push(plain_ms);
-                latency.merged.push(merged_ms);
-            }
-        }
-        Ok(latency)
+        let mut times = times(&[plain, merged], pixels)?.into_iter();
+        let mut next = || times.next().unwrap_or_default();
+        Ok(Self { plain: next(), merged: next() })
     }
 
     /// Median of the plain backbone, in milliseconds.
@@ -110,6 +97,25 @@ impl Latency {
         }
         picture("latency", WIDTH, HEIGHT, "Latency of plain backbone and merged model", &text).children(marks)
     }
+}
+
+/// The times of each model on the same preprocessed picture, in milliseconds: in turns, the one that begins changing with each of
+/// [`ROUNDS`], so that a drift of the clock rate touches all alike.
+///
+/// # Errors
+/// What the runtime says where a model cannot take the picture.
+pub fn times(models: &[&Model], pixels: &[f32]) -> Result<Vec<Vec<f64>>, edge_vit::Error> {
+    let mut times = vec![Vec::with_capacity(ROUNDS); models.len()];
+    for round in 0..WARM_UP + ROUNDS {
+        for turn in 0..models.len() {
+            let at = (round + turn) % models.len();
+            let milliseconds = time(models[at], pixels)?;
+            if round >= WARM_UP {
+                times[at].push(milliseconds);
+            }
+        }
+    }
+    Ok(times)
 }
 
 fn time(model: &Model, pixels: &[f32]) -> Result<f64, edge_vit::Error> {

@@ -1,11 +1,8 @@
 //! A few pictures with what the model's last attention weighs of them.
 
-use std::path::Path;
-
 use edge_vit::{Classifier, Preprocessing};
 use edge_vit_models::adapter::File;
 use edge_vit_models::backbone;
-use serde_json::Value;
 
 use super::attention::LastAttention;
 use super::picture::weighed;
@@ -33,13 +30,8 @@ pub struct Look {
 /// Pictures spread over `samples` with their maps, or why there are none, in words that follow "No map:".
 pub(super) fn looks(run: &Run, classifier: &Classifier, samples: &Samples) -> Result<Vec<Look>, String> {
     let adapters = run.adapters.as_ref().ok_or("the run kept no adapters")?;
-    let path = run.config.as_ref().and_then(|config| config.get("backbone")).and_then(Value::as_str);
-    let path = path.map(Path::new).ok_or("config.json names no backbone")?;
-    if !path.is_file() {
-        return Err(format!("the backbone is not at {} any more", path.display()));
-    }
-    let size = adapters.meta.image_size;
-    let backbone = backbone::load(path, Some(size)).map_err(|error| error.to_string())?;
+    let backbone =
+        backbone::load(run.backbone()?, Some(adapters.meta.image_size)).map_err(|error| error.to_string())?;
     let file = File::read(&run.adapters_path()).map_err(|error| error.to_string())?;
     let graph = file.apply(&backbone.graph, &backbone.sha256).map_err(|error| error.to_string())?;
     let attention = LastAttention::of(&graph).map_err(|error| error.to_string())?;

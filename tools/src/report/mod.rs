@@ -6,27 +6,37 @@
 pub mod attention;
 pub mod believed;
 mod card;
+pub mod classes;
 pub mod confusion;
 pub mod curves;
 pub mod html;
 pub mod latency;
 pub mod looks;
+pub mod masks;
+pub mod measured;
+pub mod merging;
 mod page;
 mod picture;
 pub mod run;
 pub mod svg;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use edge_vit::{Bundle, Classifier, Model};
+use edge_vit::{Bundle, Model, ModelFile};
 use edge_vit_models::adapter::AdapterError;
 use edge_vit_models::file::write_atomic;
 use thiserror::Error;
 
-use crate::evaluate::{EvaluateError, Evaluation, Part, Samples, evaluate};
+use crate::data::Part;
+use crate::evaluate::{EvaluateError, Samples};
+use crate::segmentation::{MaskedListing, SegmentationError};
+use classes::Classes;
 use latency::Latency;
-use looks::Look;
+use masks::Masks;
+use measured::{Figures, Measured};
+use merging::Curve;
 use run::Run;
 
 /// Why a report could not be written.
@@ -94,6 +104,9 @@ pub enum ReportError {
     /// The pictures cannot be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// The pictures with masks cannot be measured.
+    #[error(transparent)]
+    Segmentation(#[from] SegmentationError),
     /// The page or the card cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -115,19 +128,8 @@ pub struct Sources<'a> {
     pub plain: &'a Path,
     /// The pictures to measure on; without them, those that the run's adapters name.
     pub data: Option<&'a Path>,
-}
-
-/// The figures measured, with what the page shows of the pictures.
-#[derive(Debug, Clone)]
-pub struct Measured {
-    /// The figures.
-    pub evaluation: Evaluation,
-    /// For each of [`Evaluation::mistakes`], the picture as a `data:` address of a small JPEG, where it can be made.
-    pub thumbnails: Vec<Option<String>>,
-    /// A few pictures with what the model's last attention weighs of them, or why there are none.
-    pub looks: Result<Vec<Look>, String>,
-    /// Whether the folder measured on is the one that the run was trained on, without a part that it left alone.
-    pub trained_on: bool,
+    /// Whether to measure what merging tokens would cost, which folds and measures the training some six times.
+    pub token_curve: bool,
 }
 
 /// Everything that the page shows.
@@ -145,6 +147,8 @@ pub struct Report {
     pub measured: Option<Measured>,
     /// Plain backbone against merged model.
     pub latency: Latency,
+    /// What merging tokens would cost, or why that cannot be told, where it was asked for.
+    pub token_curve: Option<Result<Curve, String>>,
 }
 
 impl Report {
@@ -158,7 +162,7 @@ impl Report {
             let path = path.to_owned();
             |source| ReportError::Model { path, source }
         };
-        let classifier = Classifier::open(sources.model).map_err(failed(sources.model))?;
+        let file = ModelFile::open(sources.model).map_err(failed(sources.model))?;
         let plain = Model::open(sources.plain).map_err(failed(sources.plain))?;
         let merged = Model::open(sources.model).map_err(failed(sources.model))?;
         let model_bytes = match fs::metadata(sources.model) {
@@ -168,36 +172,44 @@ impl Report {
 
         let named = run.data().filter(|path| path.exists());
         let data = sources.data.map(Path::to_owned).or(named.clone());
-        let samples = data.map(|data| Samples::find(&data, &classifier.bundle().labels)).transpose()?;
-        let measured = match &samples {
-            None => None,
-            Some(samples) => {
-                let all = samples.pictures.len();
-                let evaluation = evaluate(&classifier, samples, &|done| progress(done, all))?;
-                let thumbnail =
-                    |mistake: &crate::evaluate::Mistake| picture::thumbnail(&samples.pictures[mistake.sample].path);
-                let thumbnails = evaluation.mistakes.iter().map(thumbnail).collect();
-                let trained_on =
-                    samples.part == Part::Whole && named.is_some_and(|named| same(&named, &samples.folder));
-                let looks = looks::looks(&run, &classifier, samples);
-                Some(Measured { evaluation, thumbnails, looks, trained_on })
+        let bundle = file.bundle().clone();
+        let (figures, paths) = match (&file, &data) {
+            (_, None) => (None, Vec::new()),
+            (ModelFile::Classifier(classifier), Some(data)) => {
+                let samples = Samples::find(data, &bundle.labels)?;
+                let classes = Classes::measure(&run, classifier, &samples, progress)?;
+                let paths = samples.pictures.into_iter().map(|sample| sample.path).collect();
+                (Some((Figures::Classes(Box::new(classes)), samples.folder)), paths)
+            }
+            (ModelFile::Segmenter(segmenter), Some(data)) => {
+                let (part, set) = MaskedListing::read(data)?.to_measure(&bundle.labels)?;
+                let masks = Masks::measure(segmenter, part, &set, progress)?;
+                let paths = set.pictures.into_iter().map(|picture| picture.path).collect();
+                (Some((Figures::Masks(masks), set.path)), paths)
             }
         };
+        let measured = figures.map(|(figures, folder): (Figures, PathBuf)| {
+            let whole = figures.part() == Part::Whole;
+            Measured { trained_on: whole && named.is_some_and(|named| same(&named, &folder)), figures }
+        });
 
-        let preprocessing = &classifier.bundle().preprocessing;
-        let pixels = preprocessing.apply(&picture::any_picture(samples.as_ref(), preprocessing.image_size));
+        let preprocessing = &bundle.preprocessing;
+        let picture = picture::any_picture(paths.iter().map(PathBuf::as_path), preprocessing.image_size);
+        let pixels = preprocessing.apply(&picture);
         let latency = Latency::measure(&plain, &merged, &pixels).map_err(|source| ReportError::Latency {
             plain: sources.plain.to_owned(),
             merged: sources.model.to_owned(),
             source,
         })?;
+        let token_curve = sources.token_curve.then(|| Curve::measure(&run, sources.data, &pixels));
         Ok(Self {
             run,
             model_name: sources.model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             model_bytes,
-            bundle: classifier.bundle().clone(),
+            bundle,
             measured,
             latency,
+            token_curve,
         })
     }
 
@@ -272,7 +284,7 @@ mod tests {
 
     fn gather(dir: &Path, data: Option<&Path>) -> Result<Report, ReportError> {
         let (run, model, plain) = (dir.join("run"), dir.join("merged.onnx"), dir.join("plain.onnx"));
-        Report::gather(Sources { run: &run, model: &model, plain: &plain, data }, &|_, _| ())
+        Report::gather(Sources { run: &run, model: &model, plain: &plain, data, token_curve: true }, &|_, _| ())
     }
 
     #[test]
@@ -316,6 +328,7 @@ mod tests {
         let page = gather(prepared().path(), None).unwrap().to_html();
         assert_well_formed(&page);
         assert!(page.contains("not measured") && !page.contains("Confusion matrix"));
+        assert!(page.contains("No curve: config.json names no backbone."));
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The page: its sections in order, and the sentences between the figures.
 
-use std::fmt::Display;
-
 use edge_vit::{Quantization, TokenMerging};
 
-use super::html::{Element, name, pairs};
-use super::looks::Look;
-use super::run::{as_json, flatten};
-use super::{Measured, Report, believed, confusion, curves};
-use crate::evaluate::{Part, Share, Skipped};
+use super::html::{Element, card, name, pairs, section, sentence};
+use super::run::{Epoch, as_json, flatten};
+use super::words::{date, duration, grouped, percent};
+use super::{Measured, Report, curves};
+use crate::data::Part;
+use crate::evaluate::Skipped;
 
 /// The look of the page. It holds no character that would have to be escaped.
 const STYLE: &str = include_str!("style.css");
@@ -31,29 +30,13 @@ pub(super) fn page(report: &Report) -> String {
     main = main.child(
         section("How training went").child(Element::new("div").class("two").children(curves::charts(&report.run))),
     );
-    if let Some(measured) = &report.measured {
-        let evaluation = &measured.evaluation;
-        main = main.child(section("Confusion matrix").child(confusion::heat_map(evaluation))).child(
-            section("Class by class")
-                .child(confusion::class_table(evaluation))
-                .children(confusion::pairs_table(evaluation)),
-        );
-        main = main.children(believed(measured)).child(mistakes(measured)).child(looks(measured));
-    }
-    main = main.child(latency(report)).child(fold(report)).child(origin(report));
+    main = main.children(report.measured.iter().flat_map(|measured| measured.figures.sections()));
+    main = main.child(latency(report)).children(token_curve(report)).child(fold(report)).child(origin(report));
     main = main.children(configuration(report)).children(left_out(report));
     let version = env!("CARGO_PKG_VERSION");
     main = main.child(Element::new("footer").text(format!("Written by edge-vit-tools {version}.")));
     let html = Element::new("html").attr("lang", "en").child(page_head).child(Element::new("body").child(main));
     format!("<!DOCTYPE html>\n{html}\n")
-}
-
-fn section(heading: &str) -> Element {
-    Element::new("section").child(Element::new("h2").text(heading))
-}
-
-fn sentence(text: impl Display) -> Element {
-    Element::new("p").text(text)
 }
 
 fn header(report: &Report) -> Element {
@@ -67,34 +50,11 @@ fn header(report: &Report) -> Element {
     )
 }
 
-fn card(class: &str, what: &str, value: impl Display, more: impl Display) -> Element {
-    let value = Element::new("dd").class("value").text(value);
-    let more = Element::new("dd").class("more").text(more);
-    Element::new("div").class(class).child(Element::new("dt").text(what)).child(value).child(more)
-}
-
 fn cards(report: &Report) -> Element {
     let mut cards = Vec::new();
     match &report.measured {
-        Some(measured) => {
-            let evaluation = &measured.evaluation;
-            let Share { correct, of, share, low, high } = evaluation.top1;
-            let what = match evaluation.part {
-                Part::Test => "Test top-1",
-                Part::Val => "Validation top-1",
-                Part::Whole => "Top-1",
-            };
-            let interval = format!("{correct} of {of}; 95 % interval {} to {}", percent(low), percent(high));
-            cards.push(card("card main", what, percent(share), interval));
-            let labelled = evaluation.classes.iter().filter(|class| class.count > 0).count();
-            cards.push(card("card", "Pictures measured", grouped(of), format!("in {labelled} classes")));
-            if let Some(top5) = evaluation.top5 {
-                cards.push(card("card", "Top-5", percent(top5.share), format!("{} of {of}", top5.correct)));
-            }
-            let entropy = format!("{:.3}", evaluation.mean_cross_entropy);
-            cards.push(card("card", "Cross-entropy", entropy, "nats a picture"));
-        }
-        None => cards.push(card("card main", "Top-1", "not measured", "no pictures were named")),
+        Some(measured) => cards.extend(measured.figures.cards()),
+        None => cards.push(card("card main", "Accuracy", "not measured", "no pictures were named")),
     }
     if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.best()) {
         let adapted = format!("validation; adapted {}", percent(f64::from(epoch.val_top1)));
@@ -125,14 +85,14 @@ fn how_measured(report: &Report) -> Element {
             "The run names no folder of pictures that is here now, and none was given: no figure was measured.",
         )),
         Some(measured) => {
-            let evaluation = &measured.evaluation;
-            let begin = format!("The merged model was run on {} pictures of ", grouped(evaluation.top1.of));
-            let place = name(&evaluation.folder);
+            let figures = &measured.figures;
+            let begin = format!("The merged model was run on {} pictures of ", grouped(figures.pictures()));
+            let place = name(figures.folder());
             let paragraph = Element::new("p")
                 .text(begin)
                 .child(place)
                 .text(" by the very code that the device runs: its own decoder, preprocessing and arithmetic. ");
-            let (warn, verdict) = match (evaluation.part, measured.trained_on) {
+            let (warn, verdict) = match (figures.part(), measured.trained_on) {
                 (Part::Test, _) => {
                     (false, "This is the data set's test part: neither training nor the choice of the epoch reads it.")
                 }
@@ -141,7 +101,7 @@ fn how_measured(report: &Report) -> Element {
                     "This is the data set's validation part, and the epoch was chosen on it: the figure is somewhat \
                      too good. Add a test folder for one that is not.",
                 ),
-                (Part::Whole, true) => (
+                (Part::Train, _) | (Part::Whole, true) => (
                     true,
                     "The run was trained on pictures of this very folder: the figure says how well they were learnt, \
                      not how well new ones are told apart. Add a test folder for that.",
@@ -181,7 +141,7 @@ fn chosen(report: &Report) -> Element {
             "The adapters are those of epoch {number} of {}, chosen on the validation pictures alone, where they reach \
              {}.",
             run.epochs.len(),
-            percent(f64::from(epoch.val_top1))
+            reached(epoch)
         ),
         None => "The log marks no epoch as the best: the run was stopped before its first validation.".to_owned(),
     };
@@ -197,81 +157,13 @@ fn chosen(report: &Report) -> Element {
     sentence(format!("{text}{probe}{}{resumed}", pictures.unwrap_or_default()))
 }
 
-fn mistakes(measured: &Measured) -> Element {
-    let evaluation = &measured.evaluation;
-    let section = section("The worst mistakes");
-    if evaluation.mistakes.is_empty() {
-        return section.child(sentence("No picture was called wrong."));
+/// What an epoch reached on the validation pictures.
+fn reached(epoch: &Epoch) -> String {
+    let right = percent(f64::from(epoch.val_top1));
+    match epoch.val_miou {
+        Some(miou) => format!("a mean IoU of {} with {right} of the pixels right", percent(f64::from(miou))),
+        None => right,
     }
-    let wrong = evaluation.top1.of - evaluation.top1.correct;
-    let shown = evaluation.mistakes.len();
-    let text = if shown == wrong {
-        format!("All {shown} pictures called wrong, the one of which the model was surest first.")
-    } else {
-        format!("Of {} pictures called wrong, the {shown} of which the model was surest.", grouped(wrong))
-    };
-    let item = |(mistake, thumbnail): (&crate::evaluate::Mistake, &Option<String>)| {
-        let picture = match thumbnail {
-            Some(address) => {
-                let alt = format!("{}, called {}", mistake.truth, mistake.prediction);
-                Element::new("img").attr("src", address).attr("alt", alt)
-            }
-            None => Element::new("div").class("none").text("cannot be shown"),
-        };
-        let called = Element::new("p")
-            .child(Element::new("span").class("wrong").child(name(&mistake.prediction)))
-            .text(format!(" at {}", percent(mistake.confidence)));
-        let truth = Element::new("p").class("file").text("is ").child(name(&mistake.truth));
-        let truth = truth.text(format!(", held at {}", percent(mistake.truth_confidence)));
-        let file = Element::new("p").class("file").child(name(file_name(&mistake.path)));
-        Element::new("li").child(picture).child(called).child(truth).child(file)
-    };
-    let items = evaluation.mistakes.iter().zip(&measured.thumbnails).map(item);
-    section.child(sentence(text)).child(Element::new("ul").class("gallery").children(items))
-}
-
-/// How far the scores can be believed, where the model carries a temperature and a threshold.
-fn believed(measured: &Measured) -> Option<Element> {
-    let calibration = measured.evaluation.calibration.as_ref()?;
-    let text = format!(
-        "Temperature {:.2} and threshold {:.2} were fitted on validation pictures, so that at most {} of them are called \
-         unknown. Here {} are; of the others {} are right. The expected calibration error is {} at that temperature and {} \
-         without it.",
-        calibration.temperature,
-        calibration.threshold,
-        percent(f64::from(calibration.false_rejection_rate)),
-        percent(calibration.rejected.share),
-        percent(calibration.accepted_top1.share),
-        percent(calibration.ece_calibrated),
-        percent(calibration.ece_plain),
-    );
-    let charts = Element::new("div").class("two").children(believed::charts(calibration));
-    Some(section("How far scores can be believed").child(sentence(text)).child(charts))
-}
-
-/// What the last attention weighs of a few pictures.
-fn looks(measured: &Measured) -> Element {
-    let section = section("Where the model looks");
-    let looks = match &measured.looks {
-        Ok(looks) => looks,
-        Err(reason) => return section.child(sentence(format!("No map: {reason}."))),
-    };
-    let text = "Each picture as the model sees it, and beside it each patch as bright as the last block's attention weighs it \
-                for the answer (mean of the heads, the largest as it was). It tells what is read, not why.";
-    let item = |look: &Look| {
-        let image = |address: &str, alt: String| Element::new("img").attr("src", address).attr("alt", alt);
-        let pair = Element::new("div")
-            .class("pair")
-            .child(image(&look.seen, look.truth.clone()))
-            .child(image(&look.weighed, format!("{}, what is weighed", look.truth)));
-        let wrong = look.prediction != look.truth;
-        let called = Element::new("span").class(if wrong { "wrong" } else { "right" }).child(name(&look.prediction));
-        let called = Element::new("p").child(called).text(format!(" at {}", percent(f64::from(look.score))));
-        let item = Element::new("li").child(pair).child(called);
-        if wrong { item.child(Element::new("p").class("file").text("is ").child(name(&look.truth))) } else { item }
-    };
-    let list = Element::new("ul").class("gallery wide").children(looks.iter().map(item));
-    section.child(sentence(text)).child(list)
 }
 
 fn latency(report: &Report) -> Element {
@@ -284,6 +176,18 @@ fn latency(report: &Report) -> Element {
     );
     let parts = Element::new("div").class("two").children(latency.section());
     section("Latency: plain backbone against merged model").child(sentence(text)).child(parts)
+}
+
+/// What merging tokens would cost and save, where that was asked for.
+fn token_curve(report: &Report) -> Option<Element> {
+    let section = section("Fewer tokens: right answers against time");
+    Some(match report.token_curve.as_ref()? {
+        Ok(curve) => {
+            let (text, parts) = curve.section();
+            section.child(sentence(text)).child(Element::new("div").class("two").children(parts))
+        }
+        Err(reason) => section.child(sentence(format!("No curve: {reason}."))),
+    })
 }
 
 fn fold(report: &Report) -> Element {
@@ -360,20 +264,11 @@ fn left_out(report: &Report) -> Option<Element> {
     if !report.run.skipped.is_empty() {
         parts.push(list("Pictures that training skipped", &report.run.skipped));
     }
-    if let Some(measured) = &report.measured {
-        let evaluation = &measured.evaluation;
-        if !evaluation.skipped.is_empty() {
-            parts.push(list("Pictures that could not be measured", &evaluation.skipped));
+    if let Some(Measured { figures, .. }) = &report.measured {
+        if !figures.skipped().is_empty() {
+            parts.push(list("Pictures that could not be measured", figures.skipped()));
         }
-        if !evaluation.unknown_folders.is_empty() {
-            let rows = evaluation.unknown_folders.iter().map(|one| (&one.name, format!("{} pictures", one.pictures)));
-            parts
-                .push(Element::new("div").class("scroll").child(pairs("Folders that are no class of the model", rows)));
-        }
-        if !evaluation.missing_labels.is_empty() {
-            let rows = evaluation.missing_labels.iter().map(|label| (label, "no picture"));
-            parts.push(Element::new("div").class("scroll").child(pairs("Classes without a picture", rows)));
-        }
+        parts.extend(figures.left_out().into_iter().map(|table| Element::new("div").class("scroll").child(table)));
     }
     if let Some(first) = report.run.unreadable.first() {
         let count = report.run.unreadable.len();
@@ -386,64 +281,9 @@ fn fold_error(report: &Report) -> Option<f64> {
     report.bundle.provenance.fold_error
 }
 
-fn file_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-/// A number with a comma between thousands.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, _) => format!("{seconds:.1} s"),
-        (0, minutes @ 0..10, seconds) => format!("{minutes} min {seconds:02} s"),
-        (0, minutes, _) => format!("{minutes} min"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
-    }
-}
-
-/// The day of a time in seconds since 1970, in UTC, by the civil calendar (Hinnant, days_from_civil, turned round).
-fn date(unix_time: u64) -> String {
-    let days = unix_time / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months are counted from March, so that the leap day is the last of the year.
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{}-{month:02}-{day:02}", year_of_era + era * 400 + next_year)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!([7, 999, 1000, 239_808, 1_000_000].map(grouped), ["7", "999", "1,000", "239,808", "1,000,000"]);
-        assert_eq!(
-            [4.25, 59.9, 61.0, 1239.0, 7260.0].map(duration),
-            ["4.2 s", "1 min 00 s", "1 min 01 s", "20 min", "2 h 01 min"]
-        );
-        assert_eq!([0, 951_782_400, 1_709_164_800].map(date), ["1970-01-01", "2000-02-29", "2024-02-29"]);
-        assert_eq!([file_name("a/b.png"), file_name("a\\b.png"), file_name("b.png")], ["b.png"; 3]);
-    }
 
     #[test]
     fn what_fewer_bits_cost_is_told_as_far_as_it_is_known() {

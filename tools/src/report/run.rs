@@ -39,6 +39,8 @@ pub struct Epoch {
     pub val_loss: f32,
     /// Share of validation pictures that are right.
     pub val_top1: f32,
+    /// In segmentation, where [`val_top1`](Self::val_top1) is of pixels, the mean intersection over union.
+    pub val_miou: Option<f32>,
     /// Whether it was the best so far.
     pub best: bool,
     /// Seconds it took.
@@ -149,6 +151,16 @@ impl Run {
         self.adapters.as_ref()?.meta.training.get("data")?.as_str().map(PathBuf::from)
     }
 
+    /// The backbone's file, as the configuration names it, or why it is not there.
+    pub(super) fn backbone(&self) -> Result<&Path, String> {
+        let path = self.config.as_ref().and_then(|config| config.get("backbone")).and_then(Value::as_str);
+        let path = path.map(Path::new).ok_or("config.json names no backbone")?;
+        match path.is_file() {
+            true => Ok(path),
+            false => Err(format!("the backbone is not at {} any more", path.display())),
+        }
+    }
+
     fn take(&mut self, record: Record) {
         match record {
             Record::Run { version, device, train, val, trained_parameters, unix_time, .. } => {
@@ -165,8 +177,8 @@ impl Run {
             Record::Step { step, loss, lr, .. } => {
                 self.steps.insert(step, Step { loss, lr });
             }
-            Record::Epoch { epoch, train_loss, val_loss, val_top1, best, seconds, .. } => {
-                self.epochs.insert(epoch, Epoch { train_loss, val_loss, val_top1, best, seconds });
+            Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds } => {
+                self.epochs.insert(epoch, Epoch { train_loss, val_loss, val_top1, val_miou, best, seconds });
             }
         }
     }

@@ -10,7 +10,7 @@ use image::{ImageDecoder as _, ImageReader};
 use rayon::prelude::*;
 
 use super::SegmentationError;
-use crate::data::{DataError, Part, find_pictures};
+use crate::data::{DataError, Dataset, Part, Picture, PictureSet, find_pictures};
 
 const IMAGES: &str = "images";
 const MASKS: &str = "masks";
@@ -138,16 +138,33 @@ impl MaskedListing {
     /// # Errors
     /// When there are training pictures alone, or its classes are others.
     pub fn to_measure(mut self, labels: &[String]) -> Result<(Part, MaskedSet), SegmentationError> {
-        if let Some(own) = self.labels.filter(|own| own != labels) {
-            let (expected, got) = (labels.join(", "), own.join(", "));
-            return Err(SegmentationError::OtherLabels { path: self.path, expected, got });
-        }
+        self.check_labels(labels)?;
         for part in [Part::Test, Part::Val, Part::Whole] {
             if let Some(set) = self.parts.remove(&part) {
                 return Ok((part, set));
             }
         }
         Err(SegmentationError::OnlyTrain { path: self.path })
+    }
+
+    /// The part that a choice may be made by for a model of the classes `labels`: that for validation, else all.
+    ///
+    /// # Errors
+    /// When there are training or test pictures alone, or its classes are others.
+    pub fn to_choose_by(mut self, labels: &[String]) -> Result<MaskedSet, SegmentationError> {
+        self.check_labels(labels)?;
+        let found = [Part::Val, Part::Whole].into_iter().find_map(|part| self.parts.remove(&part));
+        found.ok_or(SegmentationError::NothingToChooseBy { path: self.path })
+    }
+
+    fn check_labels(&self, labels: &[String]) -> Result<(), SegmentationError> {
+        match &self.labels {
+            Some(own) if own != labels => {
+                let (expected, got) = (labels.join(", "), own.join(", "));
+                Err(SegmentationError::OtherLabels { path: self.path.clone(), expected, got })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -203,6 +220,16 @@ impl MaskedDataset {
             }
         };
         Ok(Self { labels, train, val })
+    }
+
+    /// The pictures as of one class, for what patches are to answer stands elsewhere.
+    pub fn unlabelled(&self) -> Dataset {
+        let set = |set: &MaskedSet| PictureSet {
+            path: set.path.clone(),
+            labels: vec!["pictures with masks".to_owned()],
+            pictures: set.pictures.iter().map(|of| Picture { path: of.path.clone(), label: 0, group: None }).collect(),
+        };
+        Dataset { train: set(&self.train), val: self.val.as_ref().map(set) }
     }
 
     /// All pictures, those to train on first.

@@ -55,6 +55,16 @@ pub enum SegmentationError {
         /// The folder.
         path: PathBuf,
     },
+    /// There is nothing that a choice may be made by.
+    #[error(
+        "{} holds no pictures to choose by: training pictures were learnt, and test pictures choose nothing. Name a folder with \
+         val/, or other pictures with masks",
+        path.display()
+    )]
+    NothingToChooseBy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The masks' classes are not the model's.
     #[error("the classes of {} are {got}, those of the model {expected}; name the pictures that it was trained for", path.display())]
     OtherLabels {

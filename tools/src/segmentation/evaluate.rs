@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use edge_vit::Segmenter;
+use edge_vit::{Mask, Segmenter};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -43,6 +43,17 @@ pub struct SegmentationFigures {
     pub skipped: Vec<Skipped>,
 }
 
+/// What a model says of one picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The picture's position in the set.
+    pub(crate) picture: usize,
+    /// Of its pixels, at the mask's own size.
+    pub(crate) confusion: Confusion,
+    /// The class of each patch, the first of the largest logit.
+    pub(crate) patches: Vec<u8>,
+}
+
 /// Runs `segmenter` over `set` on all of rayon's threads and gathers the figures, pixel by pixel at each mask's own size.
 /// `progress` is called with the number of pictures done and may be called from any thread.
 ///
@@ -54,25 +65,23 @@ pub fn evaluate(
     set: &MaskedSet,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<SegmentationFigures, SegmentationError> {
-    let labels = &segmenter.bundle().labels;
-    let done = AtomicUsize::new(0);
-    let look = |picture: &MaskedPicture| {
-        let seen = look_at(segmenter, labels.len(), picture);
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        seen
-    };
-    let seen: Vec<Result<Confusion, Skipped>> =
-        set.pictures.par_iter().map(look).collect::<Result<_, SegmentationError>>()?;
-    let (mut confusion, mut skipped, mut pictures) = (Confusion::new(labels.len()), Vec::new(), 0);
-    for one in seen {
-        match one {
-            Ok(one) => {
-                confusion.merge(&one);
-                pictures += 1;
-            }
-            Err(picture) => skipped.push(picture),
-        }
-    }
+    let (seen, skipped) = look(segmenter, set, progress)?;
+    figures(&segmenter.bundle().labels, part, set, &seen, skipped)
+}
+
+/// The figures of what was `seen` of the pictures of `set`.
+///
+/// # Errors
+/// When no pixel has a class.
+pub(crate) fn figures(
+    labels: &[String],
+    part: Part,
+    set: &MaskedSet,
+    seen: &[Seen],
+    skipped: Vec<Skipped>,
+) -> Result<SegmentationFigures, SegmentationError> {
+    let mut confusion = Confusion::new(labels.len());
+    seen.iter().for_each(|one| confusion.merge(&one.confusion));
     let (Some(mean_iou), Some(pixel_accuracy)) = (confusion.mean_iou(), confusion.accuracy()) else {
         return Err(DataError::NoPictures { path: set.path.clone() }.into());
     };
@@ -85,7 +94,7 @@ pub fn evaluate(
     Ok(SegmentationFigures {
         folder: set.path.to_string_lossy().into_owned(),
         part,
-        pictures,
+        pictures: seen.len(),
         mean_iou,
         pixel_accuracy,
         classes: labels.iter().enumerate().map(overlap).collect(),
@@ -94,11 +103,41 @@ pub fn evaluate(
     })
 }
 
+/// What `segmenter` says of the pictures of `set` that can be read, in their order, and those that cannot.
+///
+/// # Errors
+/// When a mask cannot be used, no picture can be read, or the model fails.
+pub(crate) fn look(
+    segmenter: &Segmenter,
+    set: &MaskedSet,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<(Vec<Seen>, Vec<Skipped>), SegmentationError> {
+    let done = AtomicUsize::new(0);
+    let look = |(at, picture): (usize, &MaskedPicture)| {
+        let seen = look_at(segmenter, at, picture);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        seen
+    };
+    let looked: Vec<Result<Seen, Skipped>> =
+        set.pictures.par_iter().enumerate().map(look).collect::<Result<_, SegmentationError>>()?;
+    let (mut seen, mut skipped) = (Vec::new(), Vec::new());
+    for one in looked {
+        match one {
+            Ok(one) => seen.push(one),
+            Err(picture) => skipped.push(picture),
+        }
+    }
+    match seen.is_empty() {
+        true => Err(DataError::NoPictures { path: set.path.clone() }.into()),
+        false => Ok((seen, skipped)),
+    }
+}
+
 fn look_at(
     segmenter: &Segmenter,
-    classes: usize,
+    at: usize,
     masked: &MaskedPicture,
-) -> Result<Result<Confusion, Skipped>, SegmentationError> {
+) -> Result<Result<Seen, Skipped>, SegmentationError> {
     let picture = match edge_vit::open_picture(&masked.path) {
         Ok(picture) => picture,
         Err(error) => {
@@ -106,12 +145,16 @@ fn look_at(
             return Ok(Err(Skipped { path, reason: error.to_string() }));
         }
     };
+    let classes = segmenter.bundle().labels.len();
     let truth = masked.read_mask(classes)?;
     let failed = |source| SegmentationError::Model { path: masked.path.clone(), source };
-    let said = segmenter.segment(&picture).map_err(failed)?;
+    let logits = segmenter.logits(&picture).map_err(failed)?;
+    let grid = segmenter.grid();
+    let said = |size| Mask::from_logits(&logits, grid, size).map_err(failed);
     let mut confusion = Confusion::new(classes);
-    confusion.add(&truth, &said);
-    Ok(Ok(confusion))
+    confusion.add(&truth, &said([picture.height(), picture.width()])?);
+    let patches = said(grid.map(|side| side as u32))?.classes().to_vec();
+    Ok(Ok(Seen { picture: at, confusion, patches }))
 }
 
 /// The figures as text for people.

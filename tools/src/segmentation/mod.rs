@@ -12,4 +12,5 @@ pub use confusion::Confusion;
 pub use data::{MaskedDataset, MaskedListing, MaskedPicture, MaskedSet};
 pub use error::SegmentationError;
 pub use evaluate::{ClassOverlap, SegmentationFigures, evaluate, to_text};
+pub(crate) use evaluate::{Seen, figures, look};
 pub use patches::{mirrored, patch_shares};

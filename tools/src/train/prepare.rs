@@ -20,7 +20,7 @@ use super::{Options, TrainError};
 use crate::data::{DataError, Dataset, Picture, PictureSet, split};
 use crate::engine::Precision;
 use crate::preprocessing;
-use crate::segmentation::{MaskedDataset, MaskedSet};
+use crate::segmentation::MaskedDataset;
 
 /// Between these sides, in pixels, the size of the pictures is chosen automatically.
 const AUTOMATIC_SIZE: [usize; 2] = [112, 224];
@@ -56,7 +56,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         Task::Classification => None,
         Task::Segmentation => Some(MaskedDataset::read(&options.data)?),
     };
-    let mut data = masked.as_ref().map_or_else(|| Dataset::read(&options.data), |masked| Ok(unlabelled(masked)))?;
+    let mut data = masked.as_ref().map_or_else(|| Dataset::read(&options.data), |masked| Ok(masked.unlabelled()))?;
     let labels = masked.as_ref().map_or(&data.train.labels, |masked| &masked.labels).clone();
     if let Some(shots) = recipe.shots {
         data = few(data, shots, recipe.val_fraction, recipe.group.as_ref(), recipe.seed)?;
@@ -147,16 +147,6 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
         val,
         skipped,
     })
-}
-
-/// The pictures of `data` as of one class, for what patches are to answer stands elsewhere.
-fn unlabelled(data: &MaskedDataset) -> Dataset {
-    let set = |set: &MaskedSet| PictureSet {
-        path: set.path.clone(),
-        labels: vec!["pictures with masks".to_owned()],
-        pictures: set.pictures.iter().map(|of| Picture { path: of.path.clone(), label: 0, group: None }).collect(),
-    };
-    Dataset { train: set(&data.train), val: data.val.as_ref().map(set) }
 }
 
 /// The head of a file of adapters for the same backbone, task and classes.

@@ -2,11 +2,15 @@
 
 use edge_vit::{Mask, ModelFile, NO_CLASS, Segmenter};
 use edge_vit_models::Task;
+use edge_vit_models::tokens::TokenError;
 
 use super::*;
 use crate::data::Part;
 use crate::engine::Engine as _;
-use crate::merge::MergeError;
+use crate::merge::{MergeError, Quantized};
+use crate::quantize::{Bits, Quantize, QuantizeError};
+use crate::report::html::tests::assert_well_formed;
+use crate::report::{Report, Sources};
 use crate::segmentation::fixture::{LABELS, scenes};
 use crate::segmentation::{self, MaskedListing, SegmentationError};
 
@@ -89,6 +93,22 @@ fn shapes_are_segmented_and_the_device_says_what_the_trainer_said() {
     assert!(test.mean_iou > 0.35 && test.classes.iter().all(|class| class.iou > Some(0.15)), "{test:?}");
     let text = segmentation::to_text(&test);
     assert!(text.contains("mean IoU") && LABELS.iter().all(|label| text.contains(label)), "{text}");
+
+    let file = bench.path("model.onnx");
+    fs::write(&file, &merged.bytes).unwrap();
+    let sources = Sources { run: &options.out, model: &file, plain: &file, data: None, token_curve: false };
+    let report = Report::gather(sources, &|_, _| ()).unwrap();
+    let page = report.to_html();
+    assert_well_formed(&page);
+    let measured = format!("{:.1} %", 100.0 * test.mean_iou);
+    for part in
+        ["Test mean IoU", &measured, "Validation mean IoU by epoch", "The masks that fit least", "a mean IoU of"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("data:image/jpeg;base64,").count(), 2 * 6);
+    let card = report.to_card();
+    assert!(card.contains(&measured) && card.contains("pipeline_tag: image-segmentation"), "{card}");
 }
 
 #[test]
@@ -205,6 +225,49 @@ fn a_stopped_run_of_masks_goes_on_to_the_bit() {
 }
 
 #[test]
+fn what_fewer_bits_cost_is_measured_on_masks_that_were_not_trained_on() {
+    let bench = scenes_bench();
+    // The validation pictures of a folder of its own, and those that the split set apart.
+    for (data, name, pictures) in [("scenes", "folders", 8), ("scenes/train", "split", 9)] {
+        let mut options = options(&bench, name);
+        options.data = bench.path(data);
+        options.recipe.epochs = 8;
+        options.recipe.val_fraction = 0.25;
+        let (outcome, records) = trained(&options);
+        let named = bench.path("scenes/val");
+        let others = ["scenes/test", "scenes/train"].map(|folder| bench.path(folder));
+        let plain = merge(&options, &outcome);
+        let bits = |bits, calibrate| Quantize { bits, calibrate, max_drop: 5.0 };
+        let best = records.iter().rev().find_map(|record| match record {
+            Record::Epoch { val_miou, best: true, .. } => *val_miou,
+            _ => None,
+        });
+        let merged = Merge { quantize: Some(bits(Bits::Int8, None)), ..plain }.run().unwrap();
+        let Quantized { record, layers } = merged.quantized.unwrap();
+        let measured = record.measured.unwrap();
+        assert_eq!(measured.pictures, pictures);
+        assert!((measured.float32_accuracy - f64::from(best.unwrap())).abs() < 1e-3, "{measured:?} {best:?}");
+        assert!(measured.drop <= 5.0 && measured.agreement > 0.9, "{measured:?}");
+        assert!(record.int8_layers > 0 && record.int8_layers <= layers.len());
+        let model = Segmenter::from_bytes(&merged.bytes).unwrap();
+        assert!(model.self_test().unwrap().passed());
+        assert!(merged.bytes.len() < plain.run().unwrap().bytes.len());
+
+        let half = Merge { quantize: Some(bits(Bits::F16, Some(&named))), ..plain }.run().unwrap();
+        let measured = half.quantized.unwrap().record.measured.unwrap();
+        assert!(measured.pictures == 8 && measured.agreement > 0.99, "{measured:?}");
+        for folder in &others {
+            let error = Merge { quantize: Some(bits(Bits::Int8, Some(folder))), ..plain }.run().unwrap_err();
+            let refused = |error: &SegmentationError| matches!(error, SegmentationError::NothingToChooseBy { path } if path == folder);
+            assert!(
+                matches!(&error, MergeError::Quantize(QuantizeError::Segmentation(error)) if refused(error)),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_segmented_says_why() {
     let bench = scenes_bench();
     let refused = |options: &Options| run(options, &mut |_| {}).unwrap_err();
@@ -229,7 +292,8 @@ fn what_cannot_be_segmented_says_why() {
         trained(&Options { recipe: Recipe { epochs: 1, ..options(&bench, "x").recipe }, ..options(&bench, "run") });
     let options = options(&bench, "run");
     let plain = merge(&options, &outcome);
-    assert!(matches!(Merge { merge_tokens: Some(2), ..plain }.run(), Err(MergeError::Unmeasured)));
+    let error = Merge { merge_tokens: Some(2), ..plain }.run().unwrap_err();
+    assert!(matches!(error, MergeError::Tokens(TokenError::Output { .. })), "{error}");
     let bytes = plain.run().unwrap().bytes;
     let error = edge_vit::Classifier::from_bytes(&bytes).unwrap_err().to_string();
     assert_eq!(error, "this is a model for segmentation, and one for classification is needed here");
