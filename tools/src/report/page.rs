@@ -1,6 +1,6 @@
 //! The page: its sections in order, and the sentences between the figures.
 
-use edge_vit::{Quantization, TokenMerging};
+use edge_vit::{Quantization, Task, TokenMerging};
 
 use super::html::{Element, card, name, pairs, section, sentence};
 use super::run::{Epoch, as_json, flatten};
@@ -203,7 +203,7 @@ fn fold(report: &Report) -> Element {
     let provenance = &report.bundle.provenance;
     section
         .children(provenance.token_merging.as_ref().map(|of| sentence(token_merging(of))))
-        .children(provenance.quantization.as_ref().map(|of| sentence(quantization(of))))
+        .children(provenance.quantization.as_ref().map(|of| sentence(quantization(report.bundle.task, of))))
 }
 
 /// What merged tokens cost and save, in words.
@@ -212,29 +212,34 @@ fn token_merging(of: &TokenMerging) -> String {
     format!(
         "Each of {blocks} blocks merges {per_block} tokens into those most like them, so that {tokens_left} of {tokens} are left \
          and a picture takes {gflop:.2} GFLOP instead of {gflop_unmerged:.2}.{}",
-        right(measured)
+        // Tokens are merged in classification alone.
+        right(Task::Classification, measured)
     )
 }
 
 /// What labelled pictures say of the model as it is written, as a further sentence.
-fn right(measured: &edge_vit::Measured) -> String {
-    format!(
-        " Of {} labelled pictures it calls {} right, the float32 model {}; both call {} the same.",
-        measured.pictures,
-        percent(measured.accuracy),
-        percent(measured.float32_accuracy),
-        percent(measured.agreement)
-    )
+fn right(task: Task, measured: &edge_vit::Measured) -> String {
+    let pictures = measured.pictures;
+    let [own, float32, alike] = [measured.accuracy, measured.float32_accuracy, measured.agreement].map(percent);
+    match task {
+        Task::Classification => format!(
+            " Of {pictures} labelled pictures it calls {own} right, the float32 model {float32}; both call {alike} the same."
+        ),
+        Task::Segmentation { .. } => format!(
+            " On {pictures} labelled pictures its mean IoU is {own}, the float32 model's {float32}; both call {alike} of the patches \
+             the same."
+        ),
+    }
 }
 
 /// What fewer bits cost, in words.
-fn quantization(of: &Quantization) -> String {
+fn quantization(task: Task, of: &Quantization) -> String {
     let Quantization { precision, int8_layers, layers, error, measured } = of;
     let layers = match layers {
         0 => String::new(),
         _ => format!(" in {int8_layers} of {layers} layers"),
     };
-    let cost = measured.as_ref().map(right).unwrap_or_default();
+    let cost = measured.as_ref().map(|measured| right(task, measured)).unwrap_or_default();
     format!(
         "The file's weights are {precision}{layers}, which changes logits by up to {error:.2e} of the largest.{cost}"
     )
@@ -289,17 +294,19 @@ mod tests {
     fn what_fewer_bits_cost_is_told_as_far_as_it_is_known() {
         let half = Quantization { precision: "f16".into(), error: 4.2e-4, ..Quantization::default() };
         let told = "The file's weights are f16, which changes logits by up to 4.20e-4 of the largest.";
-        assert_eq!(quantization(&half), told);
+        assert_eq!(quantization(Task::Classification, &half), told);
         let measured =
             edge_vit::Measured { pictures: 200, float32_accuracy: 0.9, accuracy: 0.895, agreement: 0.98, drop: 0.5 };
         let int8 =
             Quantization { precision: "int8".into(), int8_layers: 47, layers: 48, measured: Some(measured), ..half };
-        let text = quantization(&int8);
+        let text = quantization(Task::Classification, &int8);
         assert!(text.contains("int8 in 47 of 48 layers"), "{text}");
         assert!(
             text.ends_with("it calls 89.5 % right, the float32 model 90.0 %; both call 98.0 % the same."),
             "{text}"
         );
+        let text = quantization(Task::Segmentation { grid: [4, 4] }, &int8);
+        assert!(text.contains("its mean IoU is 89.5 %, the float32 model's 90.0 %"), "{text}");
     }
 
     #[test]
