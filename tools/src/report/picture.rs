@@ -11,6 +11,7 @@ use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
 use super::attention::Map;
+use crate::data::open_picture;
 use crate::evaluate::Samples;
 
 /// Longest side of a thumbnail in pixels.
@@ -22,7 +23,7 @@ const DARKEST: f32 = 0.15;
 
 /// The picture at `path` as a `data:` address of a small JPEG, or `None` where it cannot be read any more.
 pub(super) fn thumbnail(path: &Path) -> Option<String> {
-    let picture = edge_vit::open_picture(path).ok()?;
+    let picture = open_picture(path).ok()?;
     let (width, height) = picture.dimensions();
     let longest = width.max(height);
     let small = if longest <= SIDE {
@@ -61,8 +62,7 @@ pub(super) fn weighed(picture: &RgbImage, preprocessing: &Preprocessing, map: &M
 
 /// The first of `samples` that can be read, else a grey picture: what a model computes does not change its time.
 pub(super) fn any_picture(samples: Option<&Samples>, [height, width]: [usize; 2]) -> RgbImage {
-    let readable =
-        |samples: &Samples| samples.pictures.iter().find_map(|sample| edge_vit::open_picture(&sample.path).ok());
+    let readable = |samples: &Samples| samples.pictures.iter().find_map(|sample| open_picture(&sample.path).ok());
     samples.and_then(readable).unwrap_or_else(|| {
         let side = |pixels: usize| u32::try_from(pixels).unwrap_or(SIDE);
         RgbImage::from_pixel(side(width), side(height), Rgb([128; 3]))
