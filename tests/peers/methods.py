@@ -8,10 +8,10 @@ OUT/results.jsonl holds a line for each run; a script that was stopped goes on b
 
 import json
 import pathlib
-import resource
 import statistics
-import subprocess
 import sys
+
+from runs import Runs, best_epoch, run
 
 BUDGET = "--image-size 56 --epochs 6 --batch-size 32 --val-fraction 0.2 --device cpu --quiet".split()
 SEEDS = [0, 1, 2]
@@ -35,32 +35,7 @@ METHODS = {
 }
 
 tool, backbone, data, out = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
-out.mkdir(parents=True, exist_ok=True)
-results = out / "results.jsonl"
-done = {}
-if results.exists():
-    for line in results.read_text().splitlines():
-        record = json.loads(line)
-        done[record["key"]] = record
-
-
-def run(*arguments):
-    """The program's output, and the processor's seconds that it took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ran = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr)
-    return ran.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def once(key, make):
-    if key not in done:
-        done[key] = {"key": key, **make()}
-        with results.open("a") as file:
-            file.write(json.dumps(done[key]) + "\n")
-        print(done[key], file=sys.stderr, flush=True)
-    return done[key]
+runs = Runs(out)
 
 
 def train(name, flags, lr, seed):
@@ -68,20 +43,19 @@ def train(name, flags, lr, seed):
 
     def make():
         arguments = ["--method", name.split()[0], *flags, *BUDGET, "--lr", lr, "--seed", seed]
-        _, seconds = run("train", "--backbone", backbone, "--data", data, "--out", folder, *arguments)
-        epochs = [record for record in map(json.loads, (folder / "log.jsonl").open()) if record["kind"] == "epoch"]
-        best = next(record for record in reversed(epochs) if record["best"])
+        _, seconds = run(tool, "train", "--backbone", backbone, "--data", data, "--out", folder, *arguments)
+        best = best_epoch(folder)
         return {"val": best["val_top1"], "val_loss": best["val_loss"], "epoch": best["epoch"], "seconds": seconds}
 
-    return folder, once(f"train {name} {lr} {seed}", make)
+    return folder, runs.once(f"train {name} {lr} {seed}", make)
 
 
 def test(name, lr, seed, folder):
     def make():
         model, adapters = folder / "model.onnx", folder / "adapters.safetensors"
-        run("fold", "--backbone", backbone, "--adapters", adapters, "--out", model)
-        merged, trained = (json.loads(run("info", "--json", file)[0]) for file in (model, adapters))
-        figures = json.loads(run("eval", "--model", model, "--data", data / "test", "--json")[0])
+        run(tool, "fold", "--backbone", backbone, "--adapters", adapters, "--out", model)
+        merged, trained = (json.loads(run(tool, "info", "--json", file)[0]) for file in (model, adapters))
+        figures = json.loads(run(tool, "eval", "--model", model, "--data", data / "test", "--json")[0])
         if seed:
             model.unlink()
         return {
@@ -91,7 +65,7 @@ def test(name, lr, seed, folder):
             "parameters": trained["adapter_parameters"],
         }
 
-    return once(f"test {name} {lr} {seed}", make)
+    return runs.once(f"test {name} {lr} {seed}", make)
 
 
 for seed in SEEDS:
@@ -101,8 +75,8 @@ for seed in SEEDS:
 
 rows = []
 for name, (_, lr) in METHODS.items():
-    trained = [done[f"train {name} {lr} {seed}"] for seed in SEEDS]
-    tested = [done[f"test {name} {lr} {seed}"] for seed in SEEDS]
+    trained = [runs.done[f"train {name} {lr} {seed}"] for seed in SEEDS]
+    tested = [runs.done[f"test {name} {lr} {seed}"] for seed in SEEDS]
     rows.append((statistics.mean(run["top1"] for run in tested), name, lr, trained, tested))
 print("| method | parameters | learning rate | test accuracy, mean | lowest to highest | validation | s | fold error | operators |")
 print("|---|---:|---:|---:|---|---:|---:|---:|---:|")

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use edge_vit::{
     Activation, Bundle, GoldenCase, Measured, ModelFile, Preprocessing, Provenance, Quantization, Rejection,
-    TokenMerging, open_picture,
+    TokenMerging,
 };
 use edge_vit_models::adapter::{AdapterError, File, Meta};
 use edge_vit_models::backbone::{self, BackboneError};
@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::cpu::CpuEngine;
-use crate::data::{Layout, Listing, find_pictures};
+use crate::data::{Layout, Listing, find_pictures, open_picture};
 use crate::engine::{Engine, EngineError};
 use crate::quantize::{Bits, Layer, MAX_DROP, Quantize, QuantizeError, Whole};
 use crate::segmentation::MaskedDataset;
@@ -384,7 +384,7 @@ fn forward(graph: &Graph, input: &[f32], pictures: usize) -> Result<Vec<f32>, En
     CpuEngine::<f32>::new(graph, &BTreeSet::new())?.forward(input, pictures)
 }
 
-/// The pictures to check on at `place`: all under a folder, or those that a data set of another layout is trained with.
+/// The pictures to check on at `place`: all under a folder, or those that a data set of films or of another layout is trained with.
 fn pictures_at(place: &Path, task: Task) -> Vec<PathBuf> {
     // Masks are no pictures to check on.
     if task == Task::Segmentation
@@ -392,14 +392,15 @@ fn pictures_at(place: &Path, task: Task) -> Vec<PathBuf> {
     {
         return data.train.pictures.into_iter().map(|picture| picture.path).collect();
     }
-    match Layout::of(place) {
-        Ok(Layout::Folders) | Err(_) => pictures_under(place),
-        Ok(_) => {
-            let listing = Listing::read(place).ok();
-            let pictures = listing.as_ref().and_then(Listing::train).map(|set| set.pictures.iter());
-            pictures.into_iter().flatten().map(|picture| picture.path.clone()).collect()
+    if matches!(Layout::of(place), Ok(Layout::Folders) | Err(_)) {
+        let pictures = pictures_under(place);
+        if !pictures.is_empty() {
+            return pictures;
         }
     }
+    let listing = Listing::read(place).ok();
+    let pictures = listing.as_ref().and_then(Listing::train).map(|set| set.pictures.iter());
+    pictures.into_iter().flatten().map(|picture| picture.path.clone()).collect()
 }
 
 /// The picture files under `folder`, its subfolders included, sorted within each folder.

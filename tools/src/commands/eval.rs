@@ -21,7 +21,7 @@ pub struct Args {
     /// The pictures, as train takes them; of those with parts, the test part is taken first, then that for validation
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
-    /// Judge clips, by the mean of their frames' logits: the folders CLASS/CLIP, or the groups of a CSV file
+    /// Judge clips, by the mean of their frames' logits: films, the folders CLASS/CLIP, or the groups of a CSV file
     #[arg(long)]
     clip: bool,
     /// Also write every figure to this file as JSON

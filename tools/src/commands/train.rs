@@ -31,8 +31,8 @@ pub struct Args {
     /// names
     #[arg(long, value_name = "FILE")]
     backbone: PathBuf,
-    /// The pictures: a folder that holds one for each class, or such as train/ and val/; or a CSV file, VTAB's lists, Parquet or
-    /// tar files, see docs/data.md
+    /// The pictures or films: a folder that holds one for each class, or such as train/ and val/; or a CSV file, VTAB's lists,
+    /// Parquet or tar files, see docs/data.md
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// The run's folder

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use edge_vit::capture::SourceError;
 use thiserror::Error;
 
 /// Why a data set cannot be used.
@@ -10,7 +11,7 @@ use thiserror::Error;
 pub enum DataError {
     /// Nothing that is read as a data set.
     #[error(
-        "{} is no data set; give a folder with a folder of pictures for each class, a CSV file, lists as VTAB has them, \
+        "{} is no data set; give a folder with a folder of pictures or films for each class, a CSV file, lists as VTAB has them, \
          or Parquet or tar files with the pictures inside",
         path.display()
     )]
@@ -33,14 +34,14 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Pictures of a part lie in the part's folder itself.
-    #[error("{} holds pictures that are in no class; put them into a folder for each class", path.display())]
+    #[error("{} holds pictures or films that are in no class; put them into a folder for each class", path.display())]
     Unlabelled {
         /// The part's folder.
         path: PathBuf,
     },
     /// There is nothing to tell apart.
     #[error(
-        "{} holds {found} class(es), at least 2 are needed; in a folder, each class is a folder of pictures",
+        "{} holds {found} class(es), at least 2 are needed; in a folder, each class is a folder of pictures or films",
         path.display()
     )]
     TooFewClasses {
@@ -50,7 +51,10 @@ pub enum DataError {
         found: usize,
     },
     /// No class has a picture.
-    #[error("no pictures under {}; JPEG, PNG, WebP, BMP, TIFF and GIF files are looked for in each class", path.display())]
+    #[error(
+        "no pictures under {}; JPEG, PNG, WebP, BMP, TIFF and GIF files, and films such as MP4, are looked for in each class",
+        path.display()
+    )]
     NoPictures {
         /// The data set.
         path: PathBuf,
@@ -152,7 +156,12 @@ pub enum DataError {
         /// Why.
         source: io::Error,
     },
+    /// There are films, and nothing to read them through.
+    #[error(transparent)]
+    Film(SourceError),
     /// The environment does not say where the caches are.
-    #[error("pictures inside of files are unpacked into the cache; set XDG_CACHE_HOME or HOME to say where it is")]
+    #[error(
+        "pictures inside of files and frames of films are put into the cache; set XDG_CACHE_HOME or HOME to say where it is"
+    )]
     NoCacheFolder,
 }

@@ -1,5 +1,5 @@
-//! A folder a class: `DIR/CLASS/*.jpg`, or `DIR/CLASS/CLIP/*.jpg` with the frames of a clip in a folder; or such folders in
-//! `DIR/train`, `DIR/val` and `DIR/test`.
+//! A folder a class: `DIR/CLASS/*.jpg`, or `DIR/CLASS/CLIP/*.jpg` with the frames of a clip in a folder, or `DIR/CLASS/*.mp4`; or
+//! such folders in `DIR/train`, `DIR/val` and `DIR/test`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit::has_picture_ending;
 
-use super::{DataError, Part, Picture, PictureSet};
+use super::{DataError, Part, Picture, PictureSet, is_film};
 
 /// The parts that folders are named after.
 const PARTS: [(&str, Part); 3] = [("train", Part::Train), ("val", Part::Val), ("test", Part::Test)];
@@ -28,14 +28,14 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Part, PictureSet>, DataError>
     }
     for (name, part) in PARTS {
         let folder = path.join(name);
-        if !parts.contains_key(&part) && folder.is_dir() && !find_pictures(&folder)?.is_empty() {
+        if !parts.contains_key(&part) && folder.is_dir() && !find(&folder, is_shown)?.is_empty() {
             return Err(DataError::Unlabelled { path: folder });
         }
     }
     Ok(parts)
 }
 
-/// Whether at least two folders in `path` hold pictures, or clips.
+/// Whether at least two folders in `path` hold pictures, films or clips.
 pub(super) fn has_class_folders(path: &Path) -> Result<bool, DataError> {
     let mut found = 0;
     for folder in entries(path)?.iter().filter(|entry| entry.is_dir()) {
@@ -59,8 +59,9 @@ pub(super) fn has_parts(path: &Path) -> Result<bool, DataError> {
 }
 
 /// Lists `path`: each subfolder is a class, named by its folder, and the picture files directly in it are its pictures,
-/// sorted by name; where there are none, those of the folders in it, each a clip and a group of its `part`. Hidden entries and files
-/// of other kinds are passed over.
+/// sorted by name; where there are none, its films, and the frames in the folders in it, each of which is a clip and a group of its
+/// `part`. Hidden entries and files of other kinds are passed over, and so are films beside pictures, which is told: cameras that
+/// take both write a short film beside each photo.
 fn list(path: &Path, part: Option<&str>) -> Result<PictureSet, DataError> {
     let classes: Vec<PathBuf> = entries(path)?.into_iter().filter(|entry| entry.is_dir()).collect();
     let mut set = PictureSet { path: path.to_owned(), labels: Vec::new(), pictures: Vec::new() };
@@ -70,26 +71,35 @@ fn list(path: &Path, part: Option<&str>) -> Result<PictureSet, DataError> {
         set.labels.push(name.to_owned());
         // Clips of two parts may be numbered alike.
         let within = part.map_or(name.to_owned(), |part| format!("{part}/{name}"));
-        set.pictures.extend(of_class(class)?.into_iter().map(|(path, clip)| {
+        let found = of_class(class)?;
+        let passed_over = find(class, is_film)?.len();
+        if passed_over > 0 && found.iter().any(|(path, clip)| clip.is_none() && has_picture_ending(path)) {
+            let class = class.display();
+            log::warn!("passed over {passed_over} film(s) beside pictures in {class}; a CSV file may name both");
+        }
+        set.pictures.extend(found.into_iter().map(|(path, clip)| {
             let group = clip.map(|clip| format!("{within}/{clip}"));
-            Picture { path, label, group }
+            Picture { path, label, group, film: None }
         }));
     }
     Ok(set)
 }
 
-/// The pictures directly in the folder of a class, or, where there are none, those of the folders in it with the names of these.
+/// The pictures directly in the folder of a class; where there are none, the films there and what the folders in it hold, the pictures
+/// with the names of these. Sorted by path.
 fn of_class(class: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DataError> {
     let direct = find_pictures(class)?;
     if !direct.is_empty() {
         return Ok(direct.into_iter().map(|path| (path, None)).collect());
     }
-    let mut frames = Vec::new();
+    let mut found: Vec<_> = find(class, is_film)?.into_iter().map(|path| (path, None)).collect();
     for clip in entries(class)?.iter().filter(|entry| entry.is_dir()) {
         let name = clip.file_name().unwrap_or_default().to_string_lossy();
-        frames.extend(find_pictures(clip)?.into_iter().map(|path| (path, Some(name.clone().into_owned()))));
+        let frame = |path: &Path| (!is_film(path)).then(|| name.clone().into_owned());
+        found.extend(find(clip, is_shown)?.into_iter().map(|path| (path.clone(), frame(&path))));
     }
-    Ok(frames)
+    found.sort();
+    Ok(found)
 }
 
 /// Which part `path` itself is: one by its name, if the part that is trained on stands beside it.
@@ -107,8 +117,17 @@ fn own_part(path: &Path) -> Part {
 /// # Errors
 /// When the folder cannot be read.
 pub fn find_pictures(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_picture = |path: &PathBuf| has_picture_ending(path) && path.is_file();
-    Ok(entries(path)?.into_iter().filter(is_picture).collect())
+    find(path, has_picture_ending)
+}
+
+/// Whether the name ends as that of a picture or a film.
+fn is_shown(path: &Path) -> bool {
+    has_picture_ending(path) || is_film(path)
+}
+
+/// The files directly in `path` of one kind, sorted by name.
+fn find(path: &Path, is_kind: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DataError> {
+    Ok(entries(path)?.into_iter().filter(|entry| is_kind(entry) && entry.is_file()).collect())
 }
 
 /// What is directly in `path` and not hidden, sorted by name.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Layout, Picture, PictureSet, csv, folder, lists, parquet, webdataset};
+use super::{DataError, Layout, Picture, PictureSet, csv, films, folder, lists, parquet, webdataset};
 
 /// What pictures are set apart for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,10 +71,11 @@ pub struct Listing {
 
 impl Listing {
     /// Recognises the layout of `path` and lists its pictures. Those inside of Parquet and tar files are unpacked into the
-    /// cache first, once.
+    /// cache first, once, and frames of films are taken into it.
     ///
     /// # Errors
-    /// When there is no data set, its files cannot be read, or a line of them cannot be understood.
+    /// When there is no data set, its files cannot be read, or a line of them cannot be understood; when there are films and no
+    /// `ffmpeg`.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let layout = Layout::of(path)?;
         let parts = match layout {
@@ -84,7 +85,7 @@ impl Listing {
             Layout::Parquet => parquet::read(path)?,
             Layout::Webdataset => webdataset::read(path)?,
         };
-        Ok(Self { path: path.to_owned(), layout, parts })
+        Ok(Self { path: path.to_owned(), layout, parts: films::unrolled(path, parts)? })
     }
 
     /// The part that is trained on.
@@ -111,7 +112,7 @@ pub(super) fn parts(list: &Path, names: &[String], rows: Vec<Row>) -> Result<BTr
         let mut set = PictureSet { path: list.to_owned(), labels: Vec::new(), pictures: Vec::new() };
         for (label, (class, rows)) in (0u32..).zip(classes) {
             set.labels.push(names[class].clone());
-            let pictures = rows.into_iter().map(|row| Picture { path: row.path, label, group: row.group });
+            let pictures = rows.into_iter().map(|row| Picture { path: row.path, label, group: row.group, film: None });
             set.pictures.extend(pictures);
         }
         set

@@ -1,16 +1,19 @@
 //! Data sets: their layouts, their parts, and splitting off the pictures that choose the epoch.
 //!
-//! [`Listing::read`] recognises the layout and lists every part; [`Dataset::read`] takes of it what a training may see; [`check`]
+//! [`Listing::read`] recognises the layout and lists every part, with frames in the place of films; [`Dataset::read`] takes of it what a training may see; [`check`]
 //! looks for what would spoil one.
 
+mod cached;
 pub mod check;
 mod csv;
 mod dataset;
 mod error;
+mod films;
 mod folder;
 mod layout;
 mod listing;
 mod lists;
+mod open;
 mod parquet;
 mod set;
 mod split;
@@ -21,8 +24,10 @@ mod webdataset;
 
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use films::{FRAMES, is_film};
 pub use folder::find_pictures;
 pub use layout::Layout;
 pub use listing::{Listing, Part};
+pub use open::open_picture;
 pub use set::{Picture, PictureSet};
 pub use split::{Group, Split, split};

@@ -1,6 +1,6 @@
 //! Labelled pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::DataError;
 
@@ -13,6 +13,15 @@ pub struct Picture {
     pub label: u32,
     /// What it belongs to, where the data set says so: pictures of one group are not parted by a split.
     pub group: Option<String>,
+    /// The film that it is a frame of.
+    pub film: Option<PathBuf>,
+}
+
+impl Picture {
+    /// The file of the data set that it comes from: its film, or itself.
+    pub fn file(&self) -> &Path {
+        self.film.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// Pictures of one part of a data set.
@@ -92,7 +101,8 @@ mod tests {
     use super::*;
 
     fn set(labels: &[&str], of: &[u32]) -> PictureSet {
-        let pictures = of.iter().map(|&label| Picture { path: "x.png".into(), label, group: None }).collect();
+        let pictures =
+            of.iter().map(|&label| Picture { path: "x.png".into(), label, group: None, film: None }).collect();
         PictureSet { path: "set".into(), labels: labels.iter().map(|&label| label.to_owned()).collect(), pictures }
     }
 

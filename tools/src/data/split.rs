@@ -22,7 +22,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// The group of the picture at `path`.
+    /// The group of the picture or film at `path`.
     pub fn of(&self, path: &Path) -> String {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match self {
@@ -95,7 +95,7 @@ fn grouped(
     }
     let mut members: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
     for (index, picture) in set.pictures.iter().enumerate() {
-        let name = group.map(|group| group.of(&picture.path)).or_else(|| picture.group.clone());
+        let name = group.map(|group| group.of(picture.file())).or_else(|| picture.group.clone());
         members.entry(name.map_or(Key::Alone(index), Key::Name)).or_default().push(index);
     }
     let mut groups: Vec<Vec<usize>> = members.into_values().collect();
@@ -144,6 +144,7 @@ mod tests {
                     path: format!("{label}/p{:02}_{}.png", n / shots, n % shots).into(),
                     label,
                     group: None,
+                    film: None,
                 })
             })
             .collect();

@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use edge_vit::has_picture_ending;
-use edge_vit_models::file::{cache_folder, hex, write_atomic};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
 
+use super::cached::{self, filled, key, sweep};
 use super::listing::{Row, parts, sorted_names};
 use super::{DataError, Layout, Part, PictureSet};
 
@@ -24,17 +21,7 @@ const MIN_ROOM: u64 = 64 << 20;
 /// The longest name of an unpacked file, in bytes.
 const MAX_NAME: usize = 120;
 /// Changes when what is written into the cache does.
-const FORMAT: &[u8] = b"edge-vit unpacked pictures 1";
-const INDEX: &str = "index.json";
-/// How folders begin that are being filled.
-const UNFINISHED: &str = "part-";
-/// What is older was left by a process that was killed.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The folder of unpacked data sets.
-pub(super) fn cache() -> Result<PathBuf, DataError> {
-    Ok(cache_folder().ok_or(DataError::NoCacheFolder)?.join("data"))
-}
+const FORMAT: &str = "edge-vit unpacked pictures 1";
 
 /// What was unpacked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,9 +40,15 @@ struct Entry {
     bytes: u64,
 }
 
+impl cached::Index for Index {
+    fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.pictures.iter().map(|entry| (entry.file.as_path(), entry.bytes))
+    }
+}
+
 /// Takes pictures in the order of the data set.
 pub(super) struct Unpacker {
-    folder: TempDir,
+    folder: PathBuf,
     /// How often a name came in a part.
     names: HashMap<(Part, String), usize>,
     pictures: Vec<Entry>,
@@ -87,9 +80,9 @@ impl Unpacker {
         let count = self.names.entry((part, name.to_lowercase())).or_default();
         let file = PathBuf::from(part.name()).join(count.to_string()).join(name);
         *count += 1;
-        let path = self.folder.path().join(&file);
+        let path = self.folder.join(&file);
         let failed = |source| DataError::Unpack { path: path.clone(), source };
-        fs::create_dir_all(path.parent().unwrap_or(self.folder.path())).map_err(failed)?;
+        fs::create_dir_all(path.parent().unwrap_or(&self.folder)).map_err(failed)?;
         fs::write(&path, picture).map_err(failed)?;
         self.pictures.push(Entry { part, label, file, bytes: picture.len() as u64 });
         Ok(())
@@ -106,97 +99,31 @@ pub(super) fn unpacked(
     cache: &Path,
     fill: impl FnOnce(&mut Unpacker) -> Result<Option<Vec<String>>, DataError>,
 ) -> Result<BTreeMap<Part, PictureSet>, DataError> {
-    let (key, size) = key(sources)?;
+    let (key, size) = key(FORMAT, sources)?;
     let folder = cache.join(key);
-    let index = match kept(&folder) {
-        Some(index) => index,
-        None => unpack(path, size, cache, &folder, fill)?,
-    };
+    let index = filled(&folder, |into| {
+        log::info!("unpacking {} ({:.1} MB)", path.display(), megabytes(size));
+        sweep(cache, SystemTime::now());
+        let room = size.saturating_mul(MAX_GROWTH).saturating_add(MIN_ROOM);
+        let mut unpacker =
+            Unpacker { folder: into.to_owned(), names: HashMap::new(), pictures: Vec::new(), bytes: 0, room };
+        let names = fill(&mut unpacker)?;
+        let Unpacker { pictures, bytes, .. } = unpacker;
+        let names = names.unwrap_or_else(|| sorted_names(pictures.iter().map(|entry| entry.label.as_str())));
+        log::info!(
+            "{} pictures, {:.1} MB, are in {} now; remove that folder to have the room back",
+            pictures.len(),
+            megabytes(bytes),
+            folder.display()
+        );
+        Ok::<_, DataError>(Index { names, pictures })
+    })?;
     let row = |entry: Entry| Row { part: entry.part, path: folder.join(entry.file), label: entry.label, group: None };
     parts(path, &index.names, index.pictures.into_iter().map(row).collect())
 }
 
-fn unpack(
-    path: &Path,
-    size: u64,
-    cache: &Path,
-    folder: &Path,
-    fill: impl FnOnce(&mut Unpacker) -> Result<Option<Vec<String>>, DataError>,
-) -> Result<Index, DataError> {
-    let failed = |source| DataError::Unpack { path: folder.to_owned(), source };
-    log::info!("unpacking {} ({:.1} MB)", path.display(), megabytes(size));
-    fs::create_dir_all(cache).map_err(failed)?;
-    sweep(cache, SystemTime::now());
-    let mut unpacker = Unpacker {
-        folder: tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(cache).map_err(failed)?,
-        names: HashMap::new(),
-        pictures: Vec::new(),
-        bytes: 0,
-        room: size.saturating_mul(MAX_GROWTH).saturating_add(MIN_ROOM),
-    };
-    let names = fill(&mut unpacker)?;
-    let pictures = unpacker.pictures;
-    let names = names.unwrap_or_else(|| sorted_names(pictures.iter().map(|entry| entry.label.as_str())));
-    let index = Index { names, pictures };
-    // Plain data without maps of other keys than strings.
-    let json = serde_json::to_vec(&index).map_err(|error| failed(error.into()))?;
-    write_atomic(&unpacker.folder.path().join(INDEX), &json).map_err(failed)?;
-    if folder.exists() {
-        // Another process was faster, or what was there is not whole.
-        fs::remove_dir_all(folder).map_err(failed)?;
-    }
-    fs::rename(unpacker.folder.path(), folder).map_err(failed)?;
-    // It has another name now.
-    let _ = unpacker.folder.keep();
-    log::info!(
-        "{} pictures, {:.1} MB, are in {} now; remove that folder to have the room back",
-        index.pictures.len(),
-        megabytes(unpacker.bytes),
-        folder.display()
-    );
-    Ok(index)
-}
-
-/// Removes what killed processes left. What cannot be removed stays: it is in nobody's way.
-fn sweep(cache: &Path, now: SystemTime) {
-    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|found| found.modified());
-        let stale = modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > STALE));
-        if stale && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// The index of a folder in which every file is there with its size: after a power cut, some may not be.
-fn kept(folder: &Path) -> Option<Index> {
-    let index: Index = serde_json::from_slice(&fs::read(folder.join(INDEX)).ok()?).ok()?;
-    let whole = |entry: &Entry| fs::metadata(folder.join(&entry.file)).is_ok_and(|found| found.len() == entry.bytes);
-    index.pictures.iter().all(whole).then_some(index)
-}
-
-/// A name for what is unpacked from `sources`, and how many bytes these have.
-fn key(sources: &[PathBuf]) -> Result<(String, u64), DataError> {
-    let mut hash = Sha256::new();
-    hash.update(FORMAT);
-    let mut size = 0u64;
-    for source in sources {
-        let failed = |error: io::Error| DataError::Read { path: source.clone(), source: error };
-        let found = fs::metadata(source).map_err(failed)?;
-        let modified = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        hash.update(source.canonicalize().map_err(failed)?.as_os_str().as_encoded_bytes());
-        hash.update([0]);
-        hash.update(found.len().to_le_bytes());
-        hash.update(modified.as_nanos().to_le_bytes());
-        size = size.saturating_add(found.len());
-    }
-    let mut key = hex(hash.finalize());
-    key.truncate(32);
-    Ok((key, size))
-}
-
 /// What the picture is called: a name without folders that is one everywhere, with the ending of a picture.
-fn file_name(name: Option<&str>, number: usize, picture: &[u8]) -> String {
+pub(super) fn file_name(name: Option<&str>, number: usize, picture: &[u8]) -> String {
     let last = name.unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
     let plain = |c: char| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '_' };
     let mut stem: String = last.trim_start_matches('.').chars().map(plain).collect();
@@ -236,6 +163,7 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 /// What stops the reading of a file with pictures inside.
+#[derive(Debug)]
 pub(super) enum Stop {
     /// What is wrong with the file, and what is expected.
     Archive(String),
@@ -315,26 +243,6 @@ mod tests {
         let error = error.unwrap_err();
         assert!(error.to_string().contains("take more than 67 MB"), "{error}");
         assert_eq!(left(&cache), 0);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_swept_after_a_day() {
-        let cache = tempfile::tempdir().unwrap();
-        ["part-x", "whole"].iter().for_each(|name| fs::create_dir(cache.path().join(name)).unwrap());
-        sweep(cache.path(), SystemTime::now());
-        assert_eq!(left(cache.path()), 2);
-        sweep(cache.path(), SystemTime::now() + 2 * STALE);
-        assert!(left(cache.path()) == 1 && cache.path().join("whole").is_dir());
-    }
-
-    #[test]
-    fn another_file_of_the_same_name_is_another_data_set() {
-        let dir = tempfile::tempdir().unwrap();
-        let sources = source(dir.path());
-        let before = key(&sources).unwrap();
-        assert_eq!(key(&sources).unwrap(), before);
-        fs::write(&sources[0], b"archive that grew").unwrap();
-        assert_ne!(key(&sources).unwrap().0, before.0);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::path::{Component, Path, PathBuf};
 use edge_vit::PICTURE_ENDINGS;
 use serde_json::Value;
 
+use super::cached::cache;
 use super::lists::{LABELS, label_names, name_of};
-use super::unpack::{MAX_PICTURE, Stop, Unpacker, cache, shards, unpacked};
+use super::unpack::{MAX_PICTURE, Stop, Unpacker, shards, unpacked};
 use super::{DataError, Layout, Part, PictureSet};
 
 /// Where a label stands in the JSON of a sample, the first found first.

@@ -1,6 +1,7 @@
 //! How good a model is on clips: the logits of the frames of one are averaged.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use edge_vit::{Bundle, Classifier};
@@ -16,9 +17,9 @@ struct Clip {
     ms: f64,
 }
 
-/// Runs `classifier` over `samples`, averages the logits of the frames of each clip ([`Sample::group`]) and gathers the figures of
-/// clips; a picture of no group is a clip by itself. The mean over the frames is what a linear head makes of the mean of their
-/// features. Else as [`super::evaluate`]; a mistake names the folder of its clip.
+/// Runs `classifier` over `samples`, averages the logits of the frames of each clip and gathers the figures of
+/// clips: a film, else a group ([`Sample::group`]), else a picture by itself. The mean over the frames is what a linear head makes of the mean of their
+/// features. Else as [`super::evaluate`]; a mistake names the film, or the folder of its clip.
 ///
 /// # Errors
 /// Those of [`super::outcomes`], and when no picture belongs to a clip.
@@ -27,19 +28,19 @@ pub fn evaluate_clips(
     samples: &Samples,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation, EvaluateError> {
-    if samples.pictures.iter().all(|sample| sample.group.is_none()) {
+    if samples.pictures.iter().all(|sample| name(sample).is_none()) {
         return Err(EvaluateError::NoClips { path: samples.folder.clone() });
     }
     let (frames, skipped) =
         scored(classifier, samples, progress, &|index, logits, ms| Some((index, logits.to_vec(), ms)))?;
     let count = frames.len();
     let mut clips: Vec<Clip> = Vec::new();
-    let mut known: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut known: HashMap<(usize, &OsStr), usize> = HashMap::new();
     for (index, logits, ms) in frames {
         let sample = &samples.pictures[index];
-        let at = match &sample.group {
+        let at = match name(sample) {
             None => clips.len(),
-            Some(group) => *known.entry((sample.class, group)).or_insert(clips.len()),
+            Some(name) => *known.entry((sample.class, name)).or_insert(clips.len()),
         };
         if at == clips.len() {
             clips.push(Clip { sample: of_clip(sample), logits: vec![0.0; logits.len()], frames: 0, ms: 0.0 });
@@ -63,10 +64,17 @@ pub fn evaluate_clips(
     Ok(Evaluation { frames: Some(count), ..Evaluation::new(labels, &samples, &outcomes, skipped, *rejection) })
 }
 
-/// The clip that `frame` is of: called as the folder that holds it.
+/// What all frames of a clip are called, and no others of the class; nothing for a picture by itself. A group may hold several
+/// films.
+fn name(sample: &Sample) -> Option<&OsStr> {
+    sample.film.as_deref().map(Path::as_os_str).or(sample.group.as_deref().map(OsStr::new))
+}
+
+/// The clip that `frame` is of: called as its film, or as the folder that holds it.
 fn of_clip(frame: &Sample) -> Sample {
     let folder = frame.path.parent().filter(|_| frame.group.is_some());
-    Sample { path: folder.unwrap_or_else(|| Path::new(&frame.path)).to_owned(), ..frame.clone() }
+    let path = frame.film.as_deref().or(folder).unwrap_or(&frame.path);
+    Sample { path: path.to_owned(), ..frame.clone() }
 }
 
 #[cfg(test)]

@@ -292,7 +292,7 @@ pub(crate) mod tests {
         let labels: Vec<String> = (0..classes).map(|class| char::from(b'a' + class as u8).to_string()).collect();
         let pictures = cases.iter().enumerate().map(|(index, &(class, _))| {
             let path = PathBuf::from(format!("{}/{index}.png", labels[class]));
-            Sample { path, class, group: None }
+            Sample { path, class, group: None, film: None }
         });
         let samples = Samples {
             folder: PathBuf::from("data/test"),

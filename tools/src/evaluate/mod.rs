@@ -19,7 +19,7 @@ use edge_vit::{Bundle, Classifier};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::data::DataError;
+use crate::data::{DataError, open_picture};
 
 pub use clips::evaluate_clips;
 pub use figures::{ClassFigures, Evaluation, Mistake, Outcome, Share, Skipped, WORST_KEPT, median};
@@ -71,8 +71,8 @@ pub enum EvaluateError {
     },
     /// No picture of the data set belongs to a clip.
     #[error(
-        "{} has no clips: --clip averages the frames of a folder CLASS/CLIP, or of a `group` of a CSV file; leave it out to judge each \
-         picture by itself",
+        "{} has no clips: --clip averages the frames of a film, of a folder CLASS/CLIP, or of a `group` of a CSV file; leave it \
+         out to judge each picture by itself",
         path.display()
     )]
     NoClips {
@@ -93,7 +93,7 @@ pub enum EvaluateError {
         found: String,
     },
     /// The classes have no picture at all.
-    #[error("the classes in {} have no picture (jpg, png, webp, bmp, tiff, gif)", path.display())]
+    #[error("the classes in {} have no picture (jpg, png, webp, bmp, tiff, gif) and no film", path.display())]
     NoPictures {
         /// The folder.
         path: PathBuf,
@@ -218,11 +218,11 @@ fn look_at<T>(
     sample: &Sample,
     score: &dyn Fn(&[f32], f64) -> Option<T>,
 ) -> Result<Seen<T>, EvaluateError> {
-    let picture = match edge_vit::open_picture(&sample.path) {
+    let picture = match open_picture(&sample.path) {
         Ok(picture) => picture,
-        Err(error) => {
+        Err(reason) => {
             let path = sample.path.to_string_lossy().into_owned();
-            return Ok(Seen::Skipped(Skipped { path, reason: error.to_string() }));
+            return Ok(Seen::Skipped(Skipped { path, reason }));
         }
     };
     let start = Instant::now();

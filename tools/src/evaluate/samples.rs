@@ -32,6 +32,8 @@ pub struct Sample {
     pub class: usize,
     /// What it belongs to, where the data set says so: the clip that it is a frame of.
     pub group: Option<String>,
+    /// The film that it is a frame of.
+    pub film: Option<PathBuf>,
 }
 
 /// A class whose name is no label of the model; its pictures are not measured.
@@ -130,7 +132,7 @@ impl Samples {
         let pictures: Vec<Sample> = (set.pictures.into_iter())
             .filter_map(|picture| {
                 let class = classes[picture.label as usize]?;
-                Some(Sample { path: picture.path, class, group: picture.group })
+                Some(Sample { path: picture.path, class, group: picture.group, film: picture.film })
             })
             .collect();
         if pictures.is_empty() {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::QuantizeError;
-use crate::data::{Dataset, Group, Picture, PictureSet, split};
+use crate::data::{Dataset, Group, Picture, PictureSet, open_picture, split};
 use crate::evaluate::{Part, Sample, Samples};
 use crate::segmentation::{MaskedDataset, MaskedSet};
 
@@ -41,7 +41,7 @@ pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
         None => set_apart(data.train.relabel(&meta.labels)?, &record)?,
     };
     let pictures = chosen.pictures.into_iter();
-    let sample = |picture: Picture| Sample { path: picture.path, class: picture.label as usize, group: picture.group };
+    let sample = |Picture { path, label, group, film }| Sample { path, class: label as usize, group, film };
     let pictures = pictures.map(sample).collect();
     Ok(Samples {
         folder: chosen.path,
@@ -95,7 +95,7 @@ fn set_apart(mut set: PictureSet, record: &Record) -> Result<PictureSet, Quantiz
     let expected = record.train_pictures + record.val_pictures;
     if set.pictures.len() != expected {
         let pictures = std::mem::take(&mut set.pictures);
-        let is_readable = |picture: &Picture| edge_vit::open_picture(&picture.path).is_ok();
+        let is_readable = |picture: &Picture| open_picture(&picture.path).is_ok();
         set.pictures = pictures.into_par_iter().filter(is_readable).collect();
     }
     if set.pictures.len() != expected {

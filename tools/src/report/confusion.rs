@@ -162,8 +162,12 @@ mod tests {
             Outcome::score(sample, truth, &logits, 1.0, 1.0).unwrap()
         };
         let outcomes: Vec<Outcome> = (0..2 * classes).map(outcome).collect();
-        let pictures =
-            (0..2 * classes).map(|at| Sample { path: PathBuf::from(format!("{at}.png")), class: at / 2, group: None });
+        let pictures = (0..2 * classes).map(|at| Sample {
+            path: PathBuf::from(format!("{at}.png")),
+            class: at / 2,
+            group: None,
+            film: None,
+        });
         let samples = Samples {
             folder: "pictures".into(),
             part: Part::Test,

@@ -7,6 +7,7 @@ use edge_vit_models::backbone;
 use super::attention::LastAttention;
 use super::picture::weighed;
 use super::run::Run;
+use crate::data::open_picture;
 use crate::evaluate::Samples;
 
 /// How many pictures are shown at most.
@@ -43,7 +44,7 @@ pub(super) fn looks(run: &Run, classifier: &Classifier, samples: &Samples) -> Re
     let stride = samples.pictures.len().div_ceil(SHOWN).max(1);
     let mut looks = Vec::new();
     for sample in samples.pictures.iter().step_by(stride) {
-        let Ok(picture) = edge_vit::open_picture(&sample.path) else { continue };
+        let Ok(picture) = open_picture(&sample.path) else { continue };
         let map = attention.map(&preprocessing.apply(&picture)).map_err(|error| error.to_string())?;
         let predictions = classifier.classify(&picture).map_err(|error| error.to_string())?;
         let (Some(best), Some([seen, weighed])) = (predictions.first(), weighed(&picture, &preprocessing, &map)) else {

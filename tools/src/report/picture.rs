@@ -11,6 +11,7 @@ use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
 use super::attention::Map;
+use crate::data::open_picture;
 
 /// Longest side of a thumbnail in pixels.
 const SIDE: u32 = 240;
@@ -21,7 +22,7 @@ const DARKEST: f32 = 0.15;
 
 /// The picture at `path` as a `data:` address of a small JPEG, or `None` where it cannot be read any more.
 pub(super) fn thumbnail(path: &Path) -> Option<String> {
-    small(edge_vit::open_picture(path).ok()?)
+    small(open_picture(path).ok()?)
 }
 
 /// `picture` as a `data:` address of a small JPEG.
@@ -64,7 +65,7 @@ pub(super) fn weighed(picture: &RgbImage, preprocessing: &Preprocessing, map: &M
 
 /// The first of `paths` that can be read, else a grey picture: what a model computes does not change its time.
 pub(super) fn any_picture<'a>(mut paths: impl Iterator<Item = &'a Path>, [height, width]: [usize; 2]) -> RgbImage {
-    paths.find_map(|path| edge_vit::open_picture(path).ok()).unwrap_or_else(|| {
+    paths.find_map(|path| open_picture(path).ok()).unwrap_or_else(|| {
         let side = |pixels: usize| u32::try_from(pixels).unwrap_or(SIDE);
         RgbImage::from_pixel(side(width), side(height), Rgb([128; 3]))
     })

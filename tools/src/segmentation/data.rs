@@ -227,7 +227,11 @@ impl MaskedDataset {
         let set = |set: &MaskedSet| PictureSet {
             path: set.path.clone(),
             labels: vec!["pictures with masks".to_owned()],
-            pictures: set.pictures.iter().map(|of| Picture { path: of.path.clone(), label: 0, group: None }).collect(),
+            pictures: set
+                .pictures
+                .iter()
+                .map(|of| Picture { path: of.path.clone(), label: 0, group: None, film: None })
+                .collect(),
         };
         Dataset { train: set(&self.train), val: self.val.as_ref().map(set) }
     }

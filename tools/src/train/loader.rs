@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::TrainError;
 use super::augment::{Augment, Augmented};
 use super::random::{Purpose, place, stream};
+use crate::data::open_picture;
 
 /// The place in a run by which a batch's pictures are augmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,23 +140,19 @@ impl Drop for Loader {
     }
 }
 
-fn open(path: &Path) -> Result<RgbImage, String> {
-    edge_vit::open_picture(path).map_err(|error| error.to_string())
-}
-
 /// The model's input.
 pub(super) fn decode(path: &Path, preprocessing: &Preprocessing) -> Result<Vec<f32>, String> {
-    Ok(preprocessing.apply(&open(path)?))
+    Ok(preprocessing.apply(&open_picture(path)?))
 }
 
 /// The picture at the model's size.
 pub(super) fn prepare(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
-    Ok(preprocessing.resize(&open(path)?))
+    Ok(preprocessing.resize(&open_picture(path)?))
 }
 
 /// The picture, with its shorter side brought to twice the model's longest where it is longer than that.
 fn reduce(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
-    let (picture, size) = (open(path)?, preprocessing.image_size);
+    let (picture, size) = (open_picture(path)?, preprocessing.image_size);
     let (width, height) = picture.dimensions();
     let (shorter, wanted) = (width.min(height) as usize, 2 * size[0].max(size[1]));
     if shorter <= wanted {

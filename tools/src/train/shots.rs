@@ -79,6 +79,7 @@ mod tests {
                 path: format!("{label}/p{:02}_{n}.png", n / 3).into(),
                 label,
                 group: None,
+                film: None,
             })
         });
         PictureSet { path: "set".into(), labels: labels.clone(), pictures: pictures.collect() }

@@ -9,7 +9,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use edge_vit::{Preprocessing, open_picture};
+use edge_vit::Preprocessing;
 use edge_vit_models::adapter::{Adaptation, AdapterError, File, Meta};
 use edge_vit_models::backbone::{self, Backbone, BackboneError};
 use edge_vit_models::method::MethodSpec;
@@ -19,7 +19,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::cpu::CpuEngine;
-use crate::data::{DataError, Dataset};
+use crate::data::{DataError, Dataset, open_picture};
 use crate::engine::{Engine as _, EngineError};
 use crate::preprocessing;
 

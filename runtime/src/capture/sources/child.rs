@@ -44,7 +44,7 @@ impl Running {
     /// Starts the first of `alternatives`, each a program and its arguments, whose program exists.
     ///
     /// # Errors
-    /// [`SourceError::Open`] if none exists, with `remedy`, or if the first that does cannot be started.
+    /// [`SourceError::NoProgram`] with `remedy` if none exists, [`SourceError::Open`] if the first that does cannot be started.
     pub(super) fn start(alternatives: &[Vec<OsString>], remedy: &str) -> Result<(Self, Output), SourceError> {
         let none_left = |error| SourceError::Open(format!("no child process can be watched: {error}"));
         let interrupt = Interrupt::new().map_err(none_left)?;
@@ -67,7 +67,7 @@ impl Running {
         }
         let programs: Vec<_> = alternatives.iter().filter_map(|words| words.first()).collect();
         let names: Vec<_> = programs.iter().map(|program| format!("`{}`", program.to_string_lossy())).collect();
-        Err(SourceError::Open(format!("there is no program {} here: {remedy}", names.join(" and no "))))
+        Err(SourceError::NoProgram(format!("there is no program {} here: {remedy}", names.join(" and no "))))
     }
 
     fn attend(child: Child, program: String, interrupt: Interrupt) -> Result<(Self, Output), SourceError> {

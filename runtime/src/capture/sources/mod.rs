@@ -4,6 +4,7 @@
 mod camera;
 mod child;
 mod csi;
+mod extent;
 mod files;
 mod format;
 mod interrupt;
@@ -15,6 +16,7 @@ mod video;
 #[cfg(all(feature = "camera", target_os = "linux"))]
 pub use camera::{Camera, CameraAddress};
 pub use csi::Csi;
+pub use extent::Extent;
 pub use files::Files;
 pub use format::{PipeFormat, Size};
 pub use pipe::Pipe;

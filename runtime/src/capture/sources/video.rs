@@ -1,6 +1,7 @@
 //! Frames from a film.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use super::child::{Output, Running};
 use super::format::PipeFormat;
 use super::stream::{FrameReader, Interval, StreamError};
 use crate::capture::{Open, Shot, Source, SourceError};
+
+/// What to do where there is no `ffmpeg`.
+pub(super) const REMEDY: &str = "films are read through it; install it (`sudo apt install ffmpeg`)";
 
 /// A film, decoded by `ffmpeg` as a child process: every frame from its beginning to its end.
 ///
@@ -36,33 +40,43 @@ impl Video {
         }
     }
 
-    /// The program and its arguments.
-    fn command(&self) -> Vec<OsString> {
-        let mut filters = "crop=trunc(iw/2)*2:trunc(ih/2)*2,scale=out_color_matrix=bt601,format=yuv420p".to_owned();
-        if let Some(rate) = self.rate {
-            filters.push_str(&format!(",fps={rate}"));
-        }
+    /// `ffmpeg` with the film as its input and `output` behind it.
+    pub(super) fn command<'a>(&self, output: impl IntoIterator<Item = &'a str>) -> Vec<OsString> {
         // The file's name may look like an option or an address: `file:` says that it is a name, and a playlist may not
         // lead into the network.
         let mut input = OsString::from("file:");
         input.push(&self.path);
         let mut words: Vec<OsString> =
-            "ffmpeg -nostdin -hide_banner -loglevel error -protocol_whitelist file,pipe,crypto"
+            "ffmpeg -nostdin -hide_banner -loglevel error -protocol_whitelist file,pipe,crypto -i"
                 .split(' ')
                 .map(OsString::from)
                 .collect();
-        words.extend(["-i".into(), input, "-map".into(), "0:v:0".into(), "-vf".into(), filters.into()]);
-        words.extend("-f yuv4mpegpipe -strict -1 pipe:1".split(' ').map(OsString::from));
+        words.push(input);
+        words.extend(output.into_iter().map(OsString::from));
         words
+    }
+
+    /// # Errors
+    /// [`SourceError::Open`] if the file cannot be opened.
+    pub(super) fn check_there(&self) -> Result<(), SourceError> {
+        let failed = |error| SourceError::Open(format!("cannot read the film {}: {error}", self.path.display()));
+        File::open(&self.path).map(drop).map_err(failed)
+    }
+
+    pub(super) fn unreadable(&self, reason: impl Display) -> SourceError {
+        SourceError::Open(format!("the film {} cannot be read: {reason}", self.path.display()))
     }
 }
 
 impl Open for Video {
     fn open(&self) -> Result<Box<dyn Source>, SourceError> {
-        let film = self.path.display();
-        File::open(&self.path).map_err(|error| SourceError::Open(format!("cannot read the film {film}: {error}")))?;
-        let remedy = "films are read through it; install it (`sudo apt install ffmpeg`)";
-        let (mut running, output) = Running::start(&[self.command()], remedy)?;
+        self.check_there()?;
+        let mut filters = "crop=trunc(iw/2)*2:trunc(ih/2)*2,scale=out_color_matrix=bt601,format=yuv420p".to_owned();
+        if let Some(rate) = self.rate {
+            filters.push_str(&format!(",fps={rate}"));
+        }
+        let output = ["-map", "0:v:0", "-vf", &filters, "-f", "yuv4mpegpipe", "-strict", "-1", "pipe:1"];
+        let (mut running, output) = Running::start(&[self.command(output)], REMEDY)?;
         let mut frames = FrameReader::new(output, PipeFormat::Y4m)?;
         let reason = match frames.read_header() {
             Ok(true) => None,
@@ -71,7 +85,7 @@ impl Open for Video {
         };
         match reason {
             None => Ok(Box::new(VideoSource { name: self.name(), running, frames, number: 0, ended: false })),
-            Some(reason) => Err(SourceError::Open(format!("the film {film} cannot be read: {reason}"))),
+            Some(reason) => Err(self.unreadable(reason)),
         }
     }
 
@@ -147,6 +161,12 @@ mod tests {
         }
     }
 
+    /// Whether `extent` says `frames` and `milliseconds`.
+    fn is_extent(video: &Video, frames: u64, milliseconds: f64) -> bool {
+        let extent = video.extent().unwrap();
+        extent.frames == frames && (1e3 * extent.seconds - milliseconds).abs() < 1.0
+    }
+
     fn frames(video: &Video) -> Vec<(Duration, FrameLayout, Vec<u8>)> {
         let mut source = video.open().unwrap();
         let mut frames = Vec::new();
@@ -174,6 +194,7 @@ mod tests {
             assert_eq!(bytes.len(), 64 * 48 * 3 / 2);
         }
         assert!(all[0].2 != all[19].2, "the test picture moves");
+        assert!(is_extent(&Video::new(&path, None).unwrap(), 20, 2000.0));
         let two = frames(&Video::new(&path, Some(2.0)).unwrap());
         assert_eq!(two.iter().map(|frame| frame.0.as_millis()).collect::<Vec<_>>(), [0, 500, 1000, 1500]);
     }
@@ -199,13 +220,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text.mp4");
         let video = Video::new(&path, None).unwrap();
-        let Err(error) = video.open() else { panic!("there is no film") };
-        assert!(error.to_string().contains("cannot read the film"), "{error}");
+        let errors = || [video.open().map(drop).unwrap_err(), video.extent().unwrap_err()];
+        for error in errors() {
+            assert!(error.to_string().contains("cannot read the film"), "{error}");
+        }
         fs::write(&path, "this is no film").unwrap();
-        let Err(error) = video.open() else { panic!("this is no film") };
-        let absent = error.to_string().contains("no program `ffmpeg`");
-        assert!(absent || error.to_string().contains("Invalid data"), "{error}");
+        for error in errors() {
+            let absent = matches!(error, SourceError::NoProgram(_));
+            assert!(absent || error.to_string().contains("Invalid data"), "{error}");
+        }
         assert!(Video::new(&path, Some(0.0)).is_err() && Video::new(&path, Some(f64::NAN)).is_err());
+    }
+
+    #[test]
+    fn a_file_of_sound_is_no_film() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sound.mkv");
+        if film(&path, "sine=duration=1", &[]).is_none() {
+            return;
+        }
+        let error = Video::new(&path, None).unwrap().extent().unwrap_err();
+        assert!(error.to_string().ends_with("cannot be read: it has sound and no pictures"), "{error}");
     }
 
     #[test]
@@ -217,6 +252,8 @@ mod tests {
         }
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let extent = Video::new(&path, None).unwrap().extent().unwrap();
+        assert!((5..20).contains(&extent.frames) && extent.seconds < 1.9, "{extent:?}");
         let mut source = Video::new(&path, None).unwrap().open().unwrap();
         let (mut whole, mut damaged) = (0, 0);
         loop {

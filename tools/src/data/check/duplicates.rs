@@ -12,11 +12,16 @@ pub const MAX_DISTANCE: u32 = 6;
 /// ... and whose thumbnails correlate at least so well.
 pub const MIN_CORRELATION: f32 = 0.97;
 
-/// Findings about pairs of pictures that are, or look, the same.
+/// Findings about pairs of pictures that are, or look, the same. Pictures of one group and class may: a film's
+/// frames do as long as nothing moves.
 pub(super) fn findings(seen: &[Seen], fix: &Fix<'_>) -> Vec<Finding> {
     let (first, exact) = exact(seen);
     let near = near(seen, &first);
-    exact.into_iter().chain(near).map(|pair| pair.judge(seen, fix)).collect()
+    let of_one_clip = |pair: &Pair| {
+        let [a, b] = pair.at.map(|at| &seen[at]);
+        a.group.is_some() && (&a.group, &a.label, a.part) == (&b.group, &b.label, b.part)
+    };
+    exact.into_iter().chain(near).filter(|pair| !of_one_clip(pair)).map(|pair| pair.judge(seen, fix)).collect()
 }
 
 /// Two positions, the first one's before the second's, and the distance of the hashes; `None` for the same bytes.
@@ -62,15 +67,15 @@ impl Pair {
         let alike = if self.distance.is_some() { "look the same" } else { "are the same file" };
         let (kind, message, fix) = if a.label != b.label {
             let message = format!("{alike}, and are called `{}` and `{}`", a.label, b.label);
-            let [a, b] = [a, b].map(|seen| fix.remove(&seen.path));
+            let [a, b] = [a, b].map(|seen| fix.remove(seen.file()));
             (Kind::Conflict, message, format!("keep the one whose label is right: {a}, or {b}"))
         } else if a.part != b.part {
             let message = format!("{alike}, in {} and {}", a.part.name(), b.part.name());
             // What is measured or chosen by stays as it is.
             let taken = if a.part < b.part { a } else { b };
-            (Kind::Leak, message, fix.remove(&taken.path))
+            (Kind::Leak, message, fix.remove(taken.file()))
         } else {
-            (Kind::Duplicate, format!("{alike}, in {}", a.part.name()), fix.remove(&b.path))
+            (Kind::Duplicate, format!("{alike}, in {}", a.part.name()), fix.remove(b.file()))
         };
         // Looks deceive where two things of a kind are photographed alike; the same bytes are one picture.
         let spoils = kind != Kind::Duplicate && self.distance.is_none() || kind == Kind::Leak;

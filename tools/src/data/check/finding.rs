@@ -48,6 +48,9 @@ pub enum Weight {
 pub struct Shown {
     /// Where it is.
     pub path: PathBuf,
+    /// The film that it is a frame of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub film: Option<PathBuf>,
     /// The part that it is in.
     pub part: Part,
     /// Its label.
@@ -56,7 +59,7 @@ pub struct Shown {
 
 impl From<&Seen> for Shown {
     fn from(seen: &Seen) -> Self {
-        Self { path: seen.path.clone(), part: seen.part, label: seen.label.clone() }
+        Self { path: seen.path.clone(), film: seen.film.clone(), part: seen.part, label: seen.label.clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use edge_vit::decode_picture;
 use image::ImageFormat;
@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::hash::Print;
-use crate::data::{Listing, Part};
+use crate::data::films::reason;
+use crate::data::{Listing, Part, Picture, is_film};
 
 /// A picture of the data set and what its file holds.
 #[derive(Debug, Clone)]
@@ -19,10 +20,21 @@ pub struct Seen {
     pub part: Part,
     /// Where it is.
     pub path: PathBuf,
+    /// The film that it is a frame of.
+    pub film: Option<PathBuf>,
+    /// What it belongs to, where the data set says so.
+    pub group: Option<String>,
     /// The name of its class.
     pub label: String,
     /// What the file holds, or why it cannot be read.
     pub content: Result<Content, String>,
+}
+
+impl Seen {
+    /// The file of the data set that it comes from: its film, or itself.
+    pub(super) fn file(&self) -> &Path {
+        self.film.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// What a picture's file holds.
@@ -42,17 +54,21 @@ pub struct Content {
 /// from any thread.
 pub fn look(listing: &Listing, progress: &(dyn Fn() + Sync)) -> Vec<Seen> {
     let pictures = listing.parts.iter().flat_map(|(part, set)| {
-        set.pictures.iter().map(move |picture| (*part, &picture.path, &set.labels[picture.label as usize]))
+        set.pictures.iter().map(move |picture| (*part, picture, &set.labels[picture.label as usize]))
     });
-    let see = |(part, path, label): (Part, &PathBuf, &String)| {
-        let content = content(path);
+    let see = |(part, picture, label): (Part, &Picture, &String)| {
+        let Picture { path, group, film, .. } = picture.clone();
+        let content = content(&path);
         progress();
-        Seen { part, path: path.clone(), label: label.clone(), content }
+        Seen { part, path, film, group, label: label.clone(), content }
     };
     pictures.collect::<Vec<_>>().into_par_iter().map(see).collect()
 }
 
-fn content(path: &PathBuf) -> Result<Content, String> {
+fn content(path: &Path) -> Result<Content, String> {
+    if is_film(path) {
+        return Err(reason(path));
+    }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let picture = decode_picture(&bytes).map_err(|error| in_full(&error))?;
     let format = image::guess_format(&bytes).ok();

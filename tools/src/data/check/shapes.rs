@@ -23,7 +23,7 @@ pub(super) fn findings(seen: &[Seen], fix: &Fix<'_>) -> Vec<Finding> {
             Ok(content) => content,
             Err(reason) => {
                 let message = format!("cannot be read and takes no part in the training: {reason}");
-                tell(Kind::Broken, message, fix.remove(&seen.path));
+                tell(Kind::Broken, message, fix.remove(seen.file()));
                 continue;
             }
         };
@@ -43,7 +43,7 @@ pub(super) fn findings(seen: &[Seen], fix: &Fix<'_>) -> Vec<Finding> {
             None
         };
         if let Some(message) = unusual {
-            let fix = fix.remove(&seen.path);
+            let fix = fix.remove(seen.file());
             tell(Kind::Shape, message, format!("look at it; cut out what it shows, or {fix}"));
         }
     }

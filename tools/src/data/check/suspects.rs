@@ -104,7 +104,7 @@ pub fn suspects(
             ),
             pictures: vec![seen.into()],
             distance: None,
-            fix: fix.relabel(&seen.path, &labels[other]),
+            fix: fix.relabel(seen.file(), &labels[other]),
         }
     });
     Ok(told.collect())

@@ -45,9 +45,10 @@ fn one(text: &mut String, finding: &Finding) {
         .pictures
         .iter()
         .map(|shown| {
+            let of_film = shown.film.as_ref().map(|film| format!("{}: ", film.display())).unwrap_or_default();
             format!(
                 "{} [{}, {}]",
-                printable(&shown.path.display().to_string()),
+                printable(&format!("{of_film}{}", shown.path.display())),
                 shown.part.name(),
                 printable(&shown.label)
             )

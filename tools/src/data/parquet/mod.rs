@@ -13,7 +13,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use super::unpack::{MAX_PICTURE, Stop, Unpacker, cache, shards, unpacked};
+use super::cached::cache;
+use super::unpack::{MAX_PICTURE, Stop, Unpacker, shards, unpacked};
 use super::{DataError, Layout, Part, PictureSet};
 
 /// What the columns are called, the first found first.
