@@ -100,7 +100,7 @@ impl Curve {
         let text = format!(
             "The same training folded by fold --merge-tokens N, in float32, on one thread of this machine, {ROUNDS} rounds in turns. \
              Right are shares of the {} validation pictures of the training, which chose its epoch too; one picture is {:.1} points, \
-             and the interval of 95 % says what so few pictures can tell.",
+             and the interval of 95 % is what so few pictures can tell.",
             self.pictures,
             100.0 / self.pictures.max(1) as f64
         );
@@ -115,14 +115,14 @@ impl Curve {
                 format!("{:.2}", point.gflop),
                 format!("{:.1}", point.milliseconds),
                 format!("{:.1} %", 100.0 * share),
-                format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high),
+                format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high),
             ];
             let header = Element::new("th").attr("scope", "row").text(point.per_block);
             Element::new("tr").child(header).children(cells.map(|cell| Element::new("td").class("num").text(cell)))
         };
         Element::new("table")
             .child(Element::new("caption").text("Tokens that a block merges"))
-            .child(head(&["Merged"], &["Tokens left", "GFLOP", "ms", "Right", "95 % interval"]))
+            .child(head(&["Merged"], &["Tokens left", "GFLOP", "ms", "Right", "95 %"]))
             .child(Element::new("tbody").children(self.points.iter().map(row)))
     }
 
