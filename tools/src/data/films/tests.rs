@@ -190,7 +190,7 @@ fn frames_of_one_film_may_look_alike_and_a_film_in_two_parts_is_found() {
     fs::create_dir_all(copy.parent().unwrap()).unwrap();
     fs::copy(&trained, &copy).unwrap();
     let found = findings();
-    let leak = &found[0];
+    let [leak] = &found[..] else { panic!("{found:?}") };
     assert_eq!((leak.kind, leak.weight), (check::Kind::Leak, check::Weight::Spoils));
     assert_eq!(
         leak.pictures.iter().map(|shown| shown.film.clone().unwrap()).collect::<Vec<_>>(),
