@@ -3,10 +3,10 @@
 Usage: brain_masks.py TOOL DEVICE BACKBONE OUT, where TOOL is edge-vit-tools and DEVICE edge-vit. Needs nilearn, numpy and Pillow.
 
 The data come with PyPI's `nilearn`: the MNI ICBM152 2009a template, an average of 152 heads, with maps of how probable grey and
-white matter are. OUT/slices holds its axial slices with a mask of four classes each: blocks of slices are parts, and between two blocks
-lies a gap. Each method is trained, folded, and measured once on the test slices; the masks that DEVICE writes are compared with the truth
-anew. Two lines tell how easy it is: thresholds on the grey value alone, and the truth's own shares, seen patch by patch. OUT/look.png shows
-slices, truth and masks. OUT/results.jsonl holds a line for each run; a script that was stopped goes on behind the last of them.
+white matter are. OUT/tiles holds ninths of its axial slices with a mask of four classes each: blocks of slices are parts, and between two
+blocks lies a gap. Each method is trained, folded, and measured once on the test tiles; the masks that DEVICE writes are compared with the
+truth anew. Two lines tell how easy it is: the most frequent class of each grey value, and the truth's own shares, seen patch by patch.
+OUT/look.png shows slices, truth and masks. OUT/results.jsonl holds a line for each run; a script that was stopped goes on behind the last of them.
 """
 
 import json
@@ -21,19 +21,19 @@ from PIL import Image
 from runs import Runs, best_epoch, run
 
 LABELS = ["background", "fluid", "grey", "white"]
-SIDE, PATCH = 224, 14
-BUDGET = f"--image-size {SIDE} --epochs 12 --batch-size 8 --flip --device cpu --quiet".split()
+SIDE, PATCH = 168, 14
+BUDGET = f"--image-size {SIDE} --epochs 5 --batch-size 8 --device cpu --quiet".split()
 # Flags, and the highest learning rate.
 METHODS = {"linear": 1e-2, "repadapter": 2e-3}
-# Millimetres from the volume's lowest slice, one slice each: a block and the gap behind it.
-FIRST, LAST, BLOCK, GAP = 16, 144, 12, 4
+# Millimetres above the volume's lowest slice: a block with a slice every STEP, and the gap behind it.
+FIRST, LAST, BLOCK, GAP, STEP = 16, 144, 12, 4, 2
 PARTS = ["train", "val", "train", "test", "train", "test", "train", "val"]
-# The part of a slice that holds the brain, in pixels: left, top, right, bottom.
-CROP = (6, 24, 190, 208)
+# The part of a slice that holds the brain, cut into ACROSS x ACROSS tiles of TILE pixels: left and top.
+LEFT, TOP, ACROSS, TILE = 6, 24, 3, 61
 
 tool, device, backbone, out = map(pathlib.Path, sys.argv[1:5])
 runs = Runs(out)
-slices = out / "slices"
+tiles = out / "tiles"
 
 
 def prepare():
@@ -46,23 +46,28 @@ def prepare():
     inside = picture > 0
     fluid = np.clip(1 - grey - white, 0, None)
     mask = np.where(inside, 1 + np.argmax([fluid, grey, white], axis=0), 0).astype(np.uint8)
-    unfinished = out / "slices.part"
+    unfinished = out / "tiles.part"
     shutil.rmtree(unfinished, ignore_errors=True)
     for start, part in zip(range(FIRST, LAST, BLOCK + GAP), PARTS, strict=True):
-        for z in range(start, start + BLOCK):
-            for kind, volume in [("images", (255 * picture).round().astype(np.uint8)), ("masks", mask)]:
-                folder = unfinished / part / kind
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(np.rot90(volume[:, :, z])).crop(CROP).save(folder / f"{z:03}.png")
+        for kind, volume in [("images", (255 * picture).round().astype(np.uint8)), ("masks", mask)]:
+            folder = unfinished / part / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            for z in range(start, start + BLOCK, STEP):
+                slice = np.rot90(volume[:, :, z])[TOP:, LEFT:]
+                for row, column in np.ndindex(ACROSS, ACROSS):
+                    tile = slice[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
+                    Image.fromarray(tile).save(folder / f"{z:03}-{row}{column}.png")
     (unfinished / "labels.txt").write_text("\n".join(LABELS) + "\n")
-    unfinished.rename(slices)
+    unfinished.rename(tiles)
 
 
 def read(part):
-    """Pictures and masks `[slices, height, width]`, in the order of their names."""
-    files = sorted((slices / part / "images").iterdir())
-    return tuple(np.stack([np.array(Image.open(folder / file.name)) for file in files]) for folder in
-                 [slices / part / "images", slices / part / "masks"])
+    """Pictures and masks `[tiles, height, width]`, in the order of their names."""
+    return tuple(stacked(tiles / part / kind) for kind in ["images", "masks"])
+
+
+def stacked(folder):
+    return np.stack([np.array(Image.open(file)) for file in sorted(folder.iterdir())])
 
 
 def overlap(truth, found):
@@ -70,8 +75,8 @@ def overlap(truth, found):
     return [float(((truth == k) & (found == k)).sum() / ((truth == k) | (found == k)).sum()) for k in range(len(LABELS))]
 
 
-def thresholds():
-    """The class that is most frequent at each grey value in the training slices."""
+def by_value():
+    """The class that is most frequent at each grey value in the training tiles."""
     pictures, masks = read("train")
     counts = np.stack([np.bincount(pictures[masks == k], minlength=256) for k in range(len(LABELS))])
     pictures, truth = read("test")
@@ -97,7 +102,7 @@ def train(method, lr):
 
     def make():
         arguments = ["--task", "segmentation", "--method", method, *BUDGET, "--lr", lr]
-        _, seconds = run(tool, "train", "--backbone", backbone, "--data", slices, "--out", folder, *arguments)
+        _, seconds = run(tool, "train", "--backbone", backbone, "--data", tiles, "--out", folder, *arguments)
         best = best_epoch(folder)
         return {"val": best["val_miou"], "epoch": best["epoch"], "seconds": seconds}
 
@@ -110,36 +115,38 @@ def test(method):
     def make():
         run(tool, "fold", "--backbone", backbone, "--adapters", folder / "adapters.safetensors", "--out", model)
         merged = json.loads(run(tool, "info", "--json", model)[0])
-        figures = json.loads(run(tool, "eval", "--model", model, "--data", slices, "--json")[0])
+        figures = json.loads(run(tool, "eval", "--model", model, "--data", tiles, "--json")[0])
         masks = folder / "masks"
-        run(device, "--model", model, "--dir", slices / "test" / "images", "--mask-out", masks, "--json")
-        _, truth = read("test")
-        found = np.stack([np.array(Image.open(file)) for file in sorted(masks.iterdir())])
+        run(device, "--model", model, "--dir", tiles / "test" / "images", "--mask-out", masks, "--json")
         return {
             "iou": [of["iou"] for of in figures["classes"]],
             "accuracy": figures["pixel_accuracy"],
-            "device_iou": overlap(truth, found),
+            "device_iou": overlap(read("test")[1], stacked(masks)),
             "fold_error": merged["provenance"]["fold_error"],
         }
 
     return runs.once(f"test {method}", make)
 
 
+def whole(tiled):
+    """Tiles in the order of their names become slices `[slices, height, width]`."""
+    slices = tiled.reshape(-1, ACROSS, ACROSS, TILE, TILE).transpose(0, 1, 3, 2, 4)
+    return slices.reshape(-1, ACROSS * TILE, ACROSS * TILE)
+
+
 def look(method):
     """A column for each of four test slices: the picture, the truth, the device's mask, and where the two differ."""
     colors = np.array([[0, 0, 0], [80, 100, 210], [210, 80, 80], [240, 235, 200]], np.uint8)
-    pictures, truth = read("test")
-    files = sorted((out / method / "masks").iterdir())
+    pictures, truth, masks = map(whole, [*read("test"), stacked(out / method / "masks")])
     columns = []
-    for at in np.linspace(0, len(files) - 1, 4).round().astype(int):
-        mask = np.array(Image.open(files[at]))
+    for at in np.linspace(0, len(masks) - 1, 4).round().astype(int):
         picture = np.repeat(pictures[at][..., None], 3, axis=2)
-        differs = np.where((mask != truth[at])[..., None], np.uint8([255, 220, 0]), picture // 2)
-        columns.append(np.concatenate([picture, colors[truth[at]], colors[mask], differs]))
+        differs = np.where((masks[at] != truth[at])[..., None], np.uint8([255, 220, 0]), picture // 2)
+        columns.append(np.concatenate([picture, colors[truth[at]], colors[masks[at]], differs]))
     Image.fromarray(np.concatenate(columns, axis=1)).save(out / "look.png", optimize=True)
 
 
-if not slices.exists():
+if not tiles.exists():
     prepare()
 for method, lr in METHODS.items():
     train(method, lr)
@@ -147,10 +154,10 @@ for method, lr in METHODS.items():
 look("repadapter")
 
 counts = {part: len(read(part)[0]) for part in ["train", "val", "test"]}
-print(f"{counts} slices, {SIDE} pixels")
+print(f"{counts} tiles, {SIDE} pixels")
 print("| what | " + " | ".join(LABELS) + " | mean IoU | validation | s | fold error |")
 print("|---|" + "---:|" * (len(LABELS) + 4))
-references = {"thresholds on the grey value": thresholds(), "the truth, patch by patch": patchwise()}
+references = {"the grey value alone": by_value(), "the truth, patch by patch": patchwise()}
 for name, iou in references.items():
     print(f"| {name} | {' | '.join(f'{of:.3f}' for of in iou)} | {np.mean(iou):.3f} | | | |")
 for method in METHODS:

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from runs import Runs, best_epoch, run
 
-BUDGET = "--image-size 112 --epochs 2 --batch-size 16 --device cpu --quiet".split()
+BUDGET = "--image-size 56 --epochs 2 --batch-size 16 --device cpu --quiet".split()
 # Flags, and the highest learning rate.
 METHODS = {"linear": 1e-2, "repadapter": 2e-3}
 PIECES = 20

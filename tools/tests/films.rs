@@ -28,7 +28,8 @@ fn make(folder: &Path) -> Option<()> {
         for number in 0..9 {
             let part = folder.join("films").join(if number < 6 { "train" } else { "test" }).join(class);
             fs::create_dir_all(&part).unwrap();
-            let source = format!("color={color}:size=32x32:rate=8:duration=1,noise=alls=30:allf=t:all_seed={number}");
+            let source =
+                format!("color={color}:size=32x32:rate=8:duration=1,noise=c0_strength=30:c0_flags=t:all_seed={number}");
             let mut command = Command::new("ffmpeg");
             command.args(["-v", "error", "-f", "lavfi", "-i", &source]).arg(part.join(format!("{number}.mp4")));
             match command.output() {

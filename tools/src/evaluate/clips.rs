@@ -115,6 +115,23 @@ mod tests {
     }
 
     #[test]
+    fn films_of_one_group_are_clips_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let classifier = Classifier::from_bytes(&colour_model(4, Some(["red", "green", "blue"]))).unwrap();
+        for (path, colour) in [("red/1.png", [220, 10, 10]), ("red/2.png", [220, 10, 10]), ("red/3.png", [10, 10, 160])]
+        {
+            paint(&dir.path().join(path), colour);
+        }
+        let mut samples = Samples::find(dir.path(), &classifier.bundle().labels).unwrap();
+        for (sample, film) in samples.pictures.iter_mut().zip(["a.mp4", "a.mp4", "b.mp4"]) {
+            (sample.group, sample.film) = (Some("tom".to_owned()), Some(film.into()));
+        }
+        let evaluation = evaluate_clips(&classifier, &samples, &|_| {}).unwrap();
+        assert_eq!((evaluation.top1.correct, evaluation.top1.of, evaluation.frames), (1, 2, Some(3)));
+        assert_eq!(evaluation.mistakes[0].path, "b.mp4");
+    }
+
+    #[test]
     fn a_data_set_without_clips_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let classifier = Classifier::from_bytes(&colour_model(4, Some(["red", "green", "blue"]))).unwrap();

@@ -1,6 +1,6 @@
 //! The same picture twice: by its bytes, or by what it looks like.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -21,7 +21,14 @@ pub(super) fn findings(seen: &[Seen], fix: &Fix<'_>) -> Vec<Finding> {
         let [a, b] = pair.at.map(|at| &seen[at]);
         a.group.is_some() && (&a.group, &a.label, a.part) == (&b.group, &b.label, b.part)
     };
-    exact.into_iter().chain(near).filter(|pair| !of_one_clip(pair)).map(|pair| pair.judge(seen, fix)).collect()
+    // Two films are told of once, by the first of their frames; those of the same bytes come before the others.
+    let mut told = HashSet::new();
+    let is_new = |pair: &Pair| {
+        let [a, b] = pair.at.map(|at| &seen[at]);
+        (a.film.is_none() && b.film.is_none()) || told.insert((a.file(), b.file()))
+    };
+    let pairs = exact.into_iter().chain(near).filter(|pair| !of_one_clip(pair)).filter(is_new);
+    pairs.map(|pair| pair.judge(seen, fix)).collect()
 }
 
 /// Two positions, the first one's before the second's, and the distance of the hashes; `None` for the same bytes.
