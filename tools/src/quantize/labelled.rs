@@ -7,8 +7,9 @@ use edge_vit_models::adapter::Meta;
 
 use super::QuantizeError;
 use super::validation::{validation_masks, validation_pictures};
+use crate::data::Part;
 use crate::evaluate::{Outcome, Samples, Skipped, outcomes};
-use crate::segmentation::{self, Confusion, MaskedListing, MaskedSet};
+use crate::segmentation::{self, MaskedListing, MaskedSet};
 
 /// Pictures with a class each, or with one for each pixel.
 #[derive(Debug)]
@@ -54,11 +55,9 @@ impl Labelled {
             Self::Masks(set) => {
                 let segmenter = Segmenter::from_bytes(file)?;
                 let (seen, skipped) = segmentation::look(&segmenter, set, &|_| ())?;
-                let mut confusion = Confusion::new(segmenter.bundle().labels.len());
-                seen.iter().for_each(|seen| confusion.merge(&seen.confusion));
                 let called = seen.iter().flat_map(|seen| &seen.patches).map(|&class| usize::from(class)).collect();
-                // A set of which no picture can be read is refused by `look`.
-                (Answers { pictures: seen.len(), accuracy: confusion.mean_iou().unwrap_or(0.0), called }, skipped)
+                let figures = segmentation::figures(&segmenter.bundle().labels, Part::Val, set, &seen, skipped)?;
+                (Answers { pictures: figures.pictures, accuracy: figures.mean_iou, called }, figures.skipped)
             }
         };
         for Skipped { path, reason } in &skipped {

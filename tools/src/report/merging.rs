@@ -44,7 +44,7 @@ pub struct Point {
 }
 
 impl Curve {
-    /// Folds the run's adapters once for each number of merged tokens, from `pixels` takes the times, one thread each.
+    /// Folds the run's adapters once for each number of merged tokens and times each model on `pixels`, on one thread.
     /// `pictures` is where the fold is checked; the accuracy is of the validation pictures that the run names.
     ///
     /// # Errors
