@@ -72,13 +72,16 @@ pub enum Op {
         /// Shape of one picture, without the batch.
         shape: Vec<usize>,
     },
-    /// A convolution whose stride is its kernel, then the patches as tokens, row by row:
-    /// `[C, H, W]` to `[(H/p)(W/p), D]`. Weights: `weight` `[D, C, p, p]`, `bias` `[D]`.
+    /// A convolution whose stride is its kernel, then the patches as tokens, row by row, of one tubelet after another:
+    /// `[T C, H, W]` to `[T (H/p)(W/p), D]`. Weights: `weight` `[D, C, p, p]`, `bias` `[D]`.
     PatchEmbed {
         /// Side of a patch in pixels, `p`.
         patch_size: usize,
         /// Width of a token, `D`.
         embed_dim: usize,
+        /// Into how many pieces of as many channels the input is cut, each embedded by the same weights, `T`: 1 for a picture; for a clip
+        /// the tubelets of VideoMAE (arXiv 2203.12602), the channels of whose frames stand behind one another.
+        tubelets: usize,
     },
     /// Puts learned tokens (class, registers, prompts) before token `at`: `[L, D]` to `[L + count, D]`. Weight: the node's
     /// own name, `[1, count, D]`.
@@ -334,7 +337,9 @@ impl Op {
                 Some(len) if len > 0 => Ok(shape.clone()),
                 _ => Err(format!("a picture's shape must be positive and addressable, got {shape:?}")),
             },
-            Self::PatchEmbed { patch_size, embed_dim } => patch_embed_shape(inputs[0], *patch_size, *embed_dim),
+            Self::PatchEmbed { patch_size, embed_dim, tubelets } => {
+                patch_embed_shape(inputs[0], *patch_size, *embed_dim, *tubelets)
+            }
             Self::InsertTokens { count, at } => match tokens(inputs[0])? {
                 (len, dim) if *at <= len && *count > 0 => Ok(vec![len.saturating_add(*count), dim]),
                 (len, _) => Err(format!("cannot put {count} tokens behind {at} of {len}")),
@@ -445,8 +450,8 @@ impl Op {
         let dim = input.last().copied().unwrap_or(0);
         let param = |suffix: &str, shape: Vec<usize>| Param { name: format!("{node}.{suffix}"), shape };
         match self {
-            Self::PatchEmbed { patch_size, embed_dim } => {
-                let channels = input.first().copied().unwrap_or(0);
+            Self::PatchEmbed { patch_size, embed_dim, tubelets } => {
+                let channels = input.first().copied().unwrap_or(0) / (*tubelets).max(1);
                 let weight = param("weight", vec![*embed_dim, channels, *patch_size, *patch_size]);
                 vec![weight, param("bias", vec![*embed_dim])]
             }

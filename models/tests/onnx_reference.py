@@ -34,9 +34,12 @@ def run(node, inputs):
     w = lambda suffix: weights[f"{name}.{suffix}"]
     x = inputs[0]
     if op == "PatchEmbed":
-        p, (n, c, h, width) = node["patch_size"], x.shape
+        p, tubelets = node["patch_size"], node["tubelets"]
+        x = x.reshape(-1, x.shape[1] // tubelets, *x.shape[2:])
+        n, c, h, width = x.shape
         patches = x.reshape(n, c, h // p, p, width // p, p).transpose(0, 2, 4, 1, 3, 5).reshape(n, -1, c * p * p)
-        return patches @ w("weight").reshape(-1, c * p * p).T + w("bias")
+        tokens = patches @ w("weight").reshape(-1, c * p * p).T + w("bias")
+        return tokens.reshape(n // tubelets, -1, tokens.shape[-1])
     if op == "InsertTokens":
         before, behind = x[:, : node["at"]], x[:, node["at"] :]
         return np.concatenate([before, np.repeat(weights[name], len(x), 0), behind], 1)

@@ -25,7 +25,9 @@ const F32_RELATIVE: f64 = 1e-5;
 fn describe(graph: &Graph) -> Value {
     let nodes = graph.nodes.iter().map(|node| {
         let mut fields = match &node.op {
-            Op::PatchEmbed { patch_size, .. } => json!({ "patch_size": patch_size }),
+            Op::PatchEmbed { patch_size, tubelets, .. } => {
+                json!({ "patch_size": patch_size, "tubelets": tubelets })
+            }
             Op::LayerNorm { eps } => json!({ "eps": eps }),
             Op::Linear { bias, .. } => json!({ "bias": bias }),
             Op::Attention { num_heads, scale } | Op::AttentionPool { num_heads, scale } => {
@@ -116,6 +118,22 @@ fn a_mean_over_tokens_and_a_layer_without_bias_compute_what_the_graph_says() {
     graph.weights.clear();
     fill(&mut graph, 4);
     let models = [("mean.onnx", &graph, Batch::One), ("mean_free.onnx", &graph, Batch::Free)];
+    let Some(lines) = differences(&graph, &models) else { return };
+    agree(lines, "features");
+}
+
+#[test]
+fn the_tubelets_of_a_clip_compute_what_the_graph_says() {
+    let mut graph = Graph::default();
+    let pixels = graph.push("pixels", Op::Input { shape: vec![6 * 3, 8, 12] }, &[]);
+    let embed = Op::PatchEmbed { patch_size: 4, embed_dim: 10, tubelets: 3 };
+    let x = graph.push("patch_embed.proj", embed, &[pixels]);
+    let x = graph.push("pos_embed", Op::PosEmbed, &[x]);
+    let x = graph.push("qkv", Op::Linear { out_features: 30, bias: true }, &[x]);
+    let x = graph.push("attn", Op::Attention { num_heads: 2, scale: 0.5 }, &[x]);
+    graph.push("pool", Op::MeanTokens { skip: 0 }, &[x]);
+    fill(&mut graph, 4);
+    let models = [("clip.onnx", &graph, Batch::One), ("clip_free.onnx", &graph, Batch::Free)];
     let Some(lines) = differences(&graph, &models) else { return };
     agree(lines, "features");
 }

@@ -125,7 +125,8 @@ pub fn model() -> Result<Vec<u8>, Box<dyn Error>> {
 
     let mut graph = Graph::default();
     let pixels = graph.push("pixels", Op::Input { shape: vec![3, SIDE, SIDE] }, &[]);
-    let patch = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: SIDE, embed_dim: classes }, &[pixels]);
+    let patch =
+        graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: SIDE, embed_dim: classes, tubelets: 1 }, &[pixels]);
     let pool = graph.push("pool", Op::MeanTokens { skip: 0 }, &[patch]);
     graph.push("head", Op::Linear { out_features: classes, bias: false }, &[pool]);
     graph.weights = BTreeMap::from([

@@ -171,6 +171,8 @@ fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
                 Publisher::MetaConvNext => "Meta, ConvNeXt",
                 Publisher::HuggingFaceConvNext => "Hugging Face, ConvNeXt",
                 Publisher::HuggingFaceMobileVit => "Hugging Face, MobileViT",
+                Publisher::VideoMae => "VideoMAE",
+                Publisher::HuggingFaceVideoMae => "Hugging Face, VideoMAE",
             };
             facts.extend([("names", json!(names)), ("backbone", sizes(&config))]);
         }
@@ -227,6 +229,8 @@ fn transformer(config: &vit::Config) -> Value {
     json!({
         "architecture": "vit",
         "image_size": config.image_size,
+        "num_frames": config.num_frames,
+        "tubelet_size": config.tubelet_size,
         "patch_size": config.patch_size,
         "embed_dim": config.embed_dim,
         "depth": config.depth,

@@ -37,7 +37,7 @@ fn relative_difference(got: &[f32], expected: &[f32]) -> f64 {
 fn reference(name: &str, output: &str) -> (Graph, Tensor, Tensor) {
     let mut reference = checkpoint::read(fixture(&format!("{name}.reference.safetensors"))).unwrap().tensors;
     let pixels = reference.remove("pixels").unwrap();
-    let &[_, 3, height, width] = pixels.shape() else { panic!("{:?}", pixels.shape()) };
+    let &[_, _, height, width] = pixels.shape() else { panic!("{:?}", pixels.shape()) };
     let mut graph = backbone::load(fixture(&format!("{name}.safetensors")), Some([height, width])).unwrap().graph;
     let last = match output {
         "tokens" => {
@@ -102,6 +102,12 @@ fn hugging_faces_dinov2_gives_its_features() {
 #[test]
 fn hugging_faces_positions_of_an_oblong_picture_are_followed() {
     check("hf_dinov2_resized", &["features"]);
+}
+
+#[test]
+fn hugging_faces_videomae_gives_its_tokens_features_and_logits() {
+    check("hf_videomae", &["tokens", "features", "logits"]);
+    check("hf_videomae_norm", &["tokens"]);
 }
 
 #[test]

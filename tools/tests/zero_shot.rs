@@ -79,7 +79,7 @@ fn causal_attention_and_dropped_tokens_are_the_same_in_tract() {
     let mut graph = Graph::default();
     let mut last = graph.push("pixels", Op::Input { shape: vec![3, 8, 12] }, &[]);
     for (name, op) in [
-        ("patch_embed", Op::PatchEmbed { patch_size: 4, embed_dim: 24 }),
+        ("patch_embed", Op::PatchEmbed { patch_size: 4, embed_dim: 24, tubelets: 1 }),
         ("attn", Op::CausalAttention { num_heads: 2, scale: 0.6 }),
         ("middle", Op::DropTokens { count: 1, at: 2 }),
         ("first", Op::DropTokens { count: 1, at: 0 }),

@@ -112,6 +112,16 @@ pub enum BackboneError {
         /// What it has instead.
         reason: String,
     },
+    /// A clip cannot be cut into whole tubelets.
+    #[error(
+        "{num_frames} frames cannot be cut into tubelets of {tubelet_size}; give the model a positive multiple of them"
+    )]
+    Frames {
+        /// Frames of the clip.
+        num_frames: usize,
+        /// Frames of a tubelet.
+        tubelet_size: usize,
+    },
     /// A picture cannot be cut into whole patches.
     #[error(
         "a picture of {height}x{width} cannot be cut into patches of {patch_size}; \

@@ -83,6 +83,19 @@ pub(crate) fn patches(weights: &BTreeMap<String, Tensor>, name: &str) -> Result<
     }
 }
 
+/// Width, channels, frames and side of the patches of a patch embedding of clips, `[D, C, t, p, p]`, or of pictures, which are of one frame.
+///
+/// # Errors
+/// As [`patches`].
+pub(crate) fn tubes(weights: &BTreeMap<String, Tensor>, name: &str) -> Result<[usize; 4], BackboneError> {
+    match *shape(weights, name)? {
+        [dim, channels, frames, height, width] if height == width && dim * channels * frames * height > 0 => {
+            Ok([dim, channels, frames, height])
+        }
+        _ => patches(weights, name).map(|[dim, channels, side]| [dim, channels, 1, side]),
+    }
+}
+
 /// The number of blocks `blocks.{i}.`, which must be numbered without a gap.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, Publisher, to_timm};
 use crate::{Graph, Op, Tensor, convnext, mobilevit, swin, vit};
 
 pub use error::BackboneError;
-pub(crate) use metadata::{activation, depth, depths, eps, list, missing, number, patches, shape, wrong};
+pub(crate) use metadata::{activation, depth, depths, eps, list, missing, number, patches, shape, tubes, wrong};
 pub use normalization::Normalization;
 pub use patch_head::{patch_grid, with_patch_head};
 pub use registry::{ARCHITECTURES, Architecture};
@@ -48,6 +48,14 @@ impl Config {
             Self::Swin(config) => config.image_size,
             Self::ConvNext(config) => config.image_size,
             Self::MobileVit(config) => config.image_size,
+        }
+    }
+
+    /// Frames of a clip that it sees at a time; 1 where it sees a picture.
+    pub fn num_frames(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.num_frames,
+            Self::Swin(_) | Self::ConvNext(_) | Self::MobileVit(_) => 1,
         }
     }
 

@@ -10,11 +10,12 @@ const NORM: &str = "norm";
 /// The node that leaves the tokens before those of the patches behind.
 const PATCH_TOKENS: &str = "patch_tokens";
 
-/// Rows and columns of patches that the graph's input `[C, H, W]` is cut into; `None` where no patch embedding reads it.
+/// Rows and columns of patches that the graph's input `[C, H, W]` is cut into; `None` where no patch embedding reads it, or one that
+/// cuts it into tubelets.
 pub fn patch_grid(graph: &Graph) -> Option<[usize; 2]> {
     let Some(Op::Input { shape }) = graph.nodes.first().map(|node| &node.op) else { return None };
     let patch_size = graph.nodes.iter().find_map(|node| match node.op {
-        Op::PatchEmbed { patch_size, .. } if node.inputs == [0] => Some(patch_size),
+        Op::PatchEmbed { patch_size, tubelets: 1, .. } if node.inputs == [0] => Some(patch_size),
         _ => None,
     })?;
     match shape.as_slice() {

@@ -23,6 +23,8 @@ enum Family {
     Clip,
     /// The image tower of Google's SigLIP.
     Siglip,
+    /// VideoMAE of clips of 16 frames.
+    VideoMae,
 }
 
 /// What tells one architecture from others of its kind.
@@ -129,9 +131,9 @@ const CC_BY_NC: &str = "CC-BY-NC-4.0";
 const CVNETS: &str = "CVNets";
 
 /// The architectures that have a name, as timm's `vision_transformer.py`, `swin_transformer.py`, `swin_transformer_v2.py`,
-/// `convnext.py` and `mobilevit.py` define them.
+/// `convnext.py` and `mobilevit.py` define them; timm has no name for VideoMAE's, which are the publisher's sizes.
 #[rustfmt::skip]
-pub const ARCHITECTURES: [Architecture; 56] = [
+pub const ARCHITECTURES: [Architecture; 59] = [
     vit("vit_tiny_patch16_224", Family::Vit, [224, 16], TINY, "timm/vit_tiny_patch16_224.augreg_in21k", APACHE),
     vit("vit_small_patch16_224", Family::Vit, [224, 16], SMALL, "timm/vit_small_patch16_224.augreg_in21k", APACHE),
     vit("vit_small_patch32_224", Family::Vit, [224, 32], SMALL, "timm/vit_small_patch32_224.augreg_in21k", APACHE),
@@ -161,6 +163,9 @@ pub const ARCHITECTURES: [Architecture; 56] = [
     vit("vit_base_patch16_siglip_224", Family::Siglip, [224, 16], BASE, "timm/vit_base_patch16_siglip_224.webli", APACHE),
     vit("vit_base_patch16_siglip_256", Family::Siglip, [256, 16], BASE, "timm/vit_base_patch16_siglip_256.webli", APACHE),
     vit("vit_large_patch16_siglip_256", Family::Siglip, [256, 16], LARGE, "timm/vit_large_patch16_siglip_256.webli", APACHE),
+    vit("vit_small_patch16_videomae_224", Family::VideoMae, [224, 16], SMALL, "MCG-NJU/videomae-small-finetuned-kinetics", CC_BY_NC),
+    vit("vit_base_patch16_videomae_224", Family::VideoMae, [224, 16], BASE, "MCG-NJU/videomae-base-finetuned-kinetics", CC_BY_NC),
+    vit("vit_large_patch16_videomae_224", Family::VideoMae, [224, 16], LARGE, "MCG-NJU/videomae-large-finetuned-kinetics", CC_BY_NC),
     swin("swin_tiny_patch4_window7_224", [224, 7], SWIN_T, "timm/swin_tiny_patch4_window7_224.ms_in22k", MIT),
     swin("swin_small_patch4_window7_224", [224, 7], SWIN_S, "timm/swin_small_patch4_window7_224.ms_in22k", MIT),
     swin("swin_base_patch4_window7_224", [224, 7], SWIN_B, "timm/swin_base_patch4_window7_224.ms_in22k", MIT),
@@ -274,6 +279,13 @@ fn vit_config(
         }
         Family::Clip => vit::Config { pre_norm: true, ln_eps: 1e-5, ..config },
         Family::Siglip => vit::Config { class_token: false, global_pool: GlobalPool::Map, ..config },
+        Family::VideoMae => vit::Config {
+            num_frames: 16,
+            tubelet_size: 2,
+            class_token: false,
+            global_pool: GlobalPool::AvgFcNorm,
+            ..config
+        },
     }
 }
 
@@ -294,6 +306,7 @@ fn sizes(config: &Config) -> Vec<(&'static str, usize)> {
             ("class_token", flag(config.class_token)),
             ("reg_tokens", config.reg_tokens),
             ("pre_norm", flag(config.pre_norm)),
+            ("tubelet_size", config.tubelet_size),
         ],
         Config::Swin(config) => {
             let mut sizes = vec![
@@ -371,6 +384,11 @@ mod tests {
             let config = architecture.config([architecture.image_size; 2]);
             let cost = Cost::of(&config.graph()).unwrap();
             let (left_out, added) = match (&config, architecture.sizes) {
+                // Positions that are computed, and biases of zeros for k.
+                (Config::Vit(config), Sizes::Vit(Family::VideoMae, _, [width, depth, _])) => {
+                    let [rows, columns] = config.grid().unwrap();
+                    (0, (config.tubelets().unwrap() * rows * columns + depth) * width)
+                }
                 // A patch embedding without bias, and one of zeros.
                 (_, Sizes::Vit(Family::Clip | Family::ClipQuickGelu, _, [width, ..])) => (0, width),
                 // The query's projection `[D, D]`, its bias and the latent, less the query itself.

@@ -1,5 +1,5 @@
-// Written by `models/tests/fixtures/parameters.py`: what timm 1.0.31 counts.
-const TIMM_PARAMETERS: [(&str, u64); 56] = [
+// Written by `models/tests/fixtures/parameters.py`: what timm 1.0.31 counts, and of VideoMAE transformers 5.24.0.
+const TIMM_PARAMETERS: [(&str, u64); 59] = [
     ("vit_tiny_patch16_224", 5_524_416),
     ("vit_small_patch16_224", 21_665_664),
     ("vit_small_patch32_224", 22_493_952),
@@ -56,4 +56,7 @@ const TIMM_PARAMETERS: [(&str, u64); 56] = [
     ("mobilevit_xxs", 951_024),
     ("mobilevit_xs", 1_932_848),
     ("mobilevit_s", 4_937_632),
+    ("vit_small_patch16_videomae_224", 21_879_936),
+    ("vit_base_patch16_videomae_224", 86_227_200),
+    ("vit_large_patch16_videomae_224", 303_860_736),
 ];

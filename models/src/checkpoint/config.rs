@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The largest such file that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// `num_heads`, `text_num_heads`, `layer_norm_eps`, `act_layer`, `window_size`, `pretrained_window_sizes`, `image_size`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
+/// `num_heads`, `text_num_heads`, `layer_norm_eps`, `act_layer`, `window_size`, `pretrained_window_sizes`, `image_size`, `num_frames`, `mean` and `std` as far as Hugging Face's, timm's or OpenCLIP's configuration in the folder of
 /// `path` says them. A file that is none of these says nothing.
 pub(super) fn beside(path: &Path) -> BTreeMap<String, String> {
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -81,8 +81,9 @@ fn of(config: &Value) -> BTreeMap<String, String> {
         say("pretrained_window_sizes", pretrained.map(Value::to_string));
         say("window_size", text(config.get("window_size")));
     }
-    if is_swin || model_type == "mobilevit" {
+    if is_swin || model_type == "mobilevit" || model_type == "videomae" {
         say("image_size", text(config.get("image_size")));
+        say("num_frames", text(config.get("num_frames")));
     }
     say("layer_norm_eps", text(tower.get("layer_norm_eps")));
     say("text_num_heads", text(config.pointer("/text_config/num_attention_heads")));
@@ -139,6 +140,8 @@ mod tests {
         assert_eq!(said["pretrained_window_sizes"], "[12, 12, 12, 6]");
         let said = of(&json!({ "architecture": "swinv2_tiny_window8_256" }));
         assert_eq!((said["window_size"].as_str(), said.get("pretrained_window_sizes")), ("8", None));
+        let said = of(&json!({ "model_type": "videomae", "num_frames": 8, "image_size": 112, "hidden_act": "gelu" }));
+        assert_eq!((said["num_frames"].as_str(), said["image_size"].as_str()), ("8", "112"));
         let said = of(&json!({ "model_type": "swinv2", "window_size": 8, "image_size": 256 }));
         assert_eq!((said["window_size"].as_str(), said["image_size"].as_str()), ("8", "256"));
         assert!(of(&json!({ "lr": 0.1, "vision_config": 3 })).is_empty() && of(&json!([1])).is_empty());

@@ -14,6 +14,7 @@ mod safetensors;
 mod shards;
 mod swin;
 mod torch;
+mod videomae;
 
 use std::collections::BTreeMap;
 use std::io;

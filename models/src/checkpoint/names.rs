@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CheckpointError, clip, convnext, jax, mobilevit, swin};
+use super::{CheckpointError, clip, convnext, jax, mobilevit, swin, videomae};
 use crate::Tensor;
 
 /// Whose names and conventions a checkpoint follows.
@@ -36,6 +36,10 @@ pub enum Publisher {
     HuggingFaceConvNext,
     /// Hugging Face's `modeling_mobilevit.py`.
     HuggingFaceMobileVit,
+    /// The authors' `VideoMAE`.
+    VideoMae,
+    /// Hugging Face's `modeling_videomae.py`.
+    HuggingFaceVideoMae,
 }
 
 impl Publisher {
@@ -45,7 +49,8 @@ impl Publisher {
             return Self::Jax;
         }
         let all = || tensors.keys().map(String::as_str);
-        let others = clip::publisher(all())
+        let others = videomae::publisher(tensors)
+            .or_else(|| clip::publisher(all()))
             .or_else(|| swin::publisher(all()))
             .or_else(|| convnext::publisher(all()))
             .or_else(|| mobilevit::publisher(all()));
@@ -74,6 +79,10 @@ impl Publisher {
         };
         match self {
             Self::HuggingFaceVit => default("layer_norm_eps", "1e-12"),
+            Self::HuggingFaceVideoMae => {
+                default("layer_norm_eps", "1e-12");
+                default("head_norm_eps", "1e-5");
+            }
             Self::HuggingFaceClip | Self::OpenAiClip => default("layer_norm_eps", "1e-5"),
             Self::HuggingFaceSiglip => default("act_layer", "gelu_tanh"),
             // What its configuration calls the layers' is that of the last alone.
@@ -111,8 +120,8 @@ pub(super) enum Target {
 
 /// Gives the tensors timm's names; q, k and v are joined into `blocks.{i}.attn.qkv`, `[3D, D]` and `[3D]`.
 ///
-/// Understood are timm's names, Hugging Face's of ViT, DeiT, DINOv2, CLIP, SigLIP, Swin, ConvNeXt and MobileViT, OpenAI's of CLIP, Microsoft's of
-/// Swin, Meta's of ConvNeXt, and Google's of ViT, whose kernels are turned to PyTorch's layout. timm's `head.fc` becomes
+/// Understood are timm's names, Hugging Face's of ViT, DeiT, DINOv2, CLIP, SigLIP, Swin, ConvNeXt, MobileViT and VideoMAE, OpenAI's of CLIP, Microsoft's of
+/// Swin, Meta's of ConvNeXt, VideoMAE's authors', and Google's of ViT, whose kernels are turned to PyTorch's layout. timm's `head.fc` becomes
 /// `head`, its `head.norm` `norm`. Mask token, pooler, text tower and buffers, which the features do not depend on, are left
 /// out.
 ///
@@ -134,6 +143,10 @@ pub fn to_timm(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Te
         Publisher::MetaConvNext => convnext::meta_target,
         Publisher::HuggingFaceConvNext => convnext::hugging_face_target,
         Publisher::HuggingFaceMobileVit => mobilevit::hugging_face_target,
+        Publisher::VideoMae => return renamed(&videomae::with_key_biases(tensors)?, videomae::authors_target),
+        Publisher::HuggingFaceVideoMae => {
+            return renamed(&videomae::with_key_biases(tensors)?, videomae::hugging_face_target);
+        }
     };
     let timm = renamed(tensors, target)?;
     if timm.contains_key("dist_token") && tensors.contains_key("classifier.weight") {
@@ -206,8 +219,11 @@ fn renamed(
         return Err(CheckpointError::unknown_names(&unknown));
     }
     for (name, parts) in joined {
-        let marks = if parts.iter().flatten().any(|(name, _)| name.contains("_proj.")) {
+        let has = |mark: &str| parts.iter().flatten().any(|(name, _)| name.contains(mark));
+        let marks = if has("_proj.") {
             [".q_proj.", ".k_proj.", ".v_proj."]
+        } else if has("_bias") {
+            [".q_bias", ".k_bias", ".v_bias"]
         } else {
             [".query.", ".key.", ".value."]
         };

@@ -85,7 +85,8 @@ pub fn graph(config: &Config) -> Graph {
     let [height, width] = config.image_size;
     let pixels = graph.push("pixels", Op::Input { shape: vec![config.in_chans, height, width] }, &[]);
     let embed_dim = config.dims.first().copied().unwrap_or(0);
-    let mut x = graph.push("stem.0", Op::PatchEmbed { patch_size: config.patch_size, embed_dim }, &[pixels]);
+    let mut x =
+        graph.push("stem.0", Op::PatchEmbed { patch_size: config.patch_size, embed_dim, tubelets: 1 }, &[pixels]);
     x = graph.push("stem.1", Op::LayerNorm { eps }, &[x]);
     let size = config.image_size.map(|side| side.checked_div(config.patch_size).unwrap_or(0));
     x = graph.push("stem.map", Op::Grid { size }, &[x]);

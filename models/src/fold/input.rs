@@ -4,19 +4,19 @@ use super::{FoldError, doubled, put, readers, store};
 use crate::graph::{Graph, NodeId};
 use crate::op::Op;
 
-/// The graph that takes pictures scaled to 0..1 in place of `(x - mean) / std`, a value a channel: both become part of the
-/// patch embedding, `W' = W / std` and `c' = c - W (mean / std)`. `None` where anything but a patch embedding reads the
-/// picture. A patch embedding pads nothing, so that this is exact.
+/// The graph that takes pictures scaled to 0..1 in place of `(x - mean) / std`, a value a channel of a picture, and the same for
+/// every frame of a clip: both become part of the patch embedding, `W' = W / std` and `c' = c - W (mean / std)`. `None` where anything but a
+/// patch embedding reads the picture. A patch embedding pads nothing, so that this is exact.
 ///
 /// # Errors
-/// When the graph is not valid, it takes another number of channels, or a merged weight is not finite.
+/// When the graph is not valid, it takes no whole pictures of so many channels, or a merged weight is not finite.
 pub fn normalization(graph: &Graph, mean: &[f32], std: &[f32]) -> Result<Option<Graph>, FoldError> {
     graph.validate()?;
     let Some(Op::Input { shape }) = graph.nodes.first().map(|node| &node.op) else { return Ok(None) };
     let &[host] = readers(graph, 0).as_slice() else { return Ok(None) };
-    let Op::PatchEmbed { patch_size, .. } = graph.nodes[host].op else { return Ok(None) };
-    let channels = shape.first().copied().unwrap_or(0);
-    if channels != mean.len() || channels != std.len() {
+    let Op::PatchEmbed { patch_size, tubelets, .. } = graph.nodes[host].op else { return Ok(None) };
+    let channels = shape.first().copied().unwrap_or(0) / tubelets;
+    if mean.is_empty() || mean.len() != std.len() || !channels.is_multiple_of(mean.len()) {
         return Err(FoldError::Channels { expected: channels, got: [mean.len(), std.len()] });
     }
     let name = graph.nodes[host].name.clone();
@@ -28,7 +28,7 @@ pub fn normalization(graph: &Graph, mean: &[f32], std: &[f32]) -> Result<Option<
     let (mut weight, mut bias) = (doubled(weight), doubled(bias));
     let plane = patch_size * patch_size;
     for (row, bias) in weight.chunks_exact_mut(channels * plane).zip(&mut bias) {
-        for ((values, &mean), &std) in row.chunks_exact_mut(plane).zip(mean).zip(std) {
+        for (values, (&mean, &std)) in row.chunks_exact_mut(plane).zip(mean.iter().zip(std).cycle()) {
             values.iter_mut().for_each(|value| *value /= f64::from(std));
             *bias -= f64::from(mean) * values.iter().sum::<f64>();
         }

@@ -92,7 +92,7 @@ fn adapted_behind(is_patch_embed: bool, dim: usize, bias: bool, adapter: Op) -> 
     let mut graph = Graph::default();
     let host = if is_patch_embed {
         let pixels = graph.push("pixels", Op::Input { shape: vec![3, 4, 2] }, &[]);
-        graph.push("host", Op::PatchEmbed { patch_size: 2, embed_dim: dim }, &[pixels])
+        graph.push("host", Op::PatchEmbed { patch_size: 2, embed_dim: dim, tubelets: 1 }, &[pixels])
     } else {
         let tokens = graph.push("tokens", Op::Input { shape: vec![2, 5] }, &[]);
         graph.push("host", Op::Linear { out_features: dim, bias }, &[tokens])

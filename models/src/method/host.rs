@@ -132,8 +132,9 @@ pub fn hosts(graph: &Graph, roles: &[Role], method: &'static str) -> Result<Vec<
                 None => continue,
             },
             Op::LayerNorm { .. } => (Role::Norm, 1),
-            Op::PatchEmbed { patch_size, .. } => {
-                (Role::PatchEmbed, input.first().copied().unwrap_or(0) * patch_size * patch_size)
+            Op::PatchEmbed { patch_size, tubelets, .. } => {
+                let channels = input.first().copied().unwrap_or(0) / (*tubelets).max(1);
+                (Role::PatchEmbed, channels * patch_size * patch_size)
             }
             _ => continue,
         };

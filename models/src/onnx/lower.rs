@@ -88,7 +88,9 @@ impl<'a> Lowering<'a> {
         let x = inputs.first().copied().unwrap_or_default();
         Ok(match &node.op {
             Op::Input { .. } => INPUT.to_owned(),
-            Op::PatchEmbed { patch_size, .. } => self.patch_embed(name, x, *patch_size, &self.shapes[id])?,
+            Op::PatchEmbed { patch_size, tubelets, .. } => {
+                self.patch_embed(name, x, [*patch_size, *tubelets], [shape, &self.shapes[id]])?
+            }
             Op::InsertTokens { count, at } => self.insert_tokens(name, x, *count, *at, shape)?,
             Op::DropTokens { count, at } => self.drop_tokens(name, x, *count, *at, shape),
             Op::PosEmbed => {
@@ -165,16 +167,35 @@ impl<'a> Lowering<'a> {
         readers.all(|node| matches!(node.op, Op::Linear { .. })).then_some(Kernel { side, stride, from_pixels })
     }
 
-    fn patch_embed(&mut self, name: &str, x: &str, patch: usize, output: &[usize]) -> Result<Value, OnnxError> {
+    fn patch_embed(
+        &mut self,
+        name: &str,
+        x: &str,
+        [patch, tubelets]: [usize; 2],
+        [input, output]: [&[usize]; 2],
+    ) -> Result<Value, OnnxError> {
         let weight = self.own_weight(name, "weight")?;
         let bias = self.own_weight(name, "bias")?;
         let kernel = [patch as i64; 2];
         let attributes = vec![ints("kernel_shape", &kernel), ints("strides", &kernel)];
-        let grid = self.push("Conv", &format!("{name}/conv"), &[x, &weight, &bias], attributes);
-        // [N, D, h, w] to [N, D, L] to [N, L, D].
-        let flat: Vec<usize> = output.iter().rev().copied().collect();
-        let flat = self.reshape(&format!("{name}/flat"), &grid, &flat);
-        Ok(self.push("Transpose", name, &[&flat], vec![ints("perm", &[0, 2, 1])]))
+        let convolve =
+            |lower: &mut Self, x: &str| lower.push("Conv", &format!("{name}/conv"), &[x, &weight, &bias], attributes);
+        let turned = || vec![ints("perm", &[0, 2, 1])];
+        if tubelets == 1 {
+            let grid = convolve(self, x);
+            // [N, D, h, w] to [N, D, L] to [N, L, D].
+            let flat: Vec<usize> = output.iter().rev().copied().collect();
+            let flat = self.reshape(&format!("{name}/flat"), &grid, &flat);
+            return Ok(self.push("Transpose", name, &[&flat], turned()));
+        }
+        // Tubelets are pictures of a batch: [N, T C, H, W] to [N T, C, H, W], and [N T, L, D] to [N, T L, D] at the end.
+        let each = |dims: &[usize]| [&[dims[0] / tubelets], &dims[1..]].concat();
+        let cut = self.reshape_batch(&format!("{name}/tubelets"), x, tubelets, &each(input));
+        let grid = convolve(self, &cut);
+        let flat: Vec<usize> = each(output).into_iter().rev().collect();
+        let flat = self.reshape_batch(&format!("{name}/flat"), &grid, tubelets, &flat);
+        let tokens = self.push("Transpose", &format!("{name}/tokens"), &[&flat], turned());
+        Ok(self.reshape_batch(name, &tokens, 1, output))
     }
 
     /// A weight of ones is shared by all layers that have it, a bias of zeros left out: simplified graphs have such.
@@ -261,6 +282,18 @@ impl<'a> Lowering<'a> {
             Batch::One => 1,
             // 0 stands for the input's own dimension at that place.
             Batch::Free => 0,
+        };
+        let dims: Vec<i64> = std::iter::once(batch).chain(shape.iter().map(|&dim| dim as i64)).collect();
+        let target = self.ints(&format!("{name}/shape"), &[dims.len()], &dims);
+        self.push("Reshape", name, &[x, &target], Vec::new())
+    }
+
+    /// As [`Self::reshape`], with `pieces` of the batch for every picture.
+    fn reshape_batch(&mut self, name: &str, x: &str, pieces: usize, shape: &[usize]) -> Value {
+        let batch = match self.batch {
+            Batch::One => pieces as i64,
+            // -1 stands for what is left.
+            Batch::Free => -1,
         };
         let dims: Vec<i64> = std::iter::once(batch).chain(shape.iter().map(|&dim| dim as i64)).collect();
         let target = self.ints(&format!("{name}/shape"), &[dims.len()], &dims);

@@ -14,14 +14,22 @@ pub(super) fn tokens(shape: &[usize]) -> Result<(usize, usize), String> {
     }
 }
 
-pub(super) fn patch_embed_shape(input: &[usize], patch_size: usize, embed_dim: usize) -> Result<Vec<usize>, String> {
-    let &[_, height, width] = input else {
+pub(super) fn patch_embed_shape(
+    input: &[usize],
+    patch_size: usize,
+    embed_dim: usize,
+    tubelets: usize,
+) -> Result<Vec<usize>, String> {
+    let &[channels, height, width] = input else {
         return Err(format!("needs a picture [C, H, W], got {input:?}"));
     };
+    if tubelets == 0 || channels % tubelets != 0 {
+        return Err(format!("cannot cut {channels} channels into {tubelets} tubelets of as many"));
+    }
     if patch_size == 0 || height % patch_size != 0 || width % patch_size != 0 {
         return Err(format!("height {height} and width {width} must be multiples of patch_size {patch_size}"));
     }
-    Ok(vec![(height / patch_size) * (width / patch_size), embed_dim])
+    Ok(vec![tubelets * (height / patch_size) * (width / patch_size), embed_dim])
 }
 
 pub(super) fn attention_shape(input: &[usize], num_heads: usize) -> Result<Vec<usize>, String> {

@@ -133,7 +133,7 @@ pub fn graph(config: &Config) -> Graph {
     let eps = config.ln_eps;
     let [height, width] = config.image_size;
     let pixels = graph.push("pixels", Op::Input { shape: vec![config.in_chans, height, width] }, &[]);
-    let embed = Op::PatchEmbed { patch_size: config.patch_size, embed_dim: config.embed_dim };
+    let embed = Op::PatchEmbed { patch_size: config.patch_size, embed_dim: config.embed_dim, tubelets: 1 };
     let mut x = graph.push("patch_embed.proj", embed, &[pixels]);
     if config.patch_norm {
         x = graph.push("patch_embed.norm", Op::LayerNorm { eps }, &[x]);

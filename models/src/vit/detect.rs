@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, GlobalPool};
-use crate::backbone::{BackboneError, activation, depth, eps, number, patches, shape, wrong};
+use super::{Config, GlobalPool, clip};
+use crate::backbone::{BackboneError, activation, depth, eps, number, shape, tubes, wrong};
+use crate::checkpoint::CheckpointError;
 use crate::{Activation, Tensor};
 
 /// timm's models whose heads are not 64 wide, by the width of a token: so400m, huge, giant and gigantic, all of 16 heads.
@@ -12,8 +13,9 @@ const SIXTEEN_HEADS: [usize; 4] = [1152, 1280, 1408, 1664];
 impl Config {
     /// The configuration of the model that has these weights, by timm's names (see [`crate::checkpoint::to_timm`]).
     ///
-    /// The weights say patch, channels, width, depth, MLP, LayerScale, tokens, pooling and head; the picture is the square
-    /// that the position embeddings cover. `metadata` may say `num_heads`, `layer_norm_eps` and `act_layer`. Otherwise heads
+    /// The weights say patch, tubelet, channels, width, depth, MLP, LayerScale, tokens, pooling and head; the picture is the square
+    /// that the position embeddings cover. `metadata` may say `num_heads`, `layer_norm_eps`, `head_norm_eps` and `act_layer`, and of clips `num_frames`
+    /// (otherwise 16) and, where positions are computed, `image_size` (otherwise 224). Otherwise heads
     /// are 64 wide, but widths of 1152, 1280, 1408 and 1664 have 16 heads (so400m, huge, giant, gigantic), epsilon is 1e-6,
     /// or 1e-5 with a LayerNorm before the blocks (CLIP), and the activation is the exact GELU.
     ///
@@ -24,6 +26,10 @@ impl Config {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self, BackboneError> {
         let mut config = Self::detect_but_image_size(weights, metadata)?;
+        if config.computes_positions(weights) {
+            config.image_size = [Self::clip_size(metadata)?; 2];
+            return Ok(config);
+        }
         let (positions, no_embed_class) = config.positions(weights, None)?;
         let side = positions.isqrt();
         if side == 0 || side * side != positions {
@@ -40,7 +46,15 @@ impl Config {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self, BackboneError> {
         let proj = "patch_embed.proj.weight";
-        let [embed_dim, in_chans, patch_size] = patches(weights, proj)?;
+        let [embed_dim, in_chans, tubelet_size, patch_size] = tubes(weights, proj)?;
+        let num_frames = match tubelet_size {
+            1 => 1,
+            _ => {
+                let expected = format!("a positive multiple of the {tubelet_size} frames of a tubelet");
+                let whole = |&frames: &usize| frames > 0 && frames.is_multiple_of(tubelet_size);
+                number(metadata, "num_frames", &expected, whole)?.unwrap_or(clip::NUM_FRAMES)
+            }
+        };
         let fc1 = "blocks.0.mlp.fc1.weight";
         let depth = depth(weights)?;
         let &[mlp_hidden, _] = shape(weights, fc1)? else {
@@ -52,6 +66,11 @@ impl Config {
             Some(got) => return Err(wrong("head.weight", &format!("[classes, {embed_dim}]"), got)),
         };
         let (class_token, pre_norm) = (weights.contains_key("cls_token"), weights.contains_key("norm_pre.weight"));
+        if tubelet_size > 1 && class_token {
+            let part = "a class token beside tubelets";
+            return Err(CheckpointError::Unsupported { name: "cls_token".to_owned(), part }.into());
+        }
+        let ln_eps = eps(metadata, "layer_norm_eps", if pre_norm { 1e-5 } else { 1e-6 })?;
         let reg_tokens = match weights.get("reg_token").map(Tensor::shape) {
             None => 0,
             Some(&[1, count, width]) if width == embed_dim => count,
@@ -61,12 +80,18 @@ impl Config {
             image_size: [0, 0],
             patch_size,
             in_chans,
+            num_frames,
+            tubelet_size,
             embed_dim,
             depth,
             num_heads: num_heads(embed_dim, metadata)?,
             mlp_ratio: mlp_hidden as f32 / embed_dim as f32,
             layer_scale: weights.contains_key("blocks.0.ls1.gamma"),
-            ln_eps: eps(metadata, "layer_norm_eps", if pre_norm { 1e-5 } else { 1e-6 })?,
+            ln_eps,
+            head_norm_eps: match weights.contains_key("fc_norm.weight") {
+                true => eps(metadata, "head_norm_eps", ln_eps)?,
+                false => 1e-6,
+            },
             class_token,
             dist_token: class_token && weights.contains_key("dist_token"),
             reg_tokens,
@@ -92,7 +117,21 @@ impl Config {
         })
     }
 
-    /// The number of patches that have a position embedding, and whether they alone have one: where the class token may
+    /// Whether the positions are no weights, as those of a VideoMAE.
+    pub(super) fn computes_positions(&self, weights: &BTreeMap<String, Tensor>) -> bool {
+        self.tubelet_size > 1 && !weights.contains_key("pos_embed")
+    }
+
+    /// Side of the frames that a model was made for whose positions do not tell it.
+    ///
+    /// # Errors
+    /// When `metadata` say something else.
+    pub(super) fn clip_size(metadata: &BTreeMap<String, String>) -> Result<usize, BackboneError> {
+        let said = number(metadata, "image_size", "a number of pixels above 0", |&side: &usize| side > 0)?;
+        Ok(said.unwrap_or(clip::IMAGE_SIZE))
+    }
+
+    /// The number of patches of a picture, or of a tubelet, that have a position embedding, and whether they alone have one: where the class token may
     /// have one too, the number that fits `grid`, or else that of a square, decides.
     pub(super) fn positions(
         &self,
@@ -105,6 +144,13 @@ impl Config {
         };
         let square = |count: usize| count > 0 && count.isqrt() * count.isqrt() == count;
         let fits = |count: usize| grid.and_then(|[rows, columns]| rows.checked_mul(columns)) == Some(count);
+        if self.tubelet_size > 1 {
+            let tubelets = self.tubelets()?;
+            let whole = (len / tubelets, false);
+            let expected = || format!("[1, {tubelets} times the patches, {}]", self.embed_dim);
+            let is_whole = len.is_multiple_of(tubelets);
+            return if is_whole { Ok(whole) } else { Err(wrong("pos_embed", &expected(), &[1, len, self.embed_dim])) };
+        }
         match self.class_token {
             true if self.dist_token && len > 2 => Ok((len - 2, false)),
             false => Ok((len, self.reg_tokens > 0)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::pos_embed::{Resampling, resample};
 use super::weights::complete;
-use super::{Config, graph};
+use super::{Config, clip, graph};
 use crate::backbone::BackboneError;
 use crate::checkpoint::Publisher;
 use crate::{Graph, Tensor};
@@ -38,14 +38,29 @@ pub(crate) fn from_weights(
         Some(size) => Config { image_size: size, ..Config::detect_but_image_size(&weights, metadata)? },
     };
     let grid = config.grid()?;
+    let tubelets = config.tubelets()?;
+    if config.tubelet_size > 1 {
+        if config.computes_positions(&weights) {
+            let native = Config { image_size: [Config::clip_size(metadata)?; 2], ..config.clone() };
+            let count = native.grid()?.iter().fold(tubelets, |count, side| count.saturating_mul(*side));
+            weights.insert("pos_embed".to_owned(), clip::sinusoid(count, config.embed_dim)?);
+        }
+        if let Some(kernel) = weights.get_mut("patch_embed.proj.weight") {
+            *kernel = clip::flat_kernel(kernel)?;
+        }
+    }
     // Reports a misshapen tensor before it is resampled.
     let (positions, no_embed_class) = config.positions(&weights, Some(grid))?;
     config.no_embed_class = no_embed_class;
     if let Some(pos_embed) = weights.get_mut("pos_embed") {
         let side = positions.isqrt();
         if side * side == positions {
+            let (side, resampling) = ([side; 2], Resampling::of(publisher));
             let prefix = if no_embed_class { 0 } else { config.num_prefix_tokens() - config.reg_tokens };
-            *pos_embed = resample(pos_embed, prefix, [side; 2], grid, Resampling::of(publisher))?;
+            *pos_embed = match tubelets {
+                1 => resample(pos_embed, prefix, side, grid, resampling)?,
+                _ => clip::resample_each(pos_embed, tubelets, side, grid, resampling)?,
+            };
         } else if grid[0].checked_mul(grid[1]) != Some(positions) {
             return Err(BackboneError::UnknownGrid { positions, patch_size: config.patch_size });
         }

@@ -1,7 +1,8 @@
 //! The vision transformer as timm's `vision_transformer.py` computes it: ViT (arXiv 2010.11929), DeiT and DeiT-3
-//! (2012.12877, 2204.07118), DINOv2 with and without registers (2304.07193, 2309.16588), and the image towers of CLIP
-//! (2103.00020) and SigLIP (2303.15343).
+//! (2012.12877, 2204.07118), DINOv2 with and without registers (2304.07193, 2309.16588), the image towers of CLIP
+//! (2103.00020) and SigLIP (2303.15343), and of clips the encoder of VideoMAE (2203.12602).
 
+mod clip;
 mod detect;
 mod load;
 mod pos_embed;
@@ -20,8 +21,12 @@ pub struct Config {
     pub image_size: [usize; 2],
     /// Side of a patch in pixels.
     pub patch_size: usize,
-    /// Channels of a picture.
+    /// Channels of a picture, or of a frame.
     pub in_chans: usize,
+    /// Frames of a clip, a multiple of `tubelet_size`; 1 for pictures.
+    pub num_frames: usize,
+    /// Frames that a patch reaches through; 1 for pictures.
+    pub tubelet_size: usize,
     /// Width of a token.
     pub embed_dim: usize,
     /// Number of blocks.
@@ -32,8 +37,10 @@ pub struct Config {
     pub mlp_ratio: f32,
     /// Whether each branch is scaled by a learned vector before it is added.
     pub layer_scale: bool,
-    /// Added to the variance in every LayerNorm.
+    /// Added to the variance in every LayerNorm but `fc_norm`.
     pub ln_eps: f32,
+    /// Added to the variance in `fc_norm`, where there is one.
+    pub head_norm_eps: f32,
     /// Whether there is a class token, the first.
     pub class_token: bool,
     /// Whether a distillation token stands behind the class token (DeiT's): the feature is the mean of both.
@@ -61,12 +68,15 @@ impl Default for Config {
             image_size: [224, 224],
             patch_size: 16,
             in_chans: 3,
+            num_frames: 1,
+            tubelet_size: 1,
             embed_dim: 768,
             depth: 12,
             num_heads: 12,
             mlp_ratio: 4.0,
             layer_scale: false,
             ln_eps: 1e-6,
+            head_norm_eps: 1e-6,
             class_token: true,
             dist_token: false,
             reg_tokens: 0,
@@ -121,6 +131,19 @@ impl Config {
         }
     }
 
+    /// How many times a patch goes through the clip: 1 for pictures.
+    ///
+    /// # Errors
+    /// When the frames are no whole tubelets.
+    pub fn tubelets(&self) -> Result<usize, BackboneError> {
+        let &Self { num_frames, tubelet_size, .. } = self;
+        if tubelet_size > 0 && num_frames > 0 && num_frames.is_multiple_of(tubelet_size) {
+            Ok(num_frames / tubelet_size)
+        } else {
+            Err(BackboneError::Frames { num_frames, tubelet_size })
+        }
+    }
+
     /// Width of the MLP's hidden layer.
     pub fn mlp_hidden(&self) -> usize {
         (self.embed_dim as f64 * f64::from(self.mlp_ratio)).round() as usize
@@ -137,8 +160,8 @@ impl Config {
     }
 }
 
-/// The graph of a vision transformer, without weights. The nodes bear timm's names: `pixels` `[C, H, W]`,
-/// `patch_embed.proj`, `cls_token`, `dist_token`, `pos_embed`, `reg_token`, `norm_pre`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with
+/// The graph of a vision transformer, without weights. The nodes bear timm's names: `pixels` `[C, H, W]`, or `[T C, H, W]` with the
+/// channels of a clip's frames behind one another, `patch_embed.proj`, `cls_token`, `dist_token`, `pos_embed`, `reg_token`, `norm_pre`, `blocks.{i}.*`, `norm`, `pool` `[D]` and, with
 /// classes, `head`.
 ///
 /// Sizes that do not fit each other are found by [`Graph::shapes`].
@@ -146,8 +169,11 @@ pub fn graph(config: &Config) -> Graph {
     let mut graph = Graph::default();
     let [height, width] = config.image_size;
     let eps = config.ln_eps;
-    let pixels = graph.push("pixels", Op::Input { shape: vec![config.in_chans, height, width] }, &[]);
-    let embed = Op::PatchEmbed { patch_size: config.patch_size, embed_dim: config.embed_dim };
+    let channels = config.num_frames.saturating_mul(config.in_chans);
+    let pixels = graph.push("pixels", Op::Input { shape: vec![channels, height, width] }, &[]);
+    // What is no number of tubelets is found as one that the channels cannot be cut into.
+    let tubelets = config.tubelets().unwrap_or(0);
+    let embed = Op::PatchEmbed { patch_size: config.patch_size, embed_dim: config.embed_dim, tubelets };
     let mut x = graph.push("patch_embed.proj", embed, &[pixels]);
     if config.no_embed_class {
         x = graph.push("pos_embed", Op::PosEmbed, &[x]);
@@ -197,7 +223,7 @@ fn pool(graph: &mut Graph, config: &Config, x: NodeId) -> NodeId {
         GlobalPool::Avg => graph.push("pool", mean, &[x]),
         GlobalPool::AvgFcNorm => {
             let x = graph.push("pool", mean, &[x]);
-            graph.push("fc_norm", Op::LayerNorm { eps }, &[x])
+            graph.push("fc_norm", Op::LayerNorm { eps: config.head_norm_eps }, &[x])
         }
         GlobalPool::Map => {
             let linear = |out_features| Op::Linear { out_features, bias: true };

@@ -21,7 +21,8 @@ impl Resampling {
             Publisher::HuggingFaceDinov2
             | Publisher::HuggingFaceVit
             | Publisher::HuggingFaceClip
-            | Publisher::HuggingFaceSiglip => Self::Bicubic,
+            | Publisher::HuggingFaceSiglip
+            | Publisher::HuggingFaceVideoMae => Self::Bicubic,
             _ => Self::BicubicAntialias,
         }
     }

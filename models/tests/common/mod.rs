@@ -17,7 +17,7 @@ pub(crate) fn small_vit() -> Graph {
     let linear = |out_features| Op::Linear { out_features, bias: true };
     let norm = Op::LayerNorm { eps: 1e-6 };
     let mut x = graph.push("pixels", Op::Input { shape: vec![3, height, width] }, &[]);
-    x = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: 4, embed_dim: DIM }, &[x]);
+    x = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: 4, embed_dim: DIM, tubelets: 1 }, &[x]);
     x = graph.push("cls_token", Op::InsertTokens { count: 1, at: 0 }, &[x]);
     x = graph.push("pos_embed", Op::PosEmbed, &[x]);
     for block in 0..2 {

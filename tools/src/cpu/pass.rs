@@ -400,8 +400,9 @@ impl<'a, T: Real> Pass<'a, T> {
 
     fn patches(&self, id: usize) -> Patches {
         match (&self.model.nodes[id].op, self.model.input_shape(id)) {
-            (Op::PatchEmbed { patch_size, .. }, &[channels, height, width]) => {
-                Patches { picture: [channels, height, width], patch_size: *patch_size }
+            // A clip's tubelets are as so many pictures.
+            (&Op::PatchEmbed { patch_size, tubelets, .. }, &[channels, height, width]) => {
+                Patches { picture: [channels / tubelets, height, width], patch_size }
             }
             _ => unreachable!("called for patch embeddings, whose input has three dimensions"),
         }

@@ -76,9 +76,10 @@ impl<'a> Walk<'a> {
         let count = pictures * model.plan.len(input);
         match &node.op {
             Op::Input { .. } => Ok(x.clone()),
-            Op::PatchEmbed { patch_size, embed_dim } => {
+            Op::PatchEmbed { patch_size, embed_dim, tubelets } => {
                 let &[channels, height, width] = shape.as_slice() else { return Err(misshapen(node).into()) };
-                let patches = Unfold::patches(pictures, [channels, height, width], *patch_size);
+                let channels = channels / tubelets;
+                let patches = Unfold::patches(pictures * tubelets, [channels, height, width], *patch_size);
                 let patches = patches.forward(&mut self.rec, x)?;
                 let k = channels * patch_size * patch_size;
                 let bias = Some(weights.of(&node.name, "bias")?);

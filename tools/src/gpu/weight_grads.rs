@@ -38,11 +38,12 @@ impl Walk<'_> {
                     self.sum_into(&format!("{}.bias", node.name), grad, count / width, width)?;
                 }
             }
-            Op::PatchEmbed { patch_size, .. } => {
+            Op::PatchEmbed { patch_size, tubelets, .. } => {
                 if let (true, &[channels, height, across]) = (wants(0), shape.as_slice()) {
                     let x = value_of(values, input, node)?;
-                    let picture = [channels, height, across];
-                    let rows = Unfold::patches(self.pictures, picture, *patch_size).forward(&mut self.rec, x)?;
+                    let (pictures, channels) = (self.pictures * tubelets, channels / tubelets);
+                    let patches = Unfold::patches(pictures, [channels, height, across], *patch_size);
+                    let rows = patches.forward(&mut self.rec, x)?;
                     self.matrix_gradient(id, &rows, grad, channels * patch_size * patch_size)?;
                 }
                 if wants(1) {

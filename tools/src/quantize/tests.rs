@@ -21,7 +21,7 @@ fn graph(with_good: bool) -> Graph {
     let mut graph = Graph::default();
     let linear = |out_features| Op::Linear { out_features, bias: false };
     let mut x = graph.push("pixels", Op::Input { shape: vec![3, SIDE, SIDE] }, &[]);
-    x = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: SIDE, embed_dim: 4 }, &[x]);
+    x = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: SIDE, embed_dim: 4, tubelets: 1 }, &[x]);
     if with_good {
         x = graph.push("good", linear(4), &[x]);
     }

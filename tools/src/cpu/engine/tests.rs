@@ -127,7 +127,7 @@ fn check_gradients(graph: &Graph, trainable: &BTreeSet<String>, batch: &Batch) {
 
 #[test]
 fn the_gradient_of_every_operator_is_that_of_its_forward() {
-    let patch_embed = Op::PatchEmbed { patch_size: 2, embed_dim: 3 };
+    let patch_embed = |tubelets| Op::PatchEmbed { patch_size: 2, embed_dim: 3, tubelets };
     let cases: Vec<(&str, Graph)> = vec![
         ("adapter and head", chain(&[4], &[])),
         ("linear", chain(&[3, 4], &[("fc", linear(5)), ("pool", Op::TakeClassToken)])),
@@ -145,7 +145,8 @@ fn the_gradient_of_every_operator_is_that_of_its_forward() {
             chain(&[3, 4], &[("tokens", Op::InsertTokens { count: 2, at: 1 }), ("pool", Op::MeanTokens { skip: 1 })]),
         ),
         ("layer_scale", chain(&[4], &[("ls", Op::LayerScale)])),
-        ("patch_embed", chain(&[2, 4, 4], &[("patch_embed", patch_embed), ("pool", Op::MeanTokens { skip: 1 })])),
+        ("patch_embed", chain(&[2, 4, 4], &[("patch_embed", patch_embed(1)), ("pool", Op::MeanTokens { skip: 1 })])),
+        ("tubelets", chain(&[6, 4, 4], &[("patch_embed", patch_embed(3)), ("pool", Op::MeanTokens { skip: 1 })])),
         (
             "attention",
             chain(
@@ -189,7 +190,7 @@ fn every_weight_of_a_backbone_has_its_gradient() {
     let mut graph = Graph::default();
     let mut x = graph.push("input", Op::Input { shape: vec![2, 4, 4] }, &[]);
     for (name, op) in [
-        ("patch_embed", Op::PatchEmbed { patch_size: 2, embed_dim: 4 }),
+        ("patch_embed", Op::PatchEmbed { patch_size: 2, embed_dim: 4, tubelets: 1 }),
         ("cls_token", Op::InsertTokens { count: 1, at: 0 }),
         ("pos_embed", Op::PosEmbed),
         ("reg_token", Op::InsertTokens { count: 2, at: 1 }),

@@ -76,7 +76,8 @@ fn vit(width: usize, heads: usize, depth: usize, hidden: usize) -> Graph {
     let adapter = Op::RepAdapter { hidden, groups: 2, scale: 0.7 };
     let linear = |out_features| Op::Linear { out_features, bias: true };
     let pixels = graph.push("pixels", Op::Input { shape: vec![3, 6, 9] }, &[]);
-    let patches = graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: 3, embed_dim: width }, &[pixels]);
+    let patches =
+        graph.push("patch_embed.proj", Op::PatchEmbed { patch_size: 3, embed_dim: width, tubelets: 1 }, &[pixels]);
     let class = graph.push("cls_token", Op::InsertTokens { count: 1, at: 0 }, &[patches]);
     let mut trunk = graph.push("pos_embed", Op::PosEmbed, &[class]);
     for i in 0..depth {

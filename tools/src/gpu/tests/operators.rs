@@ -68,11 +68,11 @@ fn dropped_tokens() {
 #[test]
 fn every_weight_of_a_backbone() {
     let Some(gpu) = gpu() else { return };
-    for embed_dim in [12, 13] {
+    for (embed_dim, tubelets) in [(12, 1), (13, 1), (13, 3)] {
         let mut graph = Graph::default();
-        let mut x = graph.push("pixels", Op::Input { shape: vec![3, 8, 12] }, &[]);
+        let mut x = graph.push("pixels", Op::Input { shape: vec![3 * tubelets, 8, 12] }, &[]);
         for (name, op) in [
-            ("patch_embed", Op::PatchEmbed { patch_size: 4, embed_dim }),
+            ("patch_embed", Op::PatchEmbed { patch_size: 4, embed_dim, tubelets }),
             ("pos_embed", Op::PosEmbed),
             ("reg_token", Op::InsertTokens { count: 2, at: 1 }),
             ("norm", Op::LayerNorm { eps: 1e-5 }),
