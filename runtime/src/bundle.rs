@@ -233,6 +233,9 @@ impl Bundle {
             if self.labels.len() > MAX_CLASSES {
                 return invalid("a mask of one byte a pixel tells at most 255 classes apart");
             }
+            if self.preprocessing.frames > 1 {
+                return invalid("it is of a picture, and the model sees clips");
+            }
             if self.preprocessing.resize != ResizeMode::Squash {
                 return invalid("its patches have to cover the whole picture, so that its resize has to be `squash`");
             }
@@ -289,6 +292,7 @@ mod tests {
             Bundle { task: Task::Segmentation { grid: [usize::MAX, 2] }, ..dense.clone() },
             Bundle { rejection: bundle().rejection, ..dense.clone() },
             Bundle { preprocessing: cut, ..dense.clone() },
+            Bundle { preprocessing: Preprocessing { frames: 2, ..dense.preprocessing.clone() }, ..dense.clone() },
             Bundle { labels: (0..256).map(|label| label.to_string()).collect(), ..dense.clone() },
         ] {
             assert!(matches!(wrong.check(), Err(Error::InvalidTask { .. })), "{:?}", wrong.task);

@@ -87,11 +87,23 @@ impl Classifier {
         Ok(predictions)
     }
 
-    /// The model's outputs for `picture` before any activation, one a label.
+    /// The model's outputs for `picture` before any activation, one a label. For a model of clips it is a
+    /// [`filmstrip`](crate::filmstrip) of all its frames.
     ///
     /// # Errors
-    /// [`Error::EmptyPicture`] if the picture has no pixels, else those of [`Model::run`].
+    /// [`Error::EmptyPicture`] if the picture has no pixels, [`Error::Filmstrip`] if it cannot be a filmstrip where one is needed, else those of [`Model::run`].
     pub fn logits(&self, picture: &RgbImage) -> Result<Vec<f32>, Error> {
+        let preprocessing = &self.bundle.preprocessing;
+        if preprocessing.frames > 1 {
+            let (width, height) = picture.dimensions();
+            if width == 0 || height == 0 {
+                return Err(Error::EmptyPicture { width, height });
+            }
+            if !(height as usize).is_multiple_of(preprocessing.frames) {
+                return Err(Error::Filmstrip { height, frames: preprocessing.frames });
+            }
+            return self.run(&preprocessing.apply(picture));
+        }
         self.frame_logits(&Frame::from(picture), &mut self.workspace()).map(<[f32]>::to_vec)
     }
 
@@ -101,7 +113,8 @@ impl Classifier {
     }
 
     /// The model's outputs for `frame` before any activation, one a label; equal to those of [`logits`](Self::logits)
-    /// for the same pixels as a picture.
+    /// for the same pixels as a picture. A model of clips sees the frames before it too, as many as `workspace` was handed; before the
+    /// first stand as many like it.
     ///
     /// This is [`prepare`](Self::prepare) and [`run_prepared`](Self::run_prepared) in one.
     ///
@@ -112,7 +125,7 @@ impl Classifier {
         self.run_prepared(workspace)
     }
 
-    /// Converts, resizes and normalises `frame` into the model's input in `workspace`.
+    /// Converts, resizes and normalises `frame` into the model's input in `workspace`, for a model of clips behind the frames before it.
     ///
     /// From the second frame of a size and format on, nothing is allocated. A workspace of another model serves this
     /// one from here on.
@@ -132,7 +145,7 @@ impl Classifier {
         workspace.run(&self.model)
     }
 
-    /// The model's outputs for a preprocessed picture, float32 `[3, height, width]`.
+    /// The model's outputs for a preprocessed picture, float32 `[3 frames, height, width]`.
     ///
     /// # Errors
     /// Those of [`Model::run`].

@@ -238,6 +238,26 @@ pub enum Error {
         /// Height and width that the model takes.
         model: [usize; 2],
     },
+    /// The preprocessing makes clips of another number of frames than the model takes.
+    #[error(
+        "the preprocessing makes clips of {preprocessing} frame(s) and the model takes {model}; fold the model again"
+    )]
+    ClipLength {
+        /// Frames that the preprocessing makes.
+        preprocessing: usize,
+        /// Frames that the model takes.
+        model: usize,
+    },
+    /// A picture is no filmstrip of the frames that the model sees at a time.
+    #[error(
+        "the model sees {frames} frames at a time, and a picture of {height} rows cannot be cut into {frames} frames, one below another"
+    )]
+    Filmstrip {
+        /// Rows of the picture.
+        height: u32,
+        /// Frames that the model takes.
+        frames: usize,
+    },
     /// The bundle holds no golden case, so nothing can be compared.
     #[error("the file holds no golden case, so nothing can be proved; fold the model with pictures at hand")]
     NoGoldenCases,

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::picture::decode_picture;
 use crate::resize::{Filter, resize};
-use crate::{Error, Preprocessing};
+use crate::{Error, Preprocessing, filmstrip};
 
 /// The longest side of a picture that [`GoldenCase::small`] gives, in pixels.
 const SMALL_SIDE: u32 = 128;
@@ -28,7 +28,7 @@ pub struct GoldenCase {
 }
 
 impl GoldenCase {
-    /// The case of `picture` (8-bit RGB, kept without loss: give a [`small`](Self::small) one) under `preprocessing`,
+    /// The case of `picture` or filmstrip (8-bit RGB, kept without loss: give a [`small`](Self::small) one) under `preprocessing`,
     /// with the `logits` that the model gives for it.
     ///
     /// # Errors
@@ -46,8 +46,16 @@ impl GoldenCase {
         Ok(Self { picture: STANDARD.encode(png), tensor_sha256, logits })
     }
 
-    /// `picture` reduced, aspect kept, until its longest side is at most 128 pixels: what fits a model file.
-    pub fn small(picture: &RgbImage) -> RgbImage {
+    /// `picture`, or every frame of a filmstrip of so many `frames`, reduced, aspect kept, until its longest side is at most 128 pixels: what
+    /// fits a model file.
+    pub fn small(picture: &RgbImage, frames: usize) -> RgbImage {
+        match frames {
+            1 => Self::reduced(picture),
+            _ => filmstrip::join(filmstrip::split(picture, frames).map(|frame| Self::reduced(&frame))),
+        }
+    }
+
+    fn reduced(picture: &RgbImage) -> RgbImage {
         let (width, height) = picture.dimensions();
         let longest = width.max(height);
         if longest <= SMALL_SIDE {
@@ -137,9 +145,10 @@ mod tests {
 
     #[test]
     fn small_keeps_the_aspect_and_small_pictures() {
-        assert_eq!(GoldenCase::small(&RgbImage::new(512, 256)).dimensions(), (128, 64));
-        assert_eq!(GoldenCase::small(&RgbImage::new(3, 9000)).dimensions(), (1, 128));
-        assert_eq!(GoldenCase::small(&RgbImage::new(100, 50)).dimensions(), (100, 50));
+        assert_eq!(GoldenCase::small(&RgbImage::new(512, 256), 1).dimensions(), (128, 64));
+        assert_eq!(GoldenCase::small(&RgbImage::new(3, 9000), 1).dimensions(), (1, 128));
+        assert_eq!(GoldenCase::small(&RgbImage::new(100, 50), 1).dimensions(), (100, 50));
+        assert_eq!(GoldenCase::small(&RgbImage::new(512, 4 * 256), 4).dimensions(), (128, 4 * 64));
     }
 
     #[test]

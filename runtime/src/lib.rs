@@ -33,6 +33,7 @@ mod classifier;
 pub mod cli;
 pub mod decision;
 mod error;
+pub mod filmstrip;
 pub mod frame;
 mod golden;
 mod kernels;

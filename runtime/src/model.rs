@@ -19,7 +19,7 @@ use crate::onnx_file::OnnxFile;
 use crate::threads::Threads;
 use crate::{Error, ops};
 
-/// A model with one input `[1, 3, height, width]` and one output, a row `[1, values]` or one for each patch `[1, patches, values]`,
+/// A model with one input `[1, 3, height, width]`, or `[1, 3 frames, height, width]` for clips, and one output, a row `[1, values]` or one for each patch `[1, patches, values]`,
 /// both float32, ready to run in this thread.
 ///
 /// It needs no [`Bundle`](crate::Bundle): any ONNX file of that form opens. A free batch axis is fixed to 1.
@@ -93,7 +93,7 @@ impl Model {
         Ok(self)
     }
 
-    /// The shape of the input without its batch axis: `[3, height, width]`.
+    /// The shape of the input without its batch axis: `[3 frames, height, width]`.
     pub fn input_shape(&self) -> [usize; 3] {
         self.input
     }
@@ -132,7 +132,7 @@ impl Model {
         })
     }
 
-    /// Runs the model on preprocessed `values`, float32 `[3, height, width]` in row-major order.
+    /// Runs the model on preprocessed `values`, float32 of the [`input_shape`](Self::input_shape) in row-major order.
     ///
     /// # Errors
     /// [`Error::InputLength`] if there are not so many values, [`Error::Run`] if the model fails,
@@ -169,7 +169,7 @@ impl Run {
         Arc::ptr_eq(self.state.plan(), &model.plan)
     }
 
-    /// Lets `fill` write the input, `[3, height, width]` in row-major order.
+    /// Lets `fill` write the input, which holds what it did at the last run.
     pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [f32])) -> Result<(), Error> {
         // The graph gives its share of the input back after a run; if an operator kept it, the values are copied.
         let mut view = Arc::make_mut(&mut self.input).try_as_plain_ram_mut().map_err(failed)?;
@@ -235,7 +235,7 @@ fn check_graph(graph: &GraphProto, onnx: &tract_onnx::Onnx) -> Result<(), Error>
     }
 }
 
-/// Compiles the graph with its batch axis fixed to 1; gives the plan and the input's `[3, height, width]`.
+/// Compiles the graph with its batch axis fixed to 1; gives the plan and the input's `[3 frames, height, width]`.
 fn prepare(onnx: &tract_onnx::Onnx, file: OnnxFile) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
     let failed = |error: TractError| Error::Prepare { reason: format!("{error:#}") };
     let mut model = onnx.model_for_proto_model(&file.proto).map_err(failed)?;
@@ -262,7 +262,7 @@ fn optimize(model: InferenceModel) -> TractResult<Arc<TypedSimplePlan>> {
     model.into_runnable()
 }
 
-/// `[3, height, width]` of a declared input `[1 or free, 3, height, width]` of float32.
+/// `[3 frames, height, width]` of a declared input `[1 or free, 3 frames, height, width]` of float32.
 fn picture_shape(fact: &InferenceFact) -> Option<[usize; 3]> {
     if fact.datum_type != f32::datum_type().into() {
         return None;
@@ -273,7 +273,9 @@ fn picture_shape(fact: &InferenceFact) -> Option<[usize; 3]> {
         return None;
     }
     match *sides.iter().map(|side| side.to_usize().ok()).collect::<Option<Vec<_>>>()?.as_slice() {
-        [3, height, width] if height > 0 && width > 0 => Some([3, height, width]),
+        [channels, height, width] if channels > 0 && channels.is_multiple_of(3) && height > 0 && width > 0 => {
+            Some([channels, height, width])
+        }
         _ => None,
     }
 }

@@ -27,7 +27,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// Those of [`Model::from_bytes`] and [`Bundle::from_metadata`]; [`Error::LabelCount`], [`Error::PatchOutputs`] and
-    /// [`Error::PictureSize`] if bundle and model do not belong together.
+    /// [`Error::PictureSize`] or [`Error::ClipLength`] if bundle and model do not belong together.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(Model::from_bytes(bytes)?)
     }
@@ -41,7 +41,7 @@ impl ModelFile {
     fn new(model: Model) -> Result<Self, Error> {
         let bundle = Bundle::from_metadata(model.metadata())?;
         let labels = bundle.labels.len();
-        let [_, height, width] = model.input_shape();
+        let [channels, height, width] = model.input_shape();
         let size_of_model = [height, width];
         match (bundle.task, model.output_shape()) {
             (Task::Classification, &[outputs]) if outputs == labels => {}
@@ -54,6 +54,9 @@ impl ModelFile {
         }
         if bundle.preprocessing.image_size != size_of_model {
             return Err(Error::PictureSize { preprocessing: bundle.preprocessing.image_size, model: size_of_model });
+        }
+        if bundle.preprocessing.frames != channels / 3 {
+            return Err(Error::ClipLength { preprocessing: bundle.preprocessing.frames, model: channels / 3 });
         }
         Ok(match bundle.task {
             Task::Classification => Self::Classifier(Classifier::of(model, bundle)),

@@ -3,12 +3,14 @@
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::frame::Frame;
 use crate::resize::{Filter, Resizer, Target, resize_window};
+use crate::{Error, filmstrip};
 
 /// The longest side of a model's input that is taken for serious, in pixels.
 const MAX_SIDE: usize = 4096;
+/// The most frames of a clip that are taken for serious.
+const MAX_FRAMES: usize = 64;
 
 /// How a picture is brought to the model's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,19 @@ pub struct Preprocessing {
     pub std: [f32; 3],
     /// The order of the channels in the model's input.
     pub color_order: ColorOrder,
+    /// How many frames of a clip the model sees at a time, each brought to its size, their channels behind one another; 1 where it sees a
+    /// picture. A clip is handed in as a [`filmstrip`].
+    #[serde(skip_serializing_if = "is_picture")]
+    pub frames: usize,
+}
+
+/// The frames of a picture. Files of pictures do not say that they are.
+fn picture() -> usize {
+    1
+}
+
+fn is_picture(frames: &usize) -> bool {
+    *frames == picture()
 }
 
 /// [`Preprocessing`] as it lies in a file.
@@ -64,14 +79,16 @@ struct Unchecked {
     mean: [f32; 3],
     std: [f32; 3],
     color_order: ColorOrder,
+    #[serde(default = "picture")]
+    frames: usize,
 }
 
 impl TryFrom<Unchecked> for Preprocessing {
     type Error = Error;
 
     fn try_from(raw: Unchecked) -> Result<Self, Error> {
-        let Unchecked { image_size, resize, filter, mean, std, color_order } = raw;
-        let checked = Self { image_size, resize, filter, mean, std, color_order };
+        let Unchecked { image_size, resize, filter, mean, std, color_order, frames } = raw;
+        let checked = Self { image_size, resize, filter, mean, std, color_order, frames };
         checked.check()?;
         Ok(checked)
     }
@@ -88,6 +105,7 @@ impl Preprocessing {
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             color_order: ColorOrder::Rgb,
+            frames: 1,
         }
     }
 
@@ -112,32 +130,61 @@ impl Preprocessing {
         if !self.std.iter().all(|std| std.is_finite() && *std > 0.0) {
             return invalid("std", format!("has to be above 0 and finite, is {:?}", self.std));
         }
+        if !(1..=MAX_FRAMES).contains(&self.frames) {
+            return invalid("frames", format!("has to be 1 to {MAX_FRAMES}, is {}", self.frames));
+        }
         Ok(())
     }
 
-    /// Resizes (and cuts) `picture` to the model's height and width; 8-bit RGB in and out.
+    /// Resizes (and cuts) `picture`, or every frame of a filmstrip, to the model's height and width; 8-bit RGB in and out.
     pub fn resize(&self, picture: &RgbImage) -> RgbImage {
+        match self.frames {
+            1 => self.resize_frame(picture),
+            frames => filmstrip::join(filmstrip::split(picture, frames).map(|frame| self.resize_frame(&frame))),
+        }
+    }
+
+    fn resize_frame(&self, picture: &RgbImage) -> RgbImage {
         let (width, height) = picture.dimensions();
         let Target { full, origin, size, filter } = self.target([height, width]);
         resize_window(picture, full, origin, size, filter)
     }
 
-    /// The values `[3, height, width]` (float32, channel by channel, row by row) of a picture of any size: scaled to
-    /// 0..1, the mean subtracted, divided by the standard deviation.
+    /// The values `[3 frames, height, width]` (float32, frame by frame, channel by channel, row by row) of a picture of any size: scaled
+    /// to 0..1, the mean subtracted, divided by the standard deviation.
     pub fn normalize(&self, picture: &RgbImage) -> Vec<f32> {
         let mut values = Vec::with_capacity(picture.as_raw().len());
-        for (channel, table) in self.tables().iter().enumerate() {
-            let channel = picture.as_raw().iter().skip(self.source(channel)).step_by(3);
-            values.extend(channel.map(|&value| table[usize::from(value)]));
+        let tables = self.tables();
+        // A frame's rows stand together.
+        let frame = picture.as_raw().len() / 3 / self.frames * 3;
+        for frame in picture.as_raw().chunks_exact(frame.max(1)) {
+            for (channel, table) in tables.iter().enumerate() {
+                let channel = frame.iter().skip(self.source(channel)).step_by(3);
+                values.extend(channel.map(|&value| table[usize::from(value)]));
+            }
         }
         values
     }
 
-    /// [`resize`](Self::resize), then [`normalize`](Self::normalize): the model's input `[3, height, width]`.
+    /// [`resize`](Self::resize), then [`normalize`](Self::normalize): the model's input `[3 frames, height, width]`.
     pub fn apply(&self, picture: &RgbImage) -> Vec<f32> {
-        let mut values = vec![0.0; 3 * self.image_size[0] * self.image_size[1]];
-        Preparation::new(self.clone()).apply(&Frame::from(picture), &mut values);
+        let mut preparation = Preparation::new(self.clone());
+        let mut values = vec![0.0; self.values()];
+        match self.frames {
+            1 => preparation.apply(&Frame::from(picture), &mut values),
+            frames => {
+                let each = values.len() / frames;
+                for (frame, values) in filmstrip::split(picture, frames).zip(values.chunks_exact_mut(each)) {
+                    preparation.apply(&Frame::from(&frame), values);
+                }
+            }
+        }
         values
+    }
+
+    /// How many values the model takes.
+    pub(crate) fn values(&self) -> usize {
+        3 * self.frames * self.image_size[0] * self.image_size[1]
     }
 
     /// What is made of a picture of `from` (height, width) pixels.
@@ -188,7 +235,21 @@ impl Preparation {
         &self.preprocessing
     }
 
-    /// Writes the model's input `[3, height, width]` for `frame` into `values`, which has that many places.
+    /// Writes `frame` behind the frames that `values`, the model's input, holds, whose first makes room; into every frame's place where they are
+    /// `new`.
+    pub(crate) fn push(&mut self, frame: &Frame<'_>, values: &mut [f32], new: bool) {
+        let each = values.len() / self.preprocessing.frames;
+        if !new {
+            values.copy_within(each.., 0);
+        }
+        let last = values.len() - each;
+        self.apply(frame, &mut values[last..]);
+        if new {
+            (0..last).step_by(each.max(1)).for_each(|at| values.copy_within(last.., at));
+        }
+    }
+
+    /// Writes the values `[3, height, width]` of one `frame` into `values`, which has that many places.
     pub(crate) fn apply(&mut self, frame: &Frame<'_>, values: &mut [f32]) {
         let Self { preprocessing, tables, resizer } = self;
         let [height, width] = preprocessing.image_size;
@@ -269,12 +330,53 @@ mod tests {
         assert_eq!(shortest_side([10, 10], 256), [256, 256]);
     }
 
+    fn noisy(seed: u32) -> RgbImage {
+        RgbImage::from_fn(9, 7, |x, y| Rgb([(seed + 31 * x) as u8, (17 * y + x) as u8, (x * y * seed) as u8]))
+    }
+
+    #[test]
+    fn a_strip_gives_what_its_frames_give_one_behind_another() {
+        let of_one = Preprocessing::imagenet([4, 6]);
+        let of_three = Preprocessing { frames: 3, ..of_one.clone() };
+        let frames = [noisy(1), noisy(2), noisy(3)];
+        let strip = filmstrip::join(frames.clone());
+        let expected = frames.each_ref().map(|frame| of_one.apply(frame)).concat();
+        assert_eq!(of_three.apply(&strip), expected);
+        let resized = of_three.resize(&strip);
+        assert_eq!(resized.dimensions(), (6, 12));
+        assert_eq!(of_three.normalize(&resized), expected);
+        assert_eq!(of_three.apply(&RgbImage::new(3, 2)).len(), expected.len());
+    }
+
+    #[test]
+    fn the_newest_frames_stand_behind_one_another() {
+        let of_one = Preprocessing::imagenet([4, 6]);
+        let mut preparation = Preparation::new(Preprocessing { frames: 3, ..of_one.clone() });
+        let frames = [noisy(1), noisy(2), noisy(3), noisy(4)];
+        let alone = frames.each_ref().map(|frame| of_one.apply(frame));
+        let mut values = vec![0.5; 3 * alone[0].len()];
+        let mut push = |at: usize, new| {
+            preparation.push(&Frame::from(&frames[at]), &mut values, new);
+            values.clone()
+        };
+        let of = |frames: [usize; 3]| frames.map(|at| alone[at].clone()).concat();
+        assert_eq!(push(0, true), of([0, 0, 0]));
+        assert_eq!(push(1, false), of([0, 0, 1]));
+        assert_eq!(push(2, false), of([0, 1, 2]));
+        assert_eq!(push(3, false), of([1, 2, 3]));
+        assert_eq!(push(1, true), of([1, 1, 1]));
+    }
+
     #[test]
     fn json_is_read_back_and_checked() {
         let mut preprocessing = Preprocessing::imagenet([224, 112]);
         preprocessing.resize = ResizeMode::ShortestSide { size: 256 };
         let json = serde_json::to_value(&preprocessing).unwrap();
         assert_eq!(serde_json::from_value::<Preprocessing>(json.clone()).unwrap(), preprocessing);
+        assert_eq!(json.get("frames"), None, "files of pictures do not say that they are");
+        let of_clips = Preprocessing { frames: 16, ..preprocessing.clone() };
+        let of_clips_json = serde_json::to_value(&of_clips).unwrap();
+        assert_eq!(serde_json::from_value::<Preprocessing>(of_clips_json).unwrap(), of_clips);
         let refused = |key: &str, value: serde_json::Value| {
             let mut json = json.clone();
             json[key] = value;
@@ -286,5 +388,7 @@ mod tests {
         assert!(refused("std", serde_json::json!([1.0, 0.0, 1.0])).contains("std"));
         assert!(refused("filter", serde_json::json!("lanczos")).contains("lanczos"));
         assert!(refused("gamma", serde_json::json!(2.2)).contains("gamma"));
+        assert!(refused("frames", serde_json::json!(0)).contains("frames"));
+        assert!(refused("frames", serde_json::json!(65)).contains("64"));
     }
 }

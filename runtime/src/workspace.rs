@@ -13,12 +13,14 @@ pub struct Workspace {
     run: Option<Run>,
     /// Whether the run's input holds a frame.
     prepared: bool,
+    /// Whether the next frame has nothing to do with those that the input holds.
+    apart: bool,
     row: Vec<f32>,
 }
 
 impl Workspace {
     pub(crate) fn new(preprocessing: Preprocessing) -> Self {
-        Self { preparation: Preparation::new(preprocessing), run: None, prepared: false, row: Vec::new() }
+        Self { preparation: Preparation::new(preprocessing), run: None, prepared: false, apart: true, row: Vec::new() }
     }
 
     pub(crate) fn prepare(
@@ -36,11 +38,19 @@ impl Workspace {
         }
         let run = match self.run.take().filter(|run| run.is_of(model)) {
             Some(run) => self.run.insert(run),
-            None => self.run.insert(Run::new(model)?),
+            None => {
+                self.apart = true;
+                self.run.insert(Run::new(model)?)
+            }
         };
-        run.fill(|input| self.preparation.apply(frame, input))?;
-        self.prepared = true;
+        run.fill(|input| self.preparation.push(frame, input, self.apart))?;
+        (self.prepared, self.apart) = (true, false);
         Ok(())
+    }
+
+    /// Forgets the frames so far: the next one is of something else. Of a model that sees one picture at a time, nothing is kept.
+    pub fn forget(&mut self) {
+        self.apart = true;
     }
 
     pub(crate) fn run(&mut self, model: &Model) -> Result<&[f32], Error> {

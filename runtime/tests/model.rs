@@ -4,7 +4,7 @@
 
 mod common;
 
-use edge_vit::{Classifier, Error, Model, open_picture};
+use edge_vit::{Classifier, Error, Model, Preprocessing, open_picture};
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
@@ -155,6 +155,14 @@ fn a_bundle_that_does_not_fit_its_model_is_refused() {
     });
     let error = Classifier::from_bytes(&larger).unwrap_err();
     assert!(matches!(error, Error::PictureSize { preprocessing: [8, 8], model: [8, 16] }), "{error}");
+
+    let of_clips = changed("tiny.onnx", |model| {
+        let picture = Classifier::open(fixture("tiny.onnx")).unwrap().bundle().preprocessing.clone();
+        let clip = Preprocessing { frames: 4, ..picture };
+        set_metadata(model, "edge_vit.preprocessing", &serde_json::to_string(&clip).unwrap());
+    });
+    let error = Classifier::from_bytes(&of_clips).unwrap_err();
+    assert!(matches!(error, Error::ClipLength { preprocessing: 4, model: 1 }), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use edge_vit::{Activation, Bundle, ColorOrder, Filter, GoldenCase, Preprocessing, Provenance, ResizeMode};
+use edge_vit::{Activation, Bundle, GoldenCase, Preprocessing, Provenance};
 use edge_vit_models::backbone::{self, Architecture};
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_tests::variants;
@@ -26,14 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seed = std::env::args().nth(2).map_or(Ok(3), |seed| seed.parse())?;
     let name = std::env::args().nth(3).unwrap_or_else(|| "vit_small_patch14_dinov2".to_owned());
     let side = std::env::args().nth(4).map_or(Ok(98), |side| side.parse())?;
-    let preprocessing = Preprocessing {
-        image_size: [side, side],
-        resize: ResizeMode::Squash,
-        filter: Filter::Bicubic,
-        mean: [0.485, 0.456, 0.406],
-        std: [0.229, 0.224, 0.225],
-        color_order: ColorOrder::Rgb,
-    };
+    let preprocessing = Preprocessing::imagenet([side, side]);
     let picture = RgbImage::from_fn(128, 96, |x, y| Rgb([(2 * x) as u8, (x * y / 48) as u8, (255 - 2 * y) as u8]));
     picture.save(folder.join("picture.png"))?;
     let input = preprocessing.apply(&picture);

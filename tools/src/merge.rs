@@ -224,7 +224,7 @@ impl Merge<'_> {
         let simplified = fold::simplify(&merged.graph)?;
         let folded = simplified.graph;
 
-        let pictures = self.check_pictures(&file.meta)?;
+        let pictures = self.check_pictures(&file.meta, preprocessing.frames)?;
         let input: Vec<f32> = pictures.iter().flat_map(|picture| preprocessing.apply(picture)).collect();
         let logits = forward(&folded, &input, pictures.len())?;
         let unfolded = match merged.unfolded {
@@ -354,14 +354,15 @@ impl Merge<'_> {
     }
 }
 impl Merge<'_> {
-    fn check_pictures(&self, meta: &Meta) -> Result<Vec<RgbImage>, MergeError> {
+    fn check_pictures(&self, meta: &Meta, frames: usize) -> Result<Vec<RgbImage>, MergeError> {
         let trained_with = meta.training.get("data").and_then(Value::as_str).map(PathBuf::from);
         let place = self.pictures.map(Path::to_owned).or(trained_with);
-        let paths = place.as_deref().map(|place| pictures_at(place, meta.task)).unwrap_or_default();
+        let paths = place.as_deref().map(|place| pictures_at(place, meta.task, frames)).unwrap_or_default();
         // Spread over the folder, so that not all pictures are of one class.
         let stride = (paths.len() / PICTURES).max(1);
         let readable = paths.iter().step_by(stride).filter_map(|path| open_picture(path).ok());
-        let pictures: Vec<RgbImage> = readable.take(PICTURES).map(|picture| GoldenCase::small(&picture)).collect();
+        let small = readable.take(PICTURES).map(|picture| GoldenCase::small(&picture, frames));
+        let pictures: Vec<RgbImage> = small.collect();
         if pictures.is_empty() {
             let place =
                 place.map_or("the adapter file's training record".to_owned(), |place| place.display().to_string());
@@ -384,23 +385,24 @@ fn forward(graph: &Graph, input: &[f32], pictures: usize) -> Result<Vec<f32>, En
     CpuEngine::<f32>::new(graph, &BTreeSet::new())?.forward(input, pictures)
 }
 
-/// The pictures to check on at `place`: all under a folder, or those that a data set of films or of another layout is trained with.
-fn pictures_at(place: &Path, task: Task) -> Vec<PathBuf> {
+/// The pictures to check on at `place`: all under a folder, or those that a data set of films or of another layout is trained with; for a
+/// model that sees several `frames` at a time the filmstrips that a data set is trained with.
+fn pictures_at(place: &Path, task: Task, frames: usize) -> Vec<PathBuf> {
     // Masks are no pictures to check on.
     if task == Task::Segmentation
         && let Ok(data) = MaskedDataset::read(place)
     {
         return data.train.pictures.into_iter().map(|picture| picture.path).collect();
     }
-    if matches!(Layout::of(place), Ok(Layout::Folders) | Err(_)) {
+    if frames == 1 && matches!(Layout::of(place), Ok(Layout::Folders) | Err(_)) {
         let pictures = pictures_under(place);
         if !pictures.is_empty() {
             return pictures;
         }
     }
     let listing = Listing::read(place).ok();
-    let pictures = listing.as_ref().and_then(Listing::train).map(|set| set.pictures.iter());
-    pictures.into_iter().flatten().map(|picture| picture.path.clone()).collect()
+    let set = listing.as_ref().and_then(Listing::train).and_then(|set| set.clone().filmstrips(frames).ok());
+    set.into_iter().flat_map(|set| set.pictures).map(|picture| picture.path).collect()
 }
 
 /// The picture files under `folder`, its subfolders included, sorted within each folder.

@@ -154,7 +154,8 @@ pub unsafe extern "C" fn edge_vit_label(model: *const EdgeVit, index: usize) -> 
 }
 
 /// Classifies a frame as it lies in memory; nothing of it is copied or kept. Its score for each label, 0 to 1, goes
-/// to `scores`, of which there are `len`: as many as labels. On failure the scores are not to be used.
+/// to `scores`, of which there are `len`: as many as labels. On failure the scores are not to be used. A model of clips keeps the newest
+/// frames, at its own size, and sees them with this one.
 ///
 /// After the first frame of a size no memory is taken outside the model.
 ///

@@ -124,6 +124,7 @@ impl Eye {
     /// Forgets what was seen: the next picture is of something else.
     pub(crate) fn forget(&mut self) {
         self.decider.reset();
+        self.workspace.forget();
     }
 }
 

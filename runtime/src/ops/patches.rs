@@ -9,10 +9,11 @@ use super::linear::Linear;
 use super::pattern::{filled, only_reader, values};
 use crate::kernels::{Activation, Weights};
 
-/// From a picture `[1, channels, height, width]` to its patches `[1, rows, columns, channels * kernel]`, the values of each
-/// in the order of a convolution's weights. What does not fill a patch is left out.
+/// From pictures, or tubelets of a clip, `[pictures, channels, height, width]` to their patches `[pictures, rows, columns, channels *
+/// kernel]`, the values of each in the order of a convolution's weights. What does not fill a patch is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Patches {
+    pictures: usize,
     picture: [usize; 3],
     kernel: [usize; 2],
 }
@@ -20,7 +21,7 @@ struct Patches {
 impl Patches {
     fn shape(&self) -> [usize; 4] {
         let ([channels, height, width], [rows, columns]) = (self.picture, self.kernel);
-        [1, height / rows, width / columns, channels * rows * columns]
+        [self.pictures, height / rows, width / columns, channels * rows * columns]
     }
 }
 
@@ -38,12 +39,13 @@ impl EvalOp for Patches {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let input = values(&input)?;
-        let ([_, height, width], [kernel_height, kernel_width]) = (self.picture, self.kernel);
-        let [_, rows, columns, depth] = self.shape();
+        let ([channels, height, width], [kernel_height, kernel_width]) = (self.picture, self.kernel);
+        let [pictures, rows, columns, depth] = self.shape();
         filled(Tensor::zero::<f32>(&self.shape())?, |out| {
-            let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+            let places = (0..pictures * rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
             for (patch, [row, column]) in out.chunks_exact_mut(depth).zip(places) {
-                let corner = row * kernel_height * width + column * kernel_width;
+                let first = row / rows * channels * height * width;
+                let corner = first + row % rows * kernel_height * width + column * kernel_width;
                 for (line, to) in patch.chunks_exact_mut(kernel_width).enumerate() {
                     let (channel, line) = (line / kernel_height, line % kernel_height);
                     let from = corner + (channel * height + line) * width;
@@ -62,7 +64,7 @@ impl TypedOp for Patches {
     as_op!();
 }
 
-/// A convolution as wide as it strides, over a picture whose channels come first: the patches, and a linear layer.
+/// A convolution as wide as it strides, over pictures whose channels come first: the patches, and a linear layer.
 ///
 /// It goes in before the graph is decluttered: a map with its channels first would spread from here into the layers.
 pub(super) fn rule(
@@ -75,7 +77,7 @@ pub(super) fn rule(
     let pool = &op.pool_spec;
     let Some(input) = node.inputs.first() else { return Ok(None) };
     let fact = model.outlet_fact(*input)?;
-    let (Some(&[1, channels, height, width]), &[rows, columns]) =
+    let (Some(&[pictures, channels, height, width]), &[rows, columns]) =
         (fact.shape.as_concrete(), pool.kernel_shape.as_slice())
     else {
         return Ok(None);
@@ -91,13 +93,13 @@ pub(super) fn rule(
     }
     let Some((kernel, bias)) = convolution::constants(model, node, op)? else { return Ok(None) };
     let (depth, outputs, kernel) = (channels * rows * columns, bias.len(), values(&kernel)?);
-    let patches = Patches { picture: [channels, height, width], kernel: [rows, columns] };
+    let patches = Patches { pictures, picture: [channels, height, width], kernel: [rows, columns] };
     let [_, rows, columns, _] = patches.shape();
-    if kernel.len() != depth * outputs || rows * columns == 0 {
+    if kernel.len() != depth * outputs || pictures * rows * columns == 0 {
         return Ok(None);
     }
     let weights = Weights::pack(depth, bias, |p, j| kernel[j * depth + p]);
-    let (last, shape) = channels_last(model, node, [rows, columns], outputs);
+    let (last, shape) = channels_last(model, node, [pictures, rows, columns], outputs);
     let linear = Linear::new(weights, Activation::Identity, &shape);
     let mut patch = TypedModelPatch::default();
     let input = patch.tap_model(model, *input)?;
@@ -110,21 +112,21 @@ pub(super) fn rule(
     Ok(Some(patch))
 }
 
-/// The node behind `node` that moves its channels last, and the shape there: that of a map, or of tokens. Where there is
+/// The node behind `node` that moves its channels last, and the shape there: that of maps, or of tokens. Where there is
 /// no such node, `node` itself and the shape of a map.
 fn channels_last<'m>(
     model: &'m TypedModel,
     node: &'m TypedNode,
-    [rows, columns]: [usize; 2],
+    [pictures, rows, columns]: [usize; 3],
     outputs: usize,
 ) -> (&'m TypedNode, TVec<usize>) {
-    let map = tvec![1, rows, columns, outputs];
+    let map = tvec![pictures, rows, columns, outputs];
     let Some(next) = only_reader(model, node) else { return (node, map) };
     match next.op_as::<AxisOp>() {
         Some(AxisOp::Move(1, 3)) => (next, map),
         Some(AxisOp::Reshape(2, _, flat)) if flat.len() == 1 => match only_reader(model, next) {
             Some(last) if last.op_as::<AxisOp>() == Some(&AxisOp::Move(1, 2)) => {
-                (last, tvec![1, rows * columns, outputs])
+                (last, tvec![pictures, rows * columns, outputs])
             }
             _ => (node, map),
         },

@@ -20,9 +20,10 @@ fn operators(name: &str, side: usize) -> [BTreeMap<String, usize>; 2] {
 
 /// The operators of `graph`, which give what plain tract gives.
 fn checked(name: &str, side: usize, graph: &Graph) -> BTreeMap<String, usize> {
-    let picture = noise(3 * side * side);
     let bytes = onnx::to_bytes(graph, onnx::Batch::One, &BTreeMap::new()).unwrap();
     let model = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(model.input_shape()[1..], [side; 2]);
+    let picture = noise(model.input_shape().iter().product());
     let expected = plain_tract(&bytes, model.input_shape()).unwrap()(&picture).unwrap();
     let ours = model.run(&picture).unwrap();
     let size = expected.iter().fold(0_f32, |size, value| size.max(value.abs()));
@@ -65,6 +66,14 @@ fn all_layers_of_a_vit_are_ours_and_the_class_token_is_taken_out_before_the_last
 fn layer_scale_goes_into_the_layer_before_it() {
     for operators in operators("vit_small_patch14_dinov2", 56) {
         assert_ours(&operators, [12 * 6 + 1, 25, 12], OF_A_BLOCK);
+    }
+}
+
+#[test]
+fn the_tubelets_of_a_clip_are_cut_into_patches_as_pictures_are() {
+    for operators in operators("vit_small_patch16_videomae_224", 48) {
+        assert_ours(&operators, [12 * 6 + 1, 25, 12], &[OF_A_BLOCK, &["ConvHir", "Conv"]].concat());
+        assert_eq!(operators.get("EdgeVitPatches"), Some(&1), "{operators:?}");
     }
 }
 

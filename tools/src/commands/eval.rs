@@ -41,7 +41,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ModelFile::open(&args.model).with_context(|| format!("cannot open the model {}", args.model.display()))?;
     match model {
         ModelFile::Classifier(classifier) => {
-            let samples = Samples::find(&args.data, &classifier.bundle().labels)?;
+            let frames = classifier.bundle().preprocessing.frames;
+            if args.clip && frames > 1 {
+                bail!(
+                    "this model sees {frames} frames of a clip at a time and judges whole clips by itself; leave --clip out"
+                );
+            }
+            let samples = Samples::find(&args.data, &classifier.bundle().labels)?.filmstrips(frames)?;
             let bar = progress_bar(samples.pictures.len());
             let measure = if args.clip { evaluate::evaluate_clips } else { evaluate::evaluate };
             let evaluation = measure(&classifier, &samples, &|done| bar.set_position(done as u64))?;

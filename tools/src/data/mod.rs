@@ -17,6 +17,7 @@ mod open;
 mod parquet;
 mod set;
 mod split;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod unpack;

@@ -13,7 +13,7 @@ pub struct Picture {
     pub label: u32,
     /// What it belongs to, where the data set says so: pictures of one group are not parted by a split.
     pub group: Option<String>,
-    /// The film that it is a frame of.
+    /// The film that it is a frame of; of a filmstrip, what it was made of: a film, or a folder of frames.
     pub film: Option<PathBuf>,
 }
 

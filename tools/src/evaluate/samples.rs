@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::EvaluateError;
-use crate::data::{self, Listing, PictureSet};
+use crate::data::{self, Listing, Picture, PictureSet};
 
 /// How many names an error message lists.
 const NAMES_SHOWN: usize = 8;
@@ -32,8 +32,15 @@ pub struct Sample {
     pub class: usize,
     /// What it belongs to, where the data set says so: the clip that it is a frame of.
     pub group: Option<String>,
-    /// The film that it is a frame of.
+    /// The film that it is a frame of; of a filmstrip, what it was made of: a film, or a folder of frames.
     pub film: Option<PathBuf>,
+}
+
+impl From<Picture> for Sample {
+    /// The picture, whose label is the model's.
+    fn from(Picture { path, label, group, film }: Picture) -> Self {
+        Self { path, class: label as usize, group, film }
+    }
 }
 
 /// A class whose name is no label of the model; its pictures are not measured.
@@ -111,6 +118,19 @@ impl Samples {
             (false, false) => EvaluateError::NoPictures { path },
             (true, _) => EvaluateError::NoVal { path },
         })
+    }
+
+    /// The same for a model that sees `frames` frames at a time: see [`PictureSet::filmstrips`].
+    ///
+    /// # Errors
+    /// Those of [`PictureSet::filmstrips`].
+    pub fn filmstrips(self, frames: usize) -> Result<Self, EvaluateError> {
+        let Self { folder, part, pictures, unknown_folders, missing_labels } = self;
+        let picture = |Sample { path, class, group, film }| Picture { path, label: class as u32, group, film };
+        let pictures = pictures.into_iter().map(picture).collect();
+        let set = PictureSet { path: folder, labels: Vec::new(), pictures }.filmstrips(frames)?;
+        let pictures = set.pictures.into_iter().map(Sample::from).collect();
+        Ok(Self { folder: set.path, part, pictures, unknown_folders, missing_labels })
     }
 
     fn of(set: PictureSet, part: Part, labels: &[String]) -> Result<Self, EvaluateError> {

@@ -14,6 +14,7 @@ use super::{Figures, Measured, Measurement, ProtocolError};
 use crate::data::Dataset;
 use crate::evaluate::Samples;
 use crate::merge::MergeError;
+use crate::preprocessing::frames_of;
 use crate::quantize::validation_pictures;
 use crate::train::Options;
 use crate::train::series::{Ledger, Records};
@@ -99,7 +100,7 @@ impl Domain {
             let samples = Samples::find(path, &file.meta.labels).map_err(ProtocolError::from).and_then(|samples| {
                 match samples.pictures.iter().any(|sample| own.contains(&whole(&sample.path))) {
                     true => Err(ProtocolError::TrainedOn { name: name.clone() }),
-                    false => Ok(samples),
+                    false => Ok(samples.filmstrips(frames_of(&file.meta))?),
                 }
             });
             match samples {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use edge_vit::Bundle;
 use serde_json::{Map, Value, json};
 
 use super::name::{distinct, name_of, once};
@@ -107,7 +108,8 @@ fn training(
     }
     let Some(trained) = train(options, search, data, name, records)? else { return Ok(None) };
     let classifier = fold(&options.backbone, &trained.adapters, 1.0)?;
-    let samples = Samples::test(data, &classifier.bundle().labels)?;
+    let Bundle { labels, preprocessing, .. } = classifier.bundle();
+    let samples = Samples::test(data, labels)?.filmstrips(preprocessing.frames)?;
     log::info!("{name}: measuring on {} test pictures", samples.pictures.len());
     let figures = Figures::of(&classifier, &samples)?;
     Ok(Some(Measurement { name: name.to_owned(), settings, best: trained.best, figures }))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use edge_vit::Bundle;
 use serde_json::{Map, Value, json};
 
 use super::table::{markdown, percent};
@@ -138,7 +139,8 @@ fn task(
     check_lists(&data)?;
     let Some(trained) = train(options, search, &data, name, records)? else { return Ok(None) };
     let classifier = fold(&options.backbone, &trained.adapters, 1.0)?;
-    let samples = Samples::test(&data, &classifier.bundle().labels)?;
+    let Bundle { labels, preprocessing, .. } = classifier.bundle();
+    let samples = Samples::test(&data, labels)?.filmstrips(preprocessing.frames)?;
     log::info!("{name}: measuring on {} test pictures", samples.pictures.len());
     let figures = Figures::of(&classifier, &samples)?;
     let settings = Map::from_iter([("group".to_owned(), Value::from(group.name()))]);

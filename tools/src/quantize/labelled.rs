@@ -32,7 +32,10 @@ impl Labelled {
     /// Those of `folder` by which a choice may be made.
     pub(super) fn named(folder: &Path, bundle: &Bundle) -> Result<Self, QuantizeError> {
         Ok(match bundle.task {
-            Task::Classification => Self::Classes(Samples::validation(folder, &bundle.labels)?),
+            Task::Classification => {
+                let samples = Samples::validation(folder, &bundle.labels)?;
+                Self::Classes(samples.filmstrips(bundle.preprocessing.frames)?)
+            }
             Task::Segmentation { .. } => Self::Masks(MaskedListing::read(folder)?.to_choose_by(&bundle.labels)?),
         })
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::QuantizeError;
 use crate::data::{Dataset, Group, Picture, PictureSet, open_picture, split};
 use crate::evaluate::{Part, Sample, Samples};
+use crate::preprocessing::frames_of;
 use crate::segmentation::{MaskedDataset, MaskedSet};
 
 /// What of a training's record decides its split.
@@ -35,14 +36,12 @@ struct SplitRecipe {
 /// When there was no training, or its pictures are not there any more, or not the same number of them.
 pub fn validation_pictures(meta: &Meta) -> Result<Samples, QuantizeError> {
     let record = Record::of(meta)?;
-    let data = Dataset::read(&record.data)?;
+    let data = Dataset::read(&record.data)?.filmstrips(frames_of(meta))?;
     let chosen = match data.val {
         Some(val) => val.relabel(&meta.labels)?,
         None => set_apart(data.train.relabel(&meta.labels)?, &record)?,
     };
-    let pictures = chosen.pictures.into_iter();
-    let sample = |Picture { path, label, group, film }| Sample { path, class: label as usize, group, film };
-    let pictures = pictures.map(sample).collect();
+    let pictures = chosen.pictures.into_iter().map(Sample::from).collect();
     Ok(Samples {
         folder: chosen.path,
         part: Part::Val,

@@ -10,7 +10,7 @@ use crate::engine::{Engine, EngineError};
 /// How much each patch of a picture weighs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
-    /// Rows and columns of patches.
+    /// Rows and columns of patches; those of a clip's frames one below another.
     pub grid: [usize; 2],
     /// One weight a patch, row by row; they sum to at most 1, the rest falls to class token and registers.
     pub weights: Vec<f32>,
@@ -19,7 +19,11 @@ pub struct Map {
 /// The part of a vision transformer up to its last attention.
 pub struct LastAttention {
     engine: CpuEngine<f32>,
+    /// Rows and columns of patches of a frame.
     grid: [usize; 2],
+    tubelets: usize,
+    /// Frames of a tubelet.
+    tubelet_size: usize,
     tokens: usize,
     num_heads: usize,
     scale: f32,
@@ -36,10 +40,10 @@ impl LastAttention {
     pub fn of(graph: &Graph) -> Result<Option<Self>, EngineError> {
         let shapes = graph.shapes()?;
         let embedded = graph.nodes.iter().find_map(|node| match node.op {
-            Op::PatchEmbed { patch_size, .. } => {
+            Op::PatchEmbed { patch_size, tubelets, .. } => {
                 let pixels = shapes[*node.inputs.first()?].as_slice();
-                let &[_, height, width] = pixels else { return None };
-                Some([height / patch_size, width / patch_size])
+                let &[channels, height, width] = pixels else { return None };
+                Some(([height / patch_size, width / patch_size], tubelets, (channels / 3 / tubelets).max(1)))
             }
             _ => None,
         });
@@ -47,20 +51,21 @@ impl LastAttention {
             (&Op::Attention { num_heads, scale }, &[qkv]) => Some((num_heads, scale, qkv)),
             _ => None,
         });
-        let (Some(grid), Some((num_heads, scale, qkv))) = (embedded, attention) else { return Ok(None) };
+        let (Some(embedded), Some((num_heads, scale, qkv))) = (embedded, attention) else { return Ok(None) };
+        let (grid, tubelets, tubelet_size) = embedded;
         let &[tokens, _] = shapes[qkv].as_slice() else { return Ok(None) };
-        if tokens < grid[0] * grid[1] {
+        if tokens < tubelets * grid[0] * grid[1] {
             return Ok(None);
         }
         let mut upto = Graph { nodes: graph.nodes[..=qkv].to_vec(), weights: graph.weights.clone() };
         upto.retain_used_weights()?;
         let class_token = graph.nodes.iter().any(|node| node.op == Op::TakeClassToken);
         let engine = CpuEngine::new(&upto, &BTreeSet::new())?;
-        Ok(Some(Self { engine, grid, tokens, num_heads, scale, class_token }))
+        Ok(Some(Self { engine, grid, tubelets, tubelet_size, tokens, num_heads, scale, class_token }))
     }
 
-    /// The map of a preprocessed picture, `[3, H, W]`: `softmax(scale q k^T)` of the class token, or the mean of all tokens'
-    /// where none is read out, as the mean over the heads.
+    /// The map of a preprocessed picture, `[3 frames, H, W]`: `softmax(scale q k^T)` of the class token, or the mean of all tokens'
+    /// where none is read out, as the mean over the heads. What a tubelet weighs is shared by its frames.
     ///
     /// # Errors
     /// When the picture has another size.
@@ -82,11 +87,13 @@ impl LastAttention {
                 add_softmax(scores.collect(), &mut mean);
             }
         }
-        let share = ((queries * self.num_heads) as f32).recip();
-        let patches = self.grid[0] * self.grid[1];
+        let share = ((queries * self.num_heads * self.tubelet_size) as f32).recip();
+        let [rows, columns] = self.grid;
         // Class token and registers stand before the patches.
-        let weights = mean[self.tokens - patches..].iter().map(|weight| weight * share).collect();
-        Ok(Map { grid: self.grid, weights })
+        let tubelets = mean[self.tokens - self.tubelets * rows * columns..].chunks_exact(rows * columns);
+        let frames = tubelets.flat_map(|tubelet| std::iter::repeat_n(tubelet, self.tubelet_size));
+        let weights = frames.flatten().map(|weight| weight * share).collect();
+        Ok(Map { grid: [self.tubelets * self.tubelet_size * rows, columns], weights })
     }
 }
 

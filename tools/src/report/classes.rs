@@ -30,7 +30,8 @@ impl Classes {
     ) -> Result<Self, ReportError> {
         let all = samples.pictures.len();
         let evaluation = evaluate(classifier, samples, &|done| progress(done, all))?;
-        let thumbnail = |mistake: &Mistake| picture::thumbnail(&samples.pictures[mistake.sample].path);
+        let frames = classifier.bundle().preprocessing.frames;
+        let thumbnail = |mistake: &Mistake| picture::thumbnail(&samples.pictures[mistake.sample].path, frames);
         let thumbnails = evaluation.mistakes.iter().map(thumbnail).collect();
         let looks = looks(run, classifier, samples);
         Ok(Self { evaluation, thumbnails, looks })

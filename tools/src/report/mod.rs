@@ -176,7 +176,7 @@ impl Report {
         let (figures, paths) = match (&file, &data) {
             (_, None) => (None, Vec::new()),
             (ModelFile::Classifier(classifier), Some(data)) => {
-                let samples = Samples::find(data, &bundle.labels)?;
+                let samples = Samples::find(data, &bundle.labels)?.filmstrips(bundle.preprocessing.frames)?;
                 let classes = Classes::measure(&run, classifier, &samples, progress)?;
                 let paths = samples.pictures.into_iter().map(|sample| sample.path).collect();
                 (Some((Figures::Classes(Box::new(classes)), samples.folder)), paths)
@@ -194,7 +194,7 @@ impl Report {
         });
 
         let preprocessing = &bundle.preprocessing;
-        let picture = picture::any_picture(paths.iter().map(PathBuf::as_path), preprocessing.image_size);
+        let picture = picture::any_picture(paths.iter().map(PathBuf::as_path), preprocessing);
         let pixels = preprocessing.apply(&picture);
         let latency = Latency::measure(&plain, &merged, &pixels).map_err(|source| ReportError::Latency {
             plain: sources.plain.to_owned(),

@@ -54,7 +54,7 @@ pub(super) struct Work {
 /// The pixels of some pictures.
 #[derive(Debug, Default)]
 pub(super) struct Pixels {
-    /// `[pictures, 3, height, width]`.
+    /// `[pictures, 3 frames, height, width]`.
     pub(super) values: Vec<f32>,
     /// Which of them are mirrored; empty where none is augmented.
     pub(super) flipped: Vec<bool>,
@@ -150,10 +150,10 @@ pub(super) fn prepare(path: &Path, preprocessing: &Preprocessing) -> Result<RgbI
     Ok(preprocessing.resize(&open_picture(path)?))
 }
 
-/// The picture, with its shorter side brought to twice the model's longest where it is longer than that.
+/// The picture, or each frame of the filmstrip, with its shorter side brought to twice the model's longest where it is longer than that.
 fn reduce(path: &Path, preprocessing: &Preprocessing) -> Result<RgbImage, String> {
     let (picture, size) = (open_picture(path)?, preprocessing.image_size);
-    let (width, height) = picture.dimensions();
+    let (width, height) = (picture.width(), picture.height() / preprocessing.frames as u32);
     let (shorter, wanted) = (width.min(height) as usize, 2 * size[0].max(size[1]));
     if shorter <= wanted {
         return Ok(picture);

@@ -58,13 +58,15 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     };
     let mut data = masked.as_ref().map_or_else(|| Dataset::read(&options.data), |masked| Ok(masked.unlabelled()))?;
     let labels = masked.as_ref().map_or(&data.train.labels, |masked| &masked.labels).clone();
+    let native = backbone::load(&options.backbone, None)?;
+    let frames = native.config.num_frames();
+    data = data.filmstrips(frames)?;
     if let Some(shots) = recipe.shots {
         data = few(data, shots, recipe.val_fraction, recipe.group.as_ref(), recipe.seed)?;
     }
-    let native = backbone::load(&options.backbone, None)?;
     let step = native.config.image_step();
     let side = match recipe.image_size {
-        None => automatic_size(&data.train.pictures, step),
+        None => automatic_size(&data.train.pictures, frames, step),
         Some(side) => checked_side(side, step)?,
     };
     let size = [side, side];
@@ -175,10 +177,12 @@ fn count(data: &Dataset) -> usize {
     data.train.pictures.len() + data.val.as_ref().map_or(0, |val| val.pictures.len())
 }
 
-/// [`covering_size`] of those pictures that can be read.
-fn automatic_size(pictures: &[Picture], step: usize) -> usize {
-    let shorter =
-        |picture: &Picture| image::image_dimensions(&picture.path).ok().map(|(width, height)| width.min(height));
+/// [`covering_size`] of those pictures, or filmstrips of so many `frames`, that can be read.
+fn automatic_size(pictures: &[Picture], frames: usize, step: usize) -> usize {
+    let shorter = |picture: &Picture| {
+        let (width, height) = image::image_dimensions(&picture.path).ok()?;
+        Some(width.min(height / frames as u32))
+    };
     covering_size(pictures.par_iter().filter_map(shorter).collect(), step)
 }
 

@@ -15,7 +15,7 @@ mod mix;
 mod rand_augment;
 mod tables;
 
-use edge_vit::{Preprocessing, ResizeMode};
+use edge_vit::{Preprocessing, ResizeMode, filmstrip};
 use image::RgbImage;
 use image::imageops::{crop_imm, flip_horizontal_in_place};
 use rand::Rng;
@@ -57,8 +57,23 @@ impl Augment {
         *self != Self { mix: self.mix, ..Self::default() } || self.mix.is_on()
     }
 
-    /// The model's input of a picture. It has the model's size already, unless parts are taken.
-    pub fn apply(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut impl Rng) -> Augmented {
+    /// The model's input of a picture, or of a filmstrip, all frames of which are changed alike. It has the model's size already, unless
+    /// parts are taken.
+    pub fn apply(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut (impl Rng + Clone)) -> Augmented {
+        if preprocessing.frames == 1 {
+            return self.apply_to_frame(picture, preprocessing, rng);
+        }
+        let of_one = Preprocessing { frames: 1, ..preprocessing.clone() };
+        let (mut pixels, mut flipped) = (Vec::new(), false);
+        for frame in filmstrip::split(picture, preprocessing.frames) {
+            let augmented = self.apply_to_frame(&frame, &of_one, &mut rng.clone());
+            pixels.extend(augmented.pixels);
+            flipped = augmented.flipped;
+        }
+        Augmented { pixels, flipped }
+    }
+
+    fn apply_to_frame(&self, picture: &RgbImage, preprocessing: &Preprocessing, rng: &mut impl Rng) -> Augmented {
         let mut picture = match self.crop {
             Some(smallest) => part(picture, preprocessing, smallest, rng),
             None => picture.clone(),
