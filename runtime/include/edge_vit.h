@@ -139,14 +139,18 @@ size_t edge_vit_labels(const EdgeVit *model);
 const char *edge_vit_label(const EdgeVit *model, size_t index);
 
 // Classifies a frame as it lies in memory; nothing of it is copied or kept. Its score for each label, 0 to 1, goes
-// to `scores`, of which there are `len`: as many as labels. On failure the scores are not to be used.
+// to `scores`, of which there are `len`: as many as labels. On failure the scores are not to be used. A model of clips keeps the newest
+// frames, at its own size, and sees them with this one.
 //
 // After the first frame of a size no memory is taken outside the model.
 //
 // # Safety
 // `model` is null or comes from this library and is not freed; `frame` is null or a frame whose planes are null or
 // as many readable bytes as it says; `scores` is null or `len` floats that may be written and are not in the frame.
-EdgeVitStatus edge_vit_classify_frame(const EdgeVit *model, const EdgeVitFrame *frame, float *scores, size_t len);
+EdgeVitStatus edge_vit_classify_frame(const EdgeVit *model,
+                                      const EdgeVitFrame *frame,
+                                      float *scores,
+                                      size_t len);
 
 // Classifies the picture file with these `picture_len` bytes: JPEG (also as cameras send it), PNG or any other
 // format that this build reads. Its score for each label, 0 to 1, goes to `scores`, of which there are `len`: as
