@@ -12,7 +12,7 @@ mod window;
 use std::ops::RangeInclusive;
 
 use merging::{check_sizes, match_shape, merged_shape, sizes_shape};
-use shape::{attention_shape, convolved, grid_shape, last, patch_embed_shape, tokens, whole_blocks};
+use shape::{attention_shape, convolved, grid_shape, last, patch_embed_shape, shuffled_shape, tokens, whole_blocks};
 
 pub use bias::score_bias;
 pub use merging::{Sides, most_merged};
@@ -150,6 +150,14 @@ pub enum Op {
         /// Side of a square.
         block: usize,
     },
+    /// Each token of a grid as a square of tokens of a grid that is `factor` times finer, row by row: `[H W, f^2 D]` to `[f H f W, D]`, the
+    /// values of a square's tokens behind one another, row by row. With a Linear before it, a transposed convolution whose stride is its kernel.
+    PixelShuffle {
+        /// Height and width of the grid, `H` and `W`.
+        grid: [usize; 2],
+        /// How many times finer the grid becomes, `f`.
+        factor: usize,
+    },
     /// A map, rolled up and left by the shift, cut into windows, row by row: `[H, W, D]` to `[windows, n, D]`.
     WindowPartition(Windows),
     /// The inverse of [`Op::WindowPartition`]: `[windows, n, D]` to `[H, W, D]`.
@@ -284,6 +292,7 @@ impl Op {
             Self::AttentionPool { .. } => "AttentionPool",
             Self::Grid { .. } => "Grid",
             Self::SpaceToDepth { .. } => "SpaceToDepth",
+            Self::PixelShuffle { .. } => "PixelShuffle",
             Self::WindowPartition(_) => "WindowPartition",
             Self::WindowReverse(_) => "WindowReverse",
             Self::WindowAttention { .. } => "WindowAttention",
@@ -387,6 +396,7 @@ impl Op {
                 let ([height, width], dim) = whole_blocks(inputs[0], [*block; 2])?;
                 Ok(vec![height / block, width / block, block.saturating_mul(*block).saturating_mul(dim)])
             }
+            Self::PixelShuffle { grid, factor } => shuffled_shape(inputs[0], *grid, *factor),
             Self::WindowPartition(windows) => {
                 let (size, dim) = whole_blocks(inputs[0], windows.window)?;
                 windows.check(size)?;
@@ -486,6 +496,7 @@ impl Op {
             | Self::CausalAttention { .. }
             | Self::Grid { .. }
             | Self::SpaceToDepth { .. }
+            | Self::PixelShuffle { .. }
             | Self::WindowPartition(_)
             | Self::WindowReverse(_)
             | Self::Unfold { .. }

@@ -178,6 +178,7 @@ fn can_do_without(node: &Node) -> Result<(), TokenError> {
         Op::CausalAttention { .. }
         | Op::Grid { .. }
         | Op::SpaceToDepth { .. }
+        | Op::PixelShuffle { .. }
         | Op::WindowPartition(_)
         | Op::WindowReverse(_)
         | Op::WindowAttention { .. }

@@ -43,6 +43,11 @@ def run(node, inputs):
     if op == "InsertTokens":
         before, behind = x[:, : node["at"]], x[:, node["at"] :]
         return np.concatenate([before, np.repeat(weights[name], len(x), 0), behind], 1)
+    if op == "DropTokens":
+        return np.delete(x, slice(node["at"], node["at"] + node["count"]), 1)
+    if op == "PixelShuffle":
+        (h, w), f, n = node["grid"], node["factor"], len(x)
+        return x.reshape(n, h, w, f, f, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * w * f * f, -1)
     if op == "PosEmbed":
         return x + weights[name]
     if op == "LayerNorm":

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use edge_vit_models::adapter::{Spec, insert};
+use edge_vit_models::backbone::{PatchHead, with_patch_head};
 use edge_vit_models::fold::fold;
 use edge_vit_models::onnx::{Batch, write};
 use edge_vit_models::{Activation, Graph, Op};
@@ -34,6 +35,8 @@ fn describe(graph: &Graph) -> Value {
                 json!({ "num_heads": num_heads, "scale": scale })
             }
             Op::InsertTokens { at, .. } => json!({ "at": at }),
+            Op::DropTokens { count, at } => json!({ "count": count, "at": at }),
+            Op::PixelShuffle { grid, factor } => json!({ "grid": grid, "factor": factor }),
             Op::MeanTokens { skip } => json!({ "skip": skip }),
             Op::RepAdapter { groups, scale, .. } => json!({ "groups": groups, "scale": scale }),
             _ => json!({}),
@@ -136,6 +139,16 @@ fn the_tubelets_of_a_clip_compute_what_the_graph_says() {
     let models = [("clip.onnx", &graph, Batch::One), ("clip_free.onnx", &graph, Batch::Free)];
     let Some(lines) = differences(&graph, &models) else { return };
     agree(lines, "features");
+}
+
+#[test]
+fn a_head_of_finer_masks_computes_what_the_graph_says() {
+    let head = PatchHead { num_classes: 5, mask_scale: 2, seed: 1 };
+    let mut graph = with_patch_head(&small_vit(), &head).unwrap();
+    fill(&mut graph, 6);
+    let models = [("fine.onnx", &graph, Batch::One), ("fine_free.onnx", &graph, Batch::Free)];
+    let Some(lines) = differences(&graph, &models) else { return };
+    agree(lines, "logits");
 }
 
 #[test]

@@ -5,7 +5,8 @@ Usage: brain_masks.py TOOL DEVICE BACKBONE OUT, where TOOL is edge-vit-tools and
 The data come with PyPI's `nilearn`: the MNI ICBM152 2009a template, an average of 152 heads, with maps of how probable grey and
 white matter are. OUT/tiles holds ninths of its axial slices with a mask of four classes each: blocks of slices are parts, and between two
 blocks lies a gap. Each method is trained, folded, and measured once on the test tiles; the masks that DEVICE writes are compared with the
-truth anew. Two lines tell how easy it is: the most frequent class of each grey value, and the truth's own shares, seen patch by patch.
+truth anew. Other lines tell how easy it is: the most frequent class of each grey value, and the truth's own shares, seen patch by patch,
+or by squares that are finer.
 OUT/look.png shows slices, truth and masks. OUT/results.jsonl holds a line for each run; a script that was stopped goes on behind the last of them.
 """
 
@@ -23,8 +24,13 @@ from runs import Runs, best_epoch, run
 LABELS = ["background", "fluid", "grey", "white"]
 SIDE, PATCH = 168, 14
 BUDGET = f"--image-size {SIDE} --epochs 5 --batch-size 8 --device cpu --quiet".split()
-# Flags, and the highest learning rate.
-METHODS = {"linear": 1e-2, "repadapter": 2e-3}
+# The method, the highest learning rate, and how many times finer than patches the masks are.
+TRAINED = {
+    "linear": ("linear", 1e-2, 1),
+    "repadapter": ("repadapter", 2e-3, 1),
+    "repadapter, 2 times finer": ("repadapter", 2e-3, 2),
+    "repadapter, 4 times finer": ("repadapter", 2e-3, 4),
+}
 # Millimetres above the volume's lowest slice: a block with a slice every STEP, and the gap behind it.
 FIRST, LAST, BLOCK, GAP, STEP = 16, 144, 12, 4, 2
 PARTS = ["train", "val", "train", "test", "train", "test", "train", "val"]
@@ -83,11 +89,11 @@ def by_value():
     return overlap(truth, counts.argmax(axis=0)[pictures])
 
 
-def patchwise():
-    """The truth's share of each class in each patch, brought to the size of the mask bilinearly."""
+def patchwise(scale):
+    """The truth's share of each class in each patch, or finer square, brought to the size of the mask bilinearly."""
     _, truth = read("test")
     height, width = truth.shape[1:]
-    grid = SIDE // PATCH
+    grid = SIDE // PATCH * scale
 
     def shares(mask, k):
         share = Image.fromarray((mask == k).astype(np.float32)).resize((grid, grid), Image.BOX)
@@ -97,20 +103,20 @@ def patchwise():
     return overlap(truth, found)
 
 
-def train(method, lr):
-    folder = out / method
+def train(name):
+    folder, (method, lr, scale) = out / name, TRAINED[name]
 
     def make():
-        arguments = ["--task", "segmentation", "--method", method, *BUDGET, "--lr", lr]
+        arguments = ["--task", "segmentation", "--method", method, *BUDGET, "--lr", lr, "--mask-scale", scale]
         _, seconds = run(tool, "train", "--backbone", backbone, "--data", tiles, "--out", folder, *arguments)
         best = best_epoch(folder)
         return {"val": best["val_miou"], "epoch": best["epoch"], "seconds": seconds}
 
-    runs.once(f"train {method}", make)
+    runs.once(f"train {name}", make)
 
 
-def test(method):
-    folder, model = out / method, out / method / "model.onnx"
+def test(name):
+    folder, model = out / name, out / name / "model.onnx"
 
     def make():
         run(tool, "fold", "--backbone", backbone, "--adapters", folder / "adapters.safetensors", "--out", model)
@@ -125,7 +131,7 @@ def test(method):
             "fold_error": merged["provenance"]["fold_error"],
         }
 
-    return runs.once(f"test {method}", make)
+    return runs.once(f"test {name}", make)
 
 
 def whole(tiled):
@@ -134,10 +140,10 @@ def whole(tiled):
     return slices.reshape(-1, ACROSS * TILE, ACROSS * TILE)
 
 
-def look(method):
+def look(name):
     """A column for each of four test slices: the picture, the truth, the device's mask, and where the two differ."""
     colors = np.array([[0, 0, 0], [80, 100, 210], [210, 80, 80], [240, 235, 200]], np.uint8)
-    pictures, truth, masks = map(whole, [*read("test"), stacked(out / method / "masks")])
+    pictures, truth, masks = map(whole, [*read("test"), stacked(out / name / "masks")])
     columns = []
     for at in np.linspace(0, len(masks) - 1, 4).round().astype(int):
         picture = np.repeat(pictures[at][..., None], 3, axis=2)
@@ -148,21 +154,22 @@ def look(method):
 
 if not tiles.exists():
     prepare()
-for method, lr in METHODS.items():
-    train(method, lr)
-    test(method)
-look("repadapter")
+for name in TRAINED:
+    train(name)
+    test(name)
+look("repadapter, 4 times finer")
 
 counts = {part: len(read(part)[0]) for part in ["train", "val", "test"]}
 print(f"{counts} tiles, {SIDE} pixels")
 print("| what | " + " | ".join(LABELS) + " | mean IoU | validation | s | fold error |")
 print("|---|" + "---:|" * (len(LABELS) + 4))
-references = {"the grey value alone": by_value(), "the truth, patch by patch": patchwise()}
+references = {"the grey value alone": by_value(), "the truth, patch by patch": patchwise(1)}
+references |= {f"the truth, {scale} times finer": patchwise(scale) for scale in (2, 4)}
 for name, iou in references.items():
     print(f"| {name} | {' | '.join(f'{of:.3f}' for of in iou)} | {np.mean(iou):.3f} | | | |")
-for method in METHODS:
-    trained, tested = runs.done[f"train {method}"], runs.done[f"test {method}"]
+for name in TRAINED:
+    trained, tested = runs.done[f"train {name}"], runs.done[f"test {name}"]
     off = max(abs(a - b) for a, b in zip(tested["iou"], tested["device_iou"], strict=True))
     cells = " | ".join(f"{of:.3f}" for of in tested["iou"])
-    print(f"| {method} | {cells} | {np.mean(tested['iou']):.3f} | {trained['val']:.3f} | {trained['seconds']:.0f} | {tested['fold_error']:.1e} |")
-    print(f"masks that the device wrote, {method}: IoU off by at most {off:.1e}", file=sys.stderr)
+    print(f"| {name} | {cells} | {np.mean(tested['iou']):.3f} | {trained['val']:.3f} | {trained['seconds']:.0f} | {tested['fold_error']:.1e} |")
+    print(f"masks that the device wrote, {name}: IoU off by at most {off:.1e}", file=sys.stderr)

@@ -251,7 +251,7 @@ impl Merge<'_> {
             Some(graph) => (graph, Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..preprocessing }),
             None => (folded, preprocessing),
         };
-        let task = match (file.meta.task, backbone::patch_grid(&folded)) {
+        let task = match (file.meta.task, backbone::mask_grid(&folded)) {
             (Task::Segmentation, Some(grid)) => edge_vit::Task::Segmentation { grid },
             _ => edge_vit::Task::Classification,
         };

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backbone;
+use crate::backbone::{self, PatchHead};
 use crate::checkpoint;
 use crate::fold::{FoldError, fold};
 use crate::graph::{Graph, Node};
@@ -69,7 +69,8 @@ impl Meta {
 pub struct File {
     /// What they are.
     pub meta: Meta,
-    /// Their tensors by name: those of the adapters, `head.weight` `[C, D]` and `head.bias` `[C]`.
+    /// Their tensors by name: those of the adapters, `head.weight` `[C, D]` and `head.bias` `[C]`, and others of the head where masks are finer
+    /// than patches.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -187,7 +188,9 @@ impl File {
         self.check_labels()?;
         Ok(match meta.task {
             Task::Classification => backbone::with_head(backbone, meta.labels.len())?,
-            Task::Segmentation => backbone::with_patch_head(backbone, meta.labels.len())?,
+            Task::Segmentation => {
+                backbone::with_patch_head(backbone, &PatchHead::of(&self.tensors, meta.labels.len()))?
+            }
         })
     }
 

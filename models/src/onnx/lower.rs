@@ -113,9 +113,11 @@ impl<'a> Lowering<'a> {
             Op::AttentionPool { num_heads, scale } => {
                 self.attention_pool(name, x, *num_heads, *scale, inputs.get(1).copied(), shape)?
             }
-            op @ (Op::Grid { .. } | Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_)) => {
-                self.moved(name, x, op, shape, &self.shapes[id])
-            }
+            op @ (Op::Grid { .. }
+            | Op::SpaceToDepth { .. }
+            | Op::PixelShuffle { .. }
+            | Op::WindowPartition(_)
+            | Op::WindowReverse(_)) => self.moved(name, x, op, shape, &self.shapes[id]),
             op @ Op::WindowAttention { num_heads, scale, .. } => {
                 let table = self.tensor(&format!("{name}.relative_position_bias_table"))?;
                 let bias = score_bias(op, shape, Some(table)).map_or(Bias::Nothing, Bias::Fixed);

@@ -2,9 +2,9 @@
 
 use super::Op;
 
-/// For an operator that only moves rows, which row of the input `[.., D]` each row of the output is, as rows of the input's
-/// width `D`; `None` for every other operator, and where nothing moves. `input` is the shape of the input, which the operator
-/// must take.
+/// For an operator that only moves rows, which row of the input `[.., D]` each row of the output `[.., E]` is, as rows of the smaller of
+/// both widths; `None` for every other operator, and where nothing moves. `input` is the shape of the input, which the operator must
+/// take.
 pub fn rows(op: &Op, input: &[usize]) -> Option<Vec<u32>> {
     // A picture has fewer places than 2^32.
     let row = |place: usize| place as u32;
@@ -16,6 +16,16 @@ pub fn rows(op: &Op, input: &[usize]) -> Option<Vec<u32>> {
                     for column in 0..block {
                         rows.extend((0..block).map(|line| row((y + line) * width + x + column)));
                     }
+                }
+            }
+            Some(rows)
+        }
+        (&Op::PixelShuffle { grid: [height, width], factor }, _) => {
+            let mut rows = Vec::with_capacity(height * width * factor * factor);
+            for (y, line) in (0..height).flat_map(|y| (0..factor).map(move |line| (y, line))) {
+                for x in 0..width {
+                    let first = ((y * width + x) * factor + line) * factor;
+                    rows.extend((0..factor).map(|column| row(first + column)));
                 }
             }
             Some(rows)
@@ -49,6 +59,13 @@ mod tests {
     fn squares_go_column_by_column() {
         let table = rows(&Op::SpaceToDepth { block: 2 }, &[2, 4, 3]).unwrap();
         assert_eq!(table, [0, 4, 1, 5, 2, 6, 3, 7]);
+    }
+
+    #[test]
+    fn tokens_become_squares_row_by_row() {
+        let table = rows(&Op::PixelShuffle { grid: [2, 2], factor: 2 }, &[4, 8]).unwrap();
+        assert_eq!(table[..8], [0, 1, 4, 5, 2, 3, 6, 7]);
+        assert_eq!(table[8..], [8, 9, 12, 13, 10, 11, 14, 15]);
     }
 
     #[test]

@@ -48,6 +48,18 @@ pub(super) fn grid_shape(input: &[usize], size: [usize; 2]) -> Result<Vec<usize>
     }
 }
 
+pub(super) fn shuffled_shape(input: &[usize], grid: [usize; 2], factor: usize) -> Result<Vec<usize>, String> {
+    let (len, dim) = tokens(input)?;
+    let square = factor.saturating_mul(factor);
+    if grid[0].checked_mul(grid[1]) != Some(len) {
+        return Err(format!("cannot lay {len} tokens out as {}x{}", grid[0], grid[1]));
+    }
+    if square == 0 || dim % square != 0 {
+        return Err(format!("cannot make {factor}x{factor} tokens of one that is {dim} wide"));
+    }
+    Ok(vec![len.saturating_mul(square), dim / square])
+}
+
 /// Height and width of a map, which must be whole blocks, and its width.
 pub(super) fn whole_blocks(input: &[usize], block: [usize; 2]) -> Result<([usize; 2], usize), String> {
     let &[height, width, dim] = input else {

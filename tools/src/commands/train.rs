@@ -46,6 +46,9 @@ pub struct Args {
     /// masks/, see docs/segmentation.md
     #[arg(long, value_enum, default_value_t = TaskName::Classification)]
     task: TaskName,
+    /// How many times finer than the model's patches masks are: 1, 2 or 4, by an up-convolution before the head
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    mask_scale: usize,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -118,6 +121,7 @@ impl Args {
                     TaskName::Classification => Task::Classification,
                     TaskName::Segmentation => Task::Segmentation,
                 },
+                mask_scale: self.mask_scale,
                 adapters: self.method.checked(),
                 head: self.head.clone(),
                 image_size: self.image_size,

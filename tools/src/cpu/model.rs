@@ -97,6 +97,12 @@ impl<T: Real> Model<T> {
         }
     }
 
+    /// Width of the rows that node `id`, which only moves some, moves: the smaller of those of its input and its output.
+    pub(super) fn moved_width(&self, id: usize) -> usize {
+        let output = self.plan.shapes[id].last().copied().unwrap_or(1);
+        self.tokens(id).1.min(output)
+    }
+
     /// The trained weights, each by its node and its place among that node's: the order of a list of gradients.
     pub(super) fn trained(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.plan.trained.iter().enumerate().flat_map(|(id, trained)| {

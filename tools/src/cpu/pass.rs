@@ -161,12 +161,14 @@ impl<'a, T: Real> Pass<'a, T> {
                 self.pool.give(scratch);
             }
             Op::AttentionPool { .. } => self.attention_pool(id).forward(x, &mut y),
-            Op::Grid { .. } | Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
-                match &model.fixed[id] {
-                    Fixed::Rows { forward, .. } => rows::gather(x, forward, dim, &mut y),
-                    _ => y.copy_from_slice(x),
-                }
-            }
+            Op::Grid { .. }
+            | Op::SpaceToDepth { .. }
+            | Op::PixelShuffle { .. }
+            | Op::WindowPartition(_)
+            | Op::WindowReverse(_) => match &model.fixed[id] {
+                Fixed::Rows { forward, .. } => rows::gather(x, forward, model.moved_width(id), &mut y),
+                _ => y.copy_from_slice(x),
+            },
             Op::NormalizeHeads { .. } => heads::forward(x, &weights[0], dim, &mut y),
             Op::Unfold { .. } => self.unfold(id).forward(x, &mut y),
             Op::DepthwiseConv { .. } => self.depthwise(id).forward(x, &weights[0], &weights[1], &mut y),
@@ -272,9 +274,12 @@ impl<'a, T: Real> Pass<'a, T> {
                         patches.scatter(&rows, &mut dx);
                         self.pool.give(rows);
                     }
-                    Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
+                    Op::SpaceToDepth { .. }
+                    | Op::PixelShuffle { .. }
+                    | Op::WindowPartition(_)
+                    | Op::WindowReverse(_) => {
                         if let Fixed::Rows { backward, .. } = &model.fixed[id] {
-                            rows::gather(&gradient, backward, dim, &mut dx);
+                            rows::gather(&gradient, backward, model.moved_width(id), &mut dx);
                         }
                     }
                     Op::Unfold { .. } => self.unfold(id).backward(&gradient, &mut dx),

@@ -181,6 +181,7 @@ fn reads_input(op: &Op, trained: &[bool], input_carries: bool) -> bool {
         | Op::PosEmbed
         | Op::Grid { .. }
         | Op::SpaceToDepth { .. }
+        | Op::PixelShuffle { .. }
         | Op::WindowPartition(_)
         | Op::WindowReverse(_)
         | Op::Unfold { .. }

@@ -73,7 +73,7 @@ impl Walk<'_> {
                 Some(shift(&mut self.rec, &source, how, None)?)
             }
             Op::PosEmbed | Op::Grid { .. } => Some(grad),
-            Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
+            Op::SpaceToDepth { .. } | Op::PixelShuffle { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
                 Some(self.moved(id, &grad, true)?)
             }
             Op::NormalizeHeads { num_heads } => {

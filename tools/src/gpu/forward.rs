@@ -116,7 +116,9 @@ impl<'a> Walk<'a> {
                 self.attention(id, x, *num_heads, *scale).forward(&mut self.rec)
             }
             Op::Grid { .. } => Ok(x.clone()),
-            Op::SpaceToDepth { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => self.moved(id, x, false),
+            Op::SpaceToDepth { .. } | Op::PixelShuffle { .. } | Op::WindowPartition(_) | Op::WindowReverse(_) => {
+                self.moved(id, x, false)
+            }
             Op::NormalizeHeads { num_heads } => {
                 let sizes = self.heads_of(id, *num_heads);
                 normalize_heads(&mut self.rec, x, weights.of(&node.name, "scale")?, None, sizes)
@@ -222,7 +224,7 @@ impl<'a> Walk<'a> {
     /// `x` with the rows of each picture where the node at `id` moves them, or from there back.
     pub(crate) fn moved(&mut self, id: NodeId, x: &Buf, back: bool) -> Result<Buf, PoolError> {
         let input = self.model.nodes[id].inputs[0];
-        let width = width_of(&self.model.plan.shapes[input]);
+        let width = width_of(&self.model.plan.shapes[input]).min(width_of(&self.model.plan.shapes[id]));
         let Some(Fixed::Rows { forward, backward }) = self.model.fixed.get(&id) else { return Ok(x.clone()) };
         let sizes = [self.pictures, self.model.plan.len(input) / width, width];
         gather_rows(&mut self.rec, x, if back { backward } else { forward }, sizes)

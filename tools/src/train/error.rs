@@ -52,6 +52,12 @@ pub enum TrainError {
         /// The task.
         task: &'static str,
     },
+    /// An option is of segmentation alone.
+    #[error("{option} is of masks; leave it out, or learn masks with --task segmentation")]
+    OfMasks {
+        /// The option.
+        option: &'static str,
+    },
     /// A method changes how many tokens there are.
     #[error("--method {method} puts tokens among those of the patches, so that it cannot segment; take another method")]
     Tokens {

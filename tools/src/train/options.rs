@@ -48,6 +48,9 @@ pub struct Recipe {
     /// What the head is to answer.
     #[serde(skip_serializing_if = "Task::is_default")]
     pub task: Task,
+    /// How many times finer than the patches the masks of a segmentation are: 1, 2 or 4.
+    #[serde(skip_serializing_if = "is_one")]
+    pub mask_scale: usize,
     /// Which adapters, or another method.
     pub adapters: Adaptation,
     /// A file of adapters whose head training begins with; `None` for a head of zeros.
@@ -101,6 +104,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             task: Task::default(),
+            mask_scale: 1,
             adapters: Adaptation::Adapters(Spec::default()),
             head: None,
             image_size: None,
@@ -163,6 +167,7 @@ impl Recipe {
             ("--min-lr", up_to_lr(self.min_lr), "between 0 and --lr", number(self.min_lr)),
             ("--warmup-lr", up_to_lr(self.warmup_lr), "between 0 and --lr", number(self.warmup_lr)),
             ("--ema", self.ema.is_none_or(rate), "from 0 to below 1", number(self.ema)),
+            ("--mask-scale", matches!(self.mask_scale, 1 | 2 | 4), "1, 2 or 4", self.mask_scale as f64),
             ("--patience", self.patience != Some(0), "at least 1", 0.0),
             ("--shots", self.shots != Some(0), "at least 1", 0.0),
             ("--flip", share(*flip), "between 0 and 1", *flip),
@@ -194,8 +199,11 @@ impl Recipe {
         }
     }
 
-    /// Checks that nothing is asked for that masks do not follow.
+    /// Checks that nothing is asked for that masks do not follow, or that only masks have.
     fn check_task(&self) -> Result<(), TrainError> {
+        if self.mask_scale != 1 && self.task != Task::Segmentation {
+            return Err(TrainError::OfMasks { option: "--mask-scale" });
+        }
         let Augment { crop, rand_augment, erase, mix, .. } = &self.augment;
         let of_labels = [
             ("--crop", crop.is_some()),
@@ -211,6 +219,10 @@ impl Recipe {
             None => Ok(()),
         }
     }
+}
+
+fn is_one(scale: &usize) -> bool {
+    *scale == 1
 }
 
 /// Everything that decides the result of a run on one device: written to `config.json`, and compared before a run is
@@ -273,6 +285,8 @@ mod tests {
         assert!(refused(|recipe| recipe.min_lr = Some(0.1)).contains("--min-lr"));
         assert!(refused(|recipe| recipe.ema = Some(1.0)).contains("--ema"));
         assert!(refused(|recipe| recipe.patience = Some(0)).contains("--patience"));
+        assert!(refused(|recipe| recipe.mask_scale = 3).contains("--mask-scale"));
+        assert!(refused(|recipe| recipe.mask_scale = 2).contains("--task segmentation"));
         assert!(refused(|recipe| recipe.shots = Some(0)).contains("--shots"));
         assert!(refused(|recipe| recipe.augment.flip = 1.5).contains("--flip"));
         assert!(refused(|recipe| recipe.augment.crop = Some(0.0)).contains("--crop"));

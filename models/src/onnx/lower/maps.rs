@@ -21,7 +21,7 @@ impl Lowering<'_> {
     pub(super) fn moved(&mut self, name: &str, x: &str, op: &Op, shape: &[usize], output: &[usize]) -> Value {
         let part = |suffix: &str| format!("{name}/{suffix}");
         let Some(rows) = rows(op, shape) else { return self.reshape(name, x, output) };
-        let width = shape.last().copied().unwrap_or(0);
+        let width = shape.last().min(output.last()).copied().unwrap_or(0);
         let rows: Vec<i64> = rows.into_iter().map(i64::from).collect();
         let places = self.reshape(&part("places"), x, &[rows.len(), width]);
         let table = self.ints(&part("rows"), &[rows.len()], &rows);

@@ -522,6 +522,21 @@ fn maps_have_their_gradients() {
 }
 
 #[test]
+fn finer_tokens_have_their_gradients() {
+    let shuffle = Op::PixelShuffle { grid: [2, 3], factor: 2 };
+    let ops = [("fc", linear(12)), ("finer", shuffle), ("pool", Op::TakeClassToken)];
+    let graph = chain(&[6, 4], &ops);
+    check_gradients(&graph, &adapters_and_head(&graph), &Batch::new(&graph, 2));
+    let last = [
+        ("fc", linear(12)),
+        ("finer", Op::PixelShuffle { grid: [3, 2], factor: 2 }),
+        ("pool", Op::MeanTokens { skip: 5 }),
+    ];
+    let graph = chain(&[6, 4], &last);
+    check_gradients(&graph, &weights_of(&graph, &["adapter", "fc."]), &Batch::new(&graph, 2));
+}
+
+#[test]
 fn both_halves_of_a_pair_have_their_gradients() {
     let mut graph = Graph::default();
     let input = graph.push("input", Op::Input { shape: vec![3, 4] }, &[]);

@@ -136,6 +136,7 @@ fn windows() {
 #[test]
 fn space_to_depth() {
     check_map(&[Op::SpaceToDepth { block: 2 }, Op::LayerNorm { eps: 1e-5 }], &[4, 5]);
+    check(&[Op::PixelShuffle { grid: [7, 1], factor: 2 }, Op::LayerNorm { eps: 1e-5 }], &[16, 20]);
 }
 
 #[test]

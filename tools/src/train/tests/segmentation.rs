@@ -112,6 +112,33 @@ fn shapes_are_segmented_and_the_device_says_what_the_trainer_said() {
 }
 
 #[test]
+fn masks_finer_than_patches_fit_better_and_the_device_gives_them() {
+    let bench = scenes_bench();
+    let fitted = |mask_scale: usize| {
+        let mut options = options(&bench, &format!("run{mask_scale}"));
+        (options.recipe.epochs, options.recipe.mask_scale) = (40, mask_scale);
+        let (outcome, _) = trained(&options);
+        let merged = merge(&options, &outcome).run().unwrap();
+        assert!(merged.difference.relative < 1e-5, "{:e}", merged.difference.relative);
+        (outcome.best.unwrap().val_miou.unwrap(), Segmenter::from_bytes(&merged.bytes).unwrap())
+    };
+    let ((coarse, _), (fine, model)) = (fitted(1), fitted(2));
+    assert!(fine > coarse + 0.02, "{fine} {coarse}");
+    assert_eq!(model.bundle().task, edge_vit::Task::Segmentation { grid: GRID.map(|side| 2 * side) });
+    assert!(model.self_test().unwrap().passed());
+    let (part, set) =
+        MaskedListing::read(&bench.path("scenes/val")).unwrap().to_measure(&model.bundle().labels).unwrap();
+    let measured = segmentation::evaluate(&model, part, &set, &|_| ()).unwrap();
+    assert!((measured.mean_iou - f64::from(fine)).abs() < 1e-3, "{} {fine}", measured.mean_iou);
+
+    // Another grid is another head: neither begins with the other's, nor goes on with its run.
+    let mut other = options(&bench, "run2");
+    (other.recipe.epochs, other.recipe.mask_scale, other.resume) = (41, 4, true);
+    let error = run(&other, &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains("mask_scale: 2 -> 4"), "{error}");
+}
+
+#[test]
 fn the_file_gives_the_logits_of_the_trained_graph() {
     let bench = scenes_bench();
     let mut options = options(&bench, "run");
