@@ -165,6 +165,12 @@ EdgeVitStatus edge_vit_classify_encoded(const EdgeVit *model,
                                         float *scores,
                                         size_t len);
 
+// Forgets the frames that a model of clips has seen: the next one is of something else. A model of pictures keeps none.
+//
+// # Safety
+// `model` is null or comes from this library and is not freed.
+EdgeVitStatus edge_vit_forget(const EdgeVit *model);
+
 // Proves on the pictures that the file carries that this machine computes what the desktop computed. The largest
 // difference of an output, relative to the largest output, goes to `difference` unless that is null.
 //

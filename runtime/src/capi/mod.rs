@@ -203,6 +203,20 @@ pub unsafe extern "C" fn edge_vit_classify_encoded(
     })
 }
 
+/// Forgets the frames that a model of clips has seen: the next one is of something else. A model of pictures keeps none.
+///
+/// # Safety
+/// `model` is null or comes from this library and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edge_vit_forget(model: *const EdgeVit) -> EdgeVitStatus {
+    answer(|| {
+        // SAFETY: the caller says so.
+        let model = unsafe { handle(model)? };
+        model.buffers().workspace.forget();
+        Ok(())
+    })
+}
+
 /// Proves on the pictures that the file carries that this machine computes what the desktop computed. The largest
 /// difference of an output, relative to the largest output, goes to `difference` unless that is null.
 ///

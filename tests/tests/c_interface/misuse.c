@@ -83,6 +83,8 @@ int main(int argc, char **argv) {
     EXPECT(edge_vit_self_test(model, &difference) == EDGE_VIT_STATUS_OK);
     EXPECT(difference >= 0 && difference < 1e-3f);
     REFUSED(edge_vit_self_test(NULL, &difference), ARGUMENT, "`model` is null");
+    REFUSED(edge_vit_forget(NULL), ARGUMENT, "`model` is null");
+    EXPECT(edge_vit_forget(model) == EDGE_VIT_STATUS_OK);
 
     /* A frame, and what is wrong with frames. */
     EdgeVitFrame good = {.format = EDGE_VIT_FORMAT_RGB};
