@@ -13,7 +13,7 @@ use damage::{Damage, damage, damaged};
 
 mod damage;
 
-const FIXTURES: [&str; 12] = [
+const FIXTURES: [&str; 14] = [
     "timm_vit",
     "timm_siglip",
     "hf_clip",
@@ -26,6 +26,8 @@ const FIXTURES: [&str; 12] = [
     "hf_convnextv2",
     "timm_mobilevit",
     "hf_mobilevit",
+    "hf_videomae",
+    "hf_videomae_norm",
 ];
 
 fn fixture(name: &str) -> PathBuf {
@@ -44,6 +46,7 @@ fn wrong() -> impl Strategy<Value = Wrong> {
         Just("num_heads"),
         Just("window_size"),
         Just("image_size"),
+        Just("num_frames"),
         Just("pretrained_window_sizes"),
         Just("layer_norm_eps"),
         Just("act_layer"),

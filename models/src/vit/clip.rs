@@ -6,8 +6,12 @@ use crate::{Tensor, TensorError};
 
 /// Frames of a clip where nobody says how many.
 pub(super) const NUM_FRAMES: usize = 16;
+/// The most frames of a clip that are taken for serious.
+pub(super) const MAX_FRAMES: usize = 64;
 /// Side of a frame in pixels where nobody says it.
 pub(super) const IMAGE_SIZE: usize = 224;
+/// The longest side of a frame that is taken for serious where positions are computed, in pixels.
+pub(super) const MAX_SIDE: usize = 1024;
 
 /// A convolution's kernel `[D, C, t, p, p]` as `[D, t C, p, p]`: the channels of the `t` frames behind one another. One of pictures
 /// stays as it is.

@@ -50,8 +50,9 @@ impl Config {
         let num_frames = match tubelet_size {
             1 => 1,
             _ => {
-                let expected = format!("a positive multiple of the {tubelet_size} frames of a tubelet");
-                let whole = |&frames: &usize| frames > 0 && frames.is_multiple_of(tubelet_size);
+                let most = clip::MAX_FRAMES;
+                let expected = format!("a multiple of the {tubelet_size} frames of a tubelet, up to {most}");
+                let whole = |&frames: &usize| (1..=most).contains(&frames) && frames.is_multiple_of(tubelet_size);
                 number(metadata, "num_frames", &expected, whole)?.unwrap_or(clip::NUM_FRAMES)
             }
         };
@@ -127,7 +128,8 @@ impl Config {
     /// # Errors
     /// When `metadata` say something else.
     pub(super) fn clip_size(metadata: &BTreeMap<String, String>) -> Result<usize, BackboneError> {
-        let said = number(metadata, "image_size", "a number of pixels above 0", |&side: &usize| side > 0)?;
+        let expected = format!("a number of pixels from 1 to {}", clip::MAX_SIDE);
+        let said = number(metadata, "image_size", &expected, |side: &usize| (1..=clip::MAX_SIDE).contains(side))?;
         Ok(said.unwrap_or(clip::IMAGE_SIZE))
     }
 

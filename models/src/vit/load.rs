@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::pos_embed::{Resampling, resample};
 use super::weights::complete;
 use super::{Config, clip, graph};
-use crate::backbone::BackboneError;
+use crate::backbone::{BackboneError, shape, wrong};
 use crate::checkpoint::Publisher;
 use crate::{Graph, Tensor};
 
@@ -41,6 +41,11 @@ pub(crate) fn from_weights(
     let tubelets = config.tubelets()?;
     if config.tubelet_size > 1 {
         if config.computes_positions(&weights) {
+            // Weights that are there say that a token is as wide: a small file cannot ask for large positions.
+            let (qkv, width) = ("blocks.0.attn.qkv.weight", config.embed_dim);
+            if shape(&weights, qkv)? != [3 * width, width] {
+                return Err(wrong(qkv, &format!("[{}, {width}]", 3 * width), shape(&weights, qkv)?));
+            }
             let native = Config { image_size: [Config::clip_size(metadata)?; 2], ..config.clone() };
             let count = native.grid()?.iter().fold(tubelets, |count, side| count.saturating_mul(*side));
             weights.insert("pos_embed".to_owned(), clip::sinusoid(count, config.embed_dim)?);
