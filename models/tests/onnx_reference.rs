@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use edge_vit_models::adapter::{Spec, insert};
-use edge_vit_models::backbone::{PatchHead, with_patch_head};
+use edge_vit_models::backbone::with_patch_head;
 use edge_vit_models::fold::fold;
 use edge_vit_models::onnx::{Batch, write};
 use edge_vit_models::{Activation, Graph, Op};
@@ -143,8 +143,7 @@ fn the_tubelets_of_a_clip_compute_what_the_graph_says() {
 
 #[test]
 fn a_head_of_finer_masks_computes_what_the_graph_says() {
-    let head = PatchHead { num_classes: 5, mask_scale: 2, seed: 1 };
-    let mut graph = with_patch_head(&small_vit(), &head).unwrap();
+    let mut graph = with_patch_head(&small_vit(), 5, 2).unwrap();
     fill(&mut graph, 6);
     let models = [("fine.onnx", &graph, Batch::One), ("fine_free.onnx", &graph, Batch::Free)];
     let Some(lines) = differences(&graph, &models) else { return };

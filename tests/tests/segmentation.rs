@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_vit::Model;
-use edge_vit_models::backbone::{self, PatchHead};
-use edge_vit_models::{Graph, fold, onnx, vit};
+use edge_vit_models::{Graph, backbone, fold, onnx, vit};
 use edge_vit_tests::{fill_random, noise, onnxruntime, relative};
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine as _;
@@ -29,8 +28,7 @@ fn segmenter(mask_scale: usize) -> Graph {
     };
     let mut plain = vit::graph(&config);
     fill_random(&mut plain, 5).unwrap();
-    let head = PatchHead { num_classes: 3, mask_scale, seed: 0 };
-    let mut graph = backbone::with_patch_head(&plain, &head).unwrap();
+    let mut graph = backbone::with_patch_head(&plain, 3, mask_scale).unwrap();
     graph.weights.retain(|name, _| !name.starts_with("head."));
     fill_random(&mut graph, 6).unwrap();
     graph

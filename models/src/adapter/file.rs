@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::{self, PatchHead};
+use crate::backbone;
 use crate::checkpoint;
 use crate::fold::{FoldError, fold};
 use crate::graph::{Graph, Node};
@@ -69,8 +69,8 @@ impl Meta {
 pub struct File {
     /// What they are.
     pub meta: Meta,
-    /// Their tensors by name: those of the adapters, `head.weight` `[C, D]` and `head.bias` `[C]`, and others of the head where masks are finer
-    /// than patches.
+    /// Their tensors by name: those of the adapters, `head.weight` `[C, D]` and `head.bias` `[C]`; where masks are `s` times finer than patches
+    /// `[s^2 C, D]` and `[s^2 C]`.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -185,23 +185,32 @@ impl File {
         {
             return Err(AdapterError::ImageSize { expected: meta.image_size, got: shape.clone() });
         }
-        self.check_labels()?;
+        let mask_scale = self.mask_scale()?;
         Ok(match meta.task {
             Task::Classification => backbone::with_head(backbone, meta.labels.len())?,
-            Task::Segmentation => {
-                backbone::with_patch_head(backbone, &PatchHead::of(&self.tensors, meta.labels.len()))?
-            }
+            Task::Segmentation => backbone::with_patch_head(backbone, meta.labels.len(), mask_scale)?,
         })
     }
 
     fn check_labels(&self) -> Result<(), AdapterError> {
+        self.mask_scale().map(|_| ())
+    }
+
+    /// How many times finer than patches masks are; 1 for a class for the whole picture.
+    fn mask_scale(&self) -> Result<usize, AdapterError> {
         let labels = self.meta.labels.len();
         let Some(head) = self.tensors.get("head.weight") else {
             return Err(AdapterError::MissingTensor { name: "head.weight".to_owned(), shape: Vec::new() });
         };
-        match head.shape().first().copied().unwrap_or(0) {
-            rows if rows != labels => Err(AdapterError::LabelCount { labels, rows }),
-            _ => Ok(()),
+        let rows = head.shape().first().copied().unwrap_or(0);
+        let scale = match self.meta.task {
+            Task::Classification => 1,
+            Task::Segmentation => rows.checked_div(labels).map_or(1, usize::isqrt),
+        };
+        if scale > 0 && scale * scale * labels == rows {
+            Ok(scale)
+        } else {
+            Err(AdapterError::LabelCount { labels, rows })
         }
     }
 }

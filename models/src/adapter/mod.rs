@@ -101,9 +101,8 @@ fn is_adapter(node: &Node) -> bool {
     matches!(node.op, Op::RepAdapter { .. })
 }
 
-/// Whether a node is of the head, whose nodes are called `head` and `head.*`.
 fn is_head(node: &Node) -> bool {
-    (node.name == "head" || node.name.starts_with("head.")) && matches!(node.op, Op::Linear { .. })
+    node.name == "head" && matches!(node.op, Op::Linear { .. })
 }
 
 /// The weights of the nodes that `wanted` picks, in node order.

@@ -14,7 +14,7 @@ use crate::{Graph, Op, Tensor, convnext, mobilevit, swin, vit};
 pub use error::BackboneError;
 pub(crate) use metadata::{activation, depth, depths, eps, list, missing, number, patches, shape, tubes, wrong};
 pub use normalization::Normalization;
-pub use patch_head::{PatchHead, mask_grid, with_patch_head};
+pub use patch_head::{mask_grid, with_patch_head};
 pub use registry::{ARCHITECTURES, Architecture};
 
 /// The sizes of a backbone.

@@ -1,13 +1,7 @@
 //! A head that looks at each patch of a picture, in place of one that looks at the whole.
 
-use std::collections::BTreeMap;
-
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use crate::graph::{Graph, Node};
-use crate::init::xavier_uniform;
-use crate::{Activation, Op, Tensor};
+use crate::{Op, Tensor};
 
 use super::BackboneError;
 
@@ -15,36 +9,14 @@ use super::BackboneError;
 const NORM: &str = "norm";
 /// The node that leaves the tokens before those of the patches behind.
 const PATCH_TOKENS: &str = "patch_tokens";
-/// The transposed convolution of a head whose masks are finer than the patches.
-const UP: &str = "head.up";
-/// Of the random numbers of a seed, those that a head begins with; others are the adapters'.
-const STREAM: u64 = 1;
-
-/// A head that looks at each patch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PatchHead {
-    /// Number of classes.
-    pub num_classes: usize,
-    /// How many times finer than the patches its masks are: 1 for a class for each patch.
-    pub mask_scale: usize,
-    /// Decides the first weights of the transposed convolution.
-    pub seed: u64,
-}
-
-impl PatchHead {
-    /// The head that has these weights, `head.weight` `[C, E]` and perhaps `head.up.weight` `[s^2 E, D]`.
-    pub(crate) fn of(weights: &BTreeMap<String, Tensor>, num_classes: usize) -> Self {
-        let side = |name: &str, axis: usize| weights.get(name)?.shape().get(axis).copied();
-        let squares = side("head.up.weight", 0).zip(side("head.weight", 1)).and_then(|(all, one)| all.checked_div(one));
-        Self { num_classes, mask_scale: squares.map_or(1, usize::isqrt), seed: 0 }
-    }
-}
+/// The node that lays the logits of a patch's squares out.
+const FINER: &str = "finer";
 
 /// Rows and columns of what a graph with a head on patches gives logits for; `None` where no patch embedding reads its input, or one that
 /// cuts it into tubelets.
 pub fn mask_grid(graph: &Graph) -> Option<[usize; 2]> {
     let grid = patch_grid(graph)?;
-    let scale = graph.nodes.iter().find_map(|node| match node.op {
+    let scale = graph.nodes.last().and_then(|node| match node.op {
         Op::PixelShuffle { factor, .. } => Some(factor),
         _ => None,
     });
@@ -68,15 +40,13 @@ fn patch_grid(graph: &Graph) -> Option<[usize; 2]> {
 /// without those before the patches (`patch_tokens`, `[P, D]`), and a Linear `head` on each, `[P, C]`. Its weights
 /// `head.weight` `[C, D]` and `head.bias` `[C]` are zero.
 ///
-/// With a mask scale `s` above 1, a transposed convolution whose stride is its kernel `s` stands before it, `head.up`, which makes `s^2` tokens
-/// of width `E = D / 4` of each patch (`[s^2 E, D]`, uniform after Xavier), and a GELU: the head gives `[s^2 P, C]`, row by row of a grid that is
-/// `s` times finer.
+/// With a `mask_scale` `s` above 1 it is a transposed convolution whose stride is its kernel `s`: the Linear gives `[P, s^2 C]`, the logits of
+/// `s` by `s` squares of each patch, and `finer` lays them out as `[s^2 P, C]`, row by row of a grid that is `s` times finer.
 ///
 /// # Errors
 /// When the graph is not whole, has no such tokens (what pools before it normalises, and what has maps in place of tokens, has
-/// none), or the head is too large to address.
-pub fn with_patch_head(backbone: &Graph, head: &PatchHead) -> Result<Graph, BackboneError> {
-    let &PatchHead { num_classes, mask_scale, seed } = head;
+/// none), or the head is empty or too large to address.
+pub fn with_patch_head(backbone: &Graph, num_classes: usize, mask_scale: usize) -> Result<Graph, BackboneError> {
     let none = |reason: String| BackboneError::NoPatchTokens { reason };
     let shapes = backbone.shapes()?;
     let Some([rows, columns]) = patch_grid(backbone) else {
@@ -98,23 +68,15 @@ pub fn with_patch_head(backbone: &Graph, head: &PatchHead) -> Result<Graph, Back
     if len > patches {
         x = graph.push(PATCH_TOKENS, Op::DropTokens { count: len - patches, at: 0 }, &[x]);
     }
-    let mut features = width;
+    let out_features = mask_scale.saturating_mul(mask_scale).saturating_mul(num_classes);
+    x = graph.push("head", Op::Linear { out_features, bias: true }, &[x]);
     if mask_scale != 1 {
-        features = (width / 4).max(1);
-        let out_features = mask_scale.saturating_mul(mask_scale).saturating_mul(features);
-        x = graph.push(UP, Op::Linear { out_features, bias: true }, &[x]);
-        x = graph.push("head.finer", Op::PixelShuffle { grid: [rows, columns], factor: mask_scale }, &[x]);
-        x = graph.push("head.act", Op::Act(Activation::Gelu), &[x]);
-        // Refuses a scale of 0, and one that cannot be addressed.
-        graph.shapes()?;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(STREAM);
-        graph.weights.insert(format!("{UP}.weight"), xavier_uniform(&[out_features, width], &mut rng)?);
-        graph.weights.insert(format!("{UP}.bias"), Tensor::full([out_features], 0.0)?);
+        graph.push(FINER, Op::PixelShuffle { grid: [rows, columns], factor: mask_scale }, &[x]);
     }
-    graph.push("head", Op::Linear { out_features: num_classes, bias: true }, &[x]);
-    graph.weights.insert("head.weight".to_owned(), Tensor::full([num_classes, features], 0.0)?);
-    graph.weights.insert("head.bias".to_owned(), Tensor::full([num_classes], 0.0)?);
+    // Refuses a scale of 0, and one that cannot be addressed.
+    graph.shapes()?;
+    graph.weights.insert("head.weight".to_owned(), Tensor::full([out_features, width], 0.0)?);
+    graph.weights.insert("head.bias".to_owned(), Tensor::full([out_features], 0.0)?);
     graph.retain_used_weights()?;
     Ok(graph)
 }
@@ -124,23 +86,15 @@ mod tests {
     use super::*;
     use crate::{swin, vit};
 
-    const PLAIN: PatchHead = PatchHead { num_classes: 3, mask_scale: 1, seed: 0 };
-
     #[test]
-    fn masks_may_be_finer_than_patches_and_the_weights_tell_how_much() {
+    fn masks_may_be_finer_than_patches() {
         let backbone = vit::graph(&tiny());
-        let head = PatchHead { mask_scale: 4, seed: 7, ..PLAIN };
-        let graph = with_patch_head(&backbone, &head).unwrap();
+        let graph = with_patch_head(&backbone, 3, 4).unwrap();
         assert_eq!(graph.shapes().unwrap().last().unwrap(), &[6 * 16, 3]);
         assert_eq!(mask_grid(&graph), Some([8, 12]));
-        assert_eq!(graph.weights["head.up.weight"].shape(), [16 * 4, 16]);
-        assert_eq!(PatchHead::of(&graph.weights, 3), PatchHead { seed: 0, ..head });
-        assert_eq!(PatchHead::of(&with_patch_head(&backbone, &PLAIN).unwrap().weights, 3), PLAIN);
-        let other = with_patch_head(&backbone, &PatchHead { seed: 8, ..head }).unwrap();
-        assert_ne!(other.weights["head.up.weight"], graph.weights["head.up.weight"]);
+        assert_eq!(graph.weights["head.weight"].shape(), [16 * 3, 16]);
         for mask_scale in [0, usize::MAX] {
-            let error = with_patch_head(&backbone, &PatchHead { mask_scale, ..PLAIN });
-            assert!(error.is_err(), "{mask_scale}");
+            assert!(with_patch_head(&backbone, 3, mask_scale).is_err(), "{mask_scale}");
         }
     }
 
@@ -167,7 +121,7 @@ mod tests {
             (vit::Config { class_token: false, global_pool: vit::GlobalPool::Avg, ..plain }, None),
         ] {
             let backbone = vit::graph(&config);
-            let graph = with_patch_head(&backbone, &PLAIN).unwrap();
+            let graph = with_patch_head(&backbone, 3, 1).unwrap();
             assert_eq!(graph.shapes().unwrap().last().unwrap(), &[6, 3], "{config:?}");
             let drop = graph.find(PATCH_TOKENS).map(|id| graph.nodes[id].op.clone());
             assert_eq!(drop, dropped.map(|count| Op::DropTokens { count, at: 0 }), "{config:?}");
@@ -182,7 +136,7 @@ mod tests {
         for param in backbone.params().unwrap().into_iter().flatten() {
             backbone.weights.insert(param.name, Tensor::full(param.shape, 0.5).unwrap());
         }
-        let graph = with_patch_head(&backbone, &PLAIN).unwrap();
+        let graph = with_patch_head(&backbone, 3, 1).unwrap();
         assert!(backbone.weights.contains_key("attn_pool.query") && !graph.weights.contains_key("attn_pool.query"));
         graph.validate().unwrap();
     }
@@ -190,9 +144,9 @@ mod tests {
     #[test]
     fn what_has_no_token_for_each_patch_is_refused_with_the_reason() {
         let averaged = vit::graph(&vit::Config { global_pool: vit::GlobalPool::AvgFcNorm, ..tiny() });
-        let error = with_patch_head(&averaged, &PLAIN).unwrap_err().to_string();
+        let error = with_patch_head(&averaged, 3, 1).unwrap_err().to_string();
         assert!(error.contains("pools its tokens before"), "{error}");
-        let error = with_patch_head(&swin::graph(&swin::Config::default()), &PLAIN).unwrap_err();
+        let error = with_patch_head(&swin::graph(&swin::Config::default()), 3, 1).unwrap_err();
         assert!(matches!(error, BackboneError::NoPatchTokens { .. }), "{error}");
     }
 }

@@ -43,12 +43,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let bytes = onnx::to_bytes(&backbone.graph, batch, &BTreeMap::new())?;
     write_atomic(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
     let [height, width] = backbone.config.image_size();
+    let input = match backbone.config.num_frames() {
+        1 => format!("{height}x{width} pictures"),
+        frames => format!("clips of {frames} frames of {height}x{width}"),
+    };
     let output = if backbone.config.num_classes().is_some() { "logits" } else { "features" };
-    writeln!(
-        stdout(),
-        "{} ({:.1} MB): {height}x{width} pictures to {output}",
-        args.out.display(),
-        bytes.len() as f64 / 1e6
-    )?;
+    writeln!(stdout(), "{} ({:.1} MB): {input} to {output}", args.out.display(), bytes.len() as f64 / 1e6)?;
     Ok(())
 }

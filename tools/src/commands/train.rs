@@ -46,7 +46,7 @@ pub struct Args {
     /// masks/, see docs/segmentation.md
     #[arg(long, value_enum, default_value_t = TaskName::Classification)]
     task: TaskName,
-    /// How many times finer than the model's patches masks are: 1, 2 or 4, by an up-convolution before the head
+    /// How many times finer than the model's patches masks are: 1, 2 or 4, by an up-convolution as the head
     #[arg(long, value_name = "N", default_value_t = 1)]
     mask_scale: usize,
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use edge_vit::Preprocessing;
 use edge_vit_models::adapter::{self, Adapted, Attached};
-use edge_vit_models::backbone::{self, Backbone, PatchHead};
+use edge_vit_models::backbone::{self, Backbone};
 use edge_vit_models::file::hex;
 use edge_vit_models::{Graph, Task, Tensor};
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::device::Device;
 use super::inputs::{Cut, Inputs, cut};
 use super::masks::Masks;
-use super::options::{Config, Recipe};
+use super::options::Config;
 use super::shots::few;
 use super::{Options, TrainError};
 use crate::data::{DataError, Dataset, Picture, PictureSet, split};
@@ -76,10 +76,7 @@ pub(super) fn prepare(options: &Options, device: &Device) -> Result<Prepared, Tr
     };
     let mut graph = match recipe.task {
         Task::Classification => backbone::with_head(&backbone.graph, labels.len())?,
-        Task::Segmentation => {
-            let Recipe { mask_scale, seed, .. } = *recipe;
-            backbone::with_patch_head(&backbone.graph, &PatchHead { num_classes: labels.len(), mask_scale, seed })?
-        }
+        Task::Segmentation => backbone::with_patch_head(&backbone.graph, labels.len(), recipe.mask_scale)?,
     };
     if let Some(path) = &recipe.head {
         graph.weights.extend(head(path, &backbone, recipe.task, &labels)?);
