@@ -2,8 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
-use burn::tensor::Tensor;
 use burn::tensor::module::{attention, linear};
+use burn::tensor::{Tensor, TensorData};
 
 use super::weights::{Weights, frozen};
 
@@ -30,12 +30,14 @@ impl RepAdapter {
             if unit * spec.groups / spec.hidden == group { 1.0 } else { 0.0 }
         };
         let groups: Vec<f32> = (0..spec.hidden * spec.groups).map(member).collect();
-        let data = burn::tensor::TensorData::new;
         Ok(Self {
             down: weights.trained_linear(&part("A.weight"), &part("A.bias"))?,
-            up: Param::from_tensor(Tensor::from_data(data(up, [spec.hidden, width / spec.groups]), weights.device)),
+            up: Param::from_tensor(Tensor::from_data(
+                TensorData::new(up, [spec.hidden, width / spec.groups]),
+                weights.device,
+            )),
             up_bias: Param::from_tensor(weights.read(&part("B.bias"), [width])?),
-            groups: Tensor::from_data(data(groups, [spec.hidden, spec.groups, 1]), weights.device),
+            groups: Tensor::from_data(TensorData::new(groups, [spec.hidden, spec.groups, 1]), weights.device),
         })
     }
 

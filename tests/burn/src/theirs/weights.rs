@@ -84,7 +84,7 @@ pub(super) fn gradient<const D: usize>(
     values: Tensor<D>,
     turn: impl FnOnce(Vec<f32>) -> Vec<f32>,
 ) -> anyhow::Result<edge_vit_models::Tensor> {
-    let values = values.into_data().into_vec::<f32>().ok().with_context(|| format!("`{name}` is not in float32"))?;
+    let values = values.into_data().try_into_vec::<f32>().with_context(|| format!("`{name}` is not in float32"))?;
     let shape = case.weight(name)?.shape().to_vec();
     Ok(edge_vit_models::Tensor::new(shape, turn(values))?)
 }
