@@ -6,7 +6,8 @@
 //!
 //! First both compute the loss and the gradient of every trained weight; where one is farther apart than
 //! [`agreement::TOLERANCE`], nothing is timed. Then they take steps in turns, the pictures' way to the device, forward, loss,
-//! backward, AdamW and the wait for all of it, and the table on stdout has the medians. `CUBECL_WGPU_MAX_TASKS` and the like
+//! backward, AdamW and the wait for all of it, and the table on stdout has the medians.
+//! Where other work shares the machine and the adapter is software, the processor's seconds say more than the clock's. `CUBECL_WGPU_MAX_TASKS` and the like
 //! are burn's own settings; `--features autotune,fusion` adds what burn leaves out without default features.
 
 mod agreement;
@@ -71,24 +72,44 @@ fn main() -> anyhow::Result<()> {
     let mut sides: [Box<dyn Side>; 2] =
         [Box::new(Ours::new(&adapter, &case)?), Box::new(Theirs::new(&adapter, &case)?)];
     let agreement = agreement::check(&mut sides, &case)?;
-    let seconds = turns(&mut sides, &case, args.steps)?;
-    print!("{}", table(&sides, &case, &adapter.name, &agreement, &seconds));
+    let took = turns(&mut sides, &case, args.steps)?;
+    print!("{}", table(&sides, &case, &adapter.name, &agreement, &took));
     Ok(())
 }
 
-/// The seconds of `steps` steps of each side, one of each side at a time.
-fn turns(sides: &mut [Box<dyn Side>; 2], case: &Case, steps: usize) -> anyhow::Result<[Vec<f64>; 2]> {
-    let mut seconds = [Vec::new(), Vec::new()];
+/// What steps took, each in seconds.
+#[derive(Debug, Default)]
+struct Took {
+    /// By the clock.
+    clock: Vec<f64>,
+    /// Of all threads of the program, where the system tells: on software the device's work, whatever else the machine has to do.
+    processor: Vec<f64>,
+}
+
+/// `steps` steps of each side, one of each side at a time.
+fn turns(sides: &mut [Box<dyn Side>; 2], case: &Case, steps: usize) -> anyhow::Result<[Took; 2]> {
+    let mut took: [Took; 2] = Default::default();
     for turn in 0..steps {
-        for (side, seconds) in sides.iter_mut().zip(&mut seconds) {
-            let start = Instant::now();
+        for (side, took) in sides.iter_mut().zip(&mut took) {
+            let (start, used) = (Instant::now(), processor_seconds());
             let loss = side.step(case)?;
-            seconds.push(start.elapsed().as_secs_f64());
-            let took = seconds.last().copied().unwrap_or_default();
-            eprintln!("turn {turn}: {} {took:.3} s, loss {loss:.6}", side.name());
+            let clock = start.elapsed().as_secs_f64();
+            let processor = processor_seconds().zip(used).map_or(f64::NAN, |(after, before)| after - before);
+            eprintln!("turn {turn}: {} {clock:.3} s, processor {processor:.2} s, loss {loss:.6}", side.name());
+            took.clock.push(clock);
+            took.processor.push(processor);
         }
     }
-    Ok(seconds)
+    Ok(took)
+}
+
+/// The seconds that all threads of this program have computed so far: Linux counts them in hundredths.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name, in parentheses, may hold spaces; behind it `utime` and `stime` are the 12th and 13th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut seconds = || fields.next()?.parse::<u64>().ok().map(|ticks| ticks as f64 / 100.0);
+    Some(seconds()? + seconds()?)
 }
 
 fn table(
@@ -96,23 +117,30 @@ fn table(
     case: &Case,
     adapter: &str,
     agreement: &agreement::Agreement,
-    seconds: &[Vec<f64>; 2],
+    took: &[Took; 2],
 ) -> String {
-    let mut text =
-        format!("{}, {} trained parameters, {adapter}\n\n{agreement}\n\n", case.name, case.trained_parameters());
-    text.push_str("| | s a step, median | fastest | slowest | to ours |\n|---|---:|---:|---:|---:|\n");
-    let sorted = seconds.each_ref().map(|seconds| {
-        let mut sorted = seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted
-    });
-    let medians = sorted.each_ref().map(|sorted| median(sorted));
-    for ((side, sorted), own) in sides.iter().zip(&sorted).zip(medians) {
-        let [fastest, slowest] = [sorted.first(), sorted.last()].map(|end| end.copied().unwrap_or(f64::NAN));
-        let ratio = own / medians[0];
-        text.push_str(&format!("| {} | {own:.3} | {fastest:.3} | {slowest:.3} | {ratio:.2} |\n", side.name()));
+    let mut text = format!("{}, {} trained parameters, {adapter}\n\n", case.name, case.trained_parameters());
+    text.push_str(&format!("{agreement}\n\nMedians of a step of {} in turns.\n\n", took[0].clock.len()));
+    text.push_str("| | s | fastest | slowest | to ours | s of the processor | fastest | slowest | to ours |\n");
+    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    let [ours, _] = took;
+    for (side, took) in sides.iter().zip(took) {
+        let cells = |own: &[f64], ours: &[f64]| {
+            let ([low, middle, high], [_, base, _]) = (spread(own), spread(ours));
+            format!("{middle:.2} | {low:.2} | {high:.2} | {:.2}", middle / base)
+        };
+        let (clock, processor) = (cells(&took.clock, &ours.clock), cells(&took.processor, &ours.processor));
+        text.push_str(&format!("| {} | {clock} | {processor} |\n", side.name()));
     }
     text
+}
+
+/// The least, the median and the largest.
+fn spread(values: &[f64]) -> [f64; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let [low, high] = [sorted.first(), sorted.last()].map(|end| end.copied().unwrap_or(f64::NAN));
+    [low, median(&sorted), high]
 }
 
 /// The middle of values in order, the mean of both where there are two.
