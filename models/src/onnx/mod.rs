@@ -20,7 +20,7 @@ pub use write::{to_bytes, to_bytes_at, write};
 
 /// Name of the input: normalised pixels `[N, C, H, W]`, float32.
 pub const INPUT: &str = "pixels";
-/// Name of the output of a graph that ends with a head: `[N, num_classes]`, float32.
+/// Name of the output of a graph with a head: `[N, num_classes]`, or `[N, squares, num_classes]` where it segments, float32.
 pub const LOGITS: &str = "logits";
 /// Name of the output of a graph without a head.
 pub const FEATURES: &str = "features";

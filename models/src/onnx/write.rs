@@ -35,7 +35,7 @@ pub fn to_bytes(graph: &Graph, batch: Batch, metadata: &BTreeMap<String, String>
 /// The graph as an ONNX model of standard operators (opset 17, IR version 8), with the weights held at `precisions`. Input and
 /// output are float32 at any.
 ///
-/// The input is [`INPUT`], the output [`LOGITS`] where the graph ends with a Linear named `head`, else [`FEATURES`].
+/// The input is [`INPUT`], the output [`LOGITS`] where the graph has a Linear named `head`, else [`FEATURES`].
 /// Nodes bear the names of the graph's nodes, with `/part` behind them where one node becomes several. `metadata` is
 /// written as it is into `metadata_props`. Equal arguments give equal bytes.
 ///
@@ -50,11 +50,9 @@ pub fn to_bytes_at(
 ) -> Result<Vec<u8>, OnnxError> {
     let shapes = graph.validate()?;
     precision::check(graph, precisions)?;
-    let (output, output_shape) = match (graph.nodes.last(), shapes.last()) {
-        (Some(node), Some(shape)) if node.name == "head" && matches!(node.op, Op::Linear { .. }) => (LOGITS, shape),
-        (_, Some(shape)) => (FEATURES, shape),
-        (_, None) => return Err(OnnxError::Graph(crate::GraphError::NoInput)),
-    };
+    let has_head = graph.nodes.iter().any(|node| node.name == "head" && matches!(node.op, Op::Linear { .. }));
+    let output = if has_head { LOGITS } else { FEATURES };
+    let output_shape = shapes.last().ok_or(OnnxError::Graph(crate::GraphError::NoInput))?;
     let input = value_info(INPUT, &shapes[0], batch);
     let (node, initializer) = Lowering::new(graph, &shapes, batch, precisions).run(output)?;
     let model = ModelProto {
