@@ -82,8 +82,10 @@ fn the_order_of_frames_is_learned_folded_and_seen_by_the_device() {
     assert!(json(&folded)["fold_error"].as_f64().unwrap_or(0.0) < 1e-4, "{}", said(&folded));
     let measured = json(&succeeds(folder, "eval --model model.onnx --data clips --json"));
     assert_eq!((&measured["top1"]["of"], &measured["top1"]["correct"]), (&20.into(), &20.into()), "{measured}");
-    let refused = run(folder, "eval --model model.onnx --data clips --clip");
-    assert!(!refused.status.success() && said(&refused).contains("6 frames"), "{}", said(&refused));
+    for refused in ["eval --model model.onnx --data clips --clip", "data check clips --backbone videomae.safetensors"] {
+        let refused = run(folder, refused);
+        assert!(refused.status.code() == Some(1) && said(&refused).contains("6 frames"), "{}", said(&refused));
+    }
     succeeds(folder, "export --backbone videomae.safetensors --image-size 16 --out plain.onnx");
     succeeds(folder, "report --run run --model model.onnx --plain plain.onnx --out report.html");
     let report = fs::read_to_string(folder.join("report.html")).unwrap();

@@ -33,6 +33,17 @@ pub enum SuspectError {
         /// Why.
         source: BackboneError,
     },
+    /// The backbone sees clips, and pictures are looked at one by one.
+    #[error(
+        "backbone {}: it sees {frames} frames at a time, and labels are looked at picture by picture; give a backbone of pictures",
+        path.display()
+    )]
+    OfClips {
+        /// The file.
+        path: PathBuf,
+        /// Frames that it sees.
+        frames: usize,
+    },
     /// The backbone without its head is no graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -124,6 +135,9 @@ fn self_confidence(probabilities: &[Vec<f64>], labels: &[usize], classes: usize)
 fn features(path: &Path, judged: &[(&Seen, usize)], progress: &dyn Fn(usize)) -> Result<Vec<Vec<f32>>, SuspectError> {
     let failed = |source| SuspectError::Backbone { path: path.to_owned(), source };
     let native = backbone::load(path, None).map_err(failed)?;
+    if native.config.num_frames() > 1 {
+        return Err(SuspectError::OfClips { path: path.to_owned(), frames: native.config.num_frames() });
+    }
     let shorter = judged.iter().filter_map(|(seen, _)| seen.content.as_ref().ok()?.size.into_iter().min());
     let side = covering_size(shorter.collect(), native.config.image_step());
     let backbone = match native.config.image_size() == [side, side] {
