@@ -30,5 +30,6 @@ pub use folder::find_pictures;
 pub use layout::Layout;
 pub use listing::{Listing, Part};
 pub use open::open_picture;
+pub(crate) use set::clip_name;
 pub use set::{Picture, PictureSet};
 pub use split::{Group, Split, split};

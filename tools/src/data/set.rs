@@ -1,5 +1,6 @@
 //! Labelled pictures.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
@@ -22,6 +23,12 @@ impl Picture {
     pub fn file(&self) -> &Path {
         self.film.as_deref().unwrap_or(&self.path)
     }
+}
+
+/// What all frames of a clip are called, and no others of the class: as their `film`, or else as the `group` that the data set says they
+/// belong to, which may hold several films; nothing for a picture by itself.
+pub(crate) fn clip_name<'a>(film: Option<&'a Path>, group: Option<&'a str>) -> Option<&'a OsStr> {
+    film.map(Path::as_os_str).or(group.map(OsStr::new))
 }
 
 /// Pictures of one part of a data set.

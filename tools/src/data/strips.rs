@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cached::{self, cache, filled, is_filled, key, sweep};
 use super::unpack::file_name;
-use super::{DataError, Dataset, Picture, PictureSet, open_picture};
+use super::{DataError, Dataset, Picture, PictureSet, clip_name, open_picture};
 
 /// The longest that the shorter side of a frame stays, in pixels: twice what such models take.
 const SHORTER: u32 = 512;
@@ -82,7 +82,7 @@ fn clips(pictures: Vec<Picture>, frames: usize) -> Vec<Vec<Picture>> {
     let mut clips: Vec<Vec<Picture>> = Vec::new();
     let mut known: HashMap<(u32, Box<OsStr>), usize> = HashMap::new();
     for picture in pictures {
-        let name = picture.film.as_deref().map(Path::as_os_str).or(picture.group.as_deref().map(OsStr::new));
+        let name = clip_name(picture.film.as_deref(), picture.group.as_deref());
         let at = match name {
             None => clips.len(),
             Some(name) => *known.entry((picture.label, name.into())).or_insert(clips.len()),
@@ -142,8 +142,16 @@ fn strip_of(chosen: Vec<Picture>, folder: Option<&Path>) -> Result<Option<Pictur
 /// Writes the filmstrip of the `chosen` frames of `clip` to `folder`, called as the clip. In the place of a frame that cannot be read
 /// stands the one before it, or else the one behind it.
 fn make(chosen: &[Picture], clip: &Path, folder: &Path) -> Result<Index, Stop> {
+    let mut size = None;
     let read = |frame: &Picture| match open_picture(&frame.path) {
-        Ok(picture) => Some(picture),
+        Ok(picture) => {
+            // Reduced at once, so that a clip's frames are never all in memory as they are.
+            let [height, width] = *size.get_or_insert_with(|| size_of(&picture, chosen.len()));
+            Some(match [picture.height(), picture.width()] == [height, width] {
+                true => picture,
+                false => resize(&picture, height, width, Filter::Bicubic),
+            })
+        }
         Err(reason) => {
             log::warn!("a frame of a clip is left out, {}: {reason}", frame.path.display());
             None
@@ -151,15 +159,10 @@ fn make(chosen: &[Picture], clip: &Path, folder: &Path) -> Result<Index, Stop> {
     };
     let read: Vec<Option<RgbImage>> = chosen.iter().map(read).collect();
     let mut before = read.iter().flatten().next().ok_or(Stop::Unreadable)?;
-    let size = size(before, chosen.len());
-    let frames = read.iter().map(|frame| {
+    let strip = filmstrip::join(read.iter().map(|frame| {
         before = frame.as_ref().unwrap_or(before);
-        match [before.height(), before.width()] == size {
-            true => before.clone(),
-            false => resize(before, size[0], size[1], Filter::Bicubic),
-        }
-    });
-    let strip = filmstrip::join(frames);
+        before.clone()
+    }));
     let mut png = Cursor::new(Vec::new());
     let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Up);
     strip.write_with_encoder(encoder).map_err(|_| Stop::Unreadable)?;
@@ -172,7 +175,7 @@ fn make(chosen: &[Picture], clip: &Path, folder: &Path) -> Result<Index, Stop> {
 }
 
 /// Height and width of the frames of a strip whose first is `frame`.
-fn size(frame: &RgbImage, frames: usize) -> [u32; 2] {
+fn size_of(frame: &RgbImage, frames: usize) -> [u32; 2] {
     let [height, width] = [frame.height(), frame.width()].map(f64::from);
     let rows = f64::from(ROWS) / frames as f64;
     let scale = (f64::from(SHORTER) / height.min(width)).min(rows / height).min(1.0);
@@ -270,8 +273,8 @@ mod tests {
 
     #[test]
     fn large_frames_are_reduced_to_what_a_strip_may_have() {
-        assert_eq!(size(&RgbImage::new(1920, 1080), 16), [512, 910]);
-        assert_eq!(size(&RgbImage::new(320, 240), 16), [240, 320]);
-        assert_eq!(size(&RgbImage::new(400, 800), 64), [250, 125]);
+        assert_eq!(size_of(&RgbImage::new(1920, 1080), 16), [512, 910]);
+        assert_eq!(size_of(&RgbImage::new(320, 240), 16), [240, 320]);
+        assert_eq!(size_of(&RgbImage::new(400, 800), 64), [250, 125]);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::Path;
 
 use edge_vit::{Bundle, Classifier};
 
 use super::{EvaluateError, Evaluation, Outcome, Sample, Samples, scored};
+use crate::data::clip_name;
 
 /// The frames of a clip so far.
 struct Clip {
@@ -64,10 +64,8 @@ pub fn evaluate_clips(
     Ok(Evaluation { frames: Some(count), ..Evaluation::new(labels, &samples, &outcomes, skipped, *rejection) })
 }
 
-/// What all frames of a clip are called, and no others of the class; nothing for a picture by itself. A group may hold several
-/// films.
 fn name(sample: &Sample) -> Option<&OsStr> {
-    sample.film.as_deref().map(Path::as_os_str).or(sample.group.as_deref().map(OsStr::new))
+    clip_name(sample.film.as_deref(), sample.group.as_deref())
 }
 
 /// The clip that `frame` is of: called as its film, or as the folder that holds it.
