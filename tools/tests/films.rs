@@ -3,24 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use common::write_backbone;
+use program::{run, said};
 use serde_json::Value;
-
-/// Runs the program in `folder`, with its cache there.
-fn run(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vit-tools"));
-    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache")).args(arguments.split(' '));
-    command.output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 /// Makes films of two noisy colours, six to train on and three to test with of each; or nothing where there is no `ffmpeg`.
 fn make(folder: &Path) -> Option<()> {

@@ -2,29 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use edge_vit::frame::Frame;
 use edge_vit::{Classifier, Error, filmstrip};
 use edge_vit_tools::engine::uniform;
 use image::{Rgb, RgbImage};
+use program::{run, said};
 use serde_json::Value;
 
 /// Frames of a clip: those that the backbone sees at a time.
 const FRAMES: usize = 6;
-
-/// Runs the program in `folder`, with its cache there.
-fn run(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vit-tools"));
-    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache")).args(arguments.split(' '));
-    command.output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 fn succeeds(folder: &Path, arguments: &str) -> Output {
     let output = run(folder, arguments);

@@ -285,9 +285,7 @@ impl<'a> Lowering<'a> {
             // 0 stands for the input's own dimension at that place.
             Batch::Free => 0,
         };
-        let dims: Vec<i64> = std::iter::once(batch).chain(shape.iter().map(|&dim| dim as i64)).collect();
-        let target = self.ints(&format!("{name}/shape"), &[dims.len()], &dims);
-        self.push("Reshape", name, &[x, &target], Vec::new())
+        self.reshape_to(name, x, batch, shape)
     }
 
     /// As [`Self::reshape`], with `pieces` of the batch for every picture.
@@ -297,6 +295,11 @@ impl<'a> Lowering<'a> {
             // -1 stands for what is left.
             Batch::Free => -1,
         };
+        self.reshape_to(name, x, batch, shape)
+    }
+
+    /// `x` as `[batch, shape..]`.
+    fn reshape_to(&mut self, name: &str, x: &str, batch: i64, shape: &[usize]) -> Value {
         let dims: Vec<i64> = std::iter::once(batch).chain(shape.iter().map(|&dim| dim as i64)).collect();
         let target = self.ints(&format!("{name}/shape"), &[dims.len()], &dims);
         self.push("Reshape", name, &[x, &target], Vec::new())
