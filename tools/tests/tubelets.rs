@@ -72,7 +72,7 @@ fn the_order_of_frames_is_learned_folded_and_seen_by_the_device() {
         folder,
         "fold --backbone videomae.safetensors --adapters run/adapters.safetensors --out model.onnx --json",
     );
-    assert!(json(&folded)["fold_error"].as_f64().unwrap_or(0.0) < 1e-4, "{}", said(&folded));
+    assert!(json(&folded)["difference"]["relative"].as_f64().unwrap() < 1e-5, "{}", said(&folded));
     let measured = json(&succeeds(folder, "eval --model model.onnx --data clips --json"));
     assert_eq!((&measured["top1"]["of"], &measured["top1"]["correct"]), (&20.into(), &20.into()), "{measured}");
     for refused in ["eval --model model.onnx --data clips --clip", "data check clips --backbone videomae.safetensors"] {
