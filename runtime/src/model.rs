@@ -15,7 +15,7 @@ use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
-use crate::onnx_file::OnnxFile;
+use crate::onnx_file::{Halves, OnnxFile};
 use crate::threads::Threads;
 use crate::{Error, ops};
 
@@ -236,11 +236,12 @@ fn check_graph(graph: &GraphProto, onnx: &tract_onnx::Onnx) -> Result<(), Error>
 }
 
 /// Compiles the graph with its batch axis fixed to 1; gives the plan and the input's `[3 frames, height, width]`.
-fn prepare(onnx: &tract_onnx::Onnx, file: OnnxFile) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
+fn prepare(onnx: &tract_onnx::Onnx, mut file: OnnxFile) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
     let failed = |error: TractError| Error::Prepare { reason: format!("{error:#}") };
+    let halves = if ops::are_ours() { file.take_halves() } else { Halves::new() };
     let mut model = onnx.model_for_proto_model(&file.proto).map_err(failed)?;
     file.fill(&mut model).map_err(failed)?;
-    let ends = (model.inputs.len(), model.outputs.len());
+    let ends = (model.inputs.len().saturating_sub(halves.len()), model.outputs.len());
     if ends != (1, 1) {
         return Err(Error::ModelForm { reason: format!("it has {} inputs and {} outputs", ends.0, ends.1) });
     }
@@ -250,13 +251,14 @@ fn prepare(onnx: &tract_onnx::Onnx, file: OnnxFile) -> Result<(Arc<TypedSimplePl
     model
         .set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width)))
         .map_err(failed)?;
-    let plan = optimize(model).map_err(failed)?;
+    let plan = optimize(model, halves).map_err(failed)?;
     Ok((plan, input))
 }
 
 /// Brings the graph into the form in which it runs: operators of ours where there are some, tract's elsewhere.
-fn optimize(model: InferenceModel) -> TractResult<Arc<TypedSimplePlan>> {
+fn optimize(model: InferenceModel, halves: Halves) -> TractResult<Arc<TypedSimplePlan>> {
     let mut model = model.into_typed()?;
+    ops::fill(&mut model, halves);
     ops::declutter(&mut model)?;
     model.optimize()?;
     model.into_runnable()

@@ -11,7 +11,10 @@ use prost::Message;
 use tract_onnx::data_resolver::MmapDataResolver;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    type_proto,
+};
 use tract_onnx::prelude::*;
 use tract_onnx::tensor::load_tensor;
 use tract_onnx::tract_hir::ops::konst::Const;
@@ -34,6 +37,9 @@ pub(crate) struct OnnxFile {
     pub(crate) proto: ModelProto,
     weights: BTreeMap<String, Tensor>,
 }
+
+/// The weights of linear layers that are float16 in a file and float32 in its graph, by the names of the latter.
+pub(crate) type Halves = BTreeMap<String, Tensor>;
 
 impl OnnxFile {
     /// Reads the `length` bytes of `source`.
@@ -61,6 +67,9 @@ impl OnnxFile {
                     scratch = std::mem::take(&mut tensor.raw_data);
                     weights.insert(std::mem::take(&mut tensor.name), loaded);
                 } else {
+                    // The buffer has room for the largest weight so far, which a small one is not to keep.
+                    let bytes = tensor.raw_data.clone();
+                    scratch = std::mem::replace(&mut tensor.raw_data, bytes);
                     initializers.push(tensor);
                 }
                 Ok(())
@@ -72,10 +81,45 @@ impl OnnxFile {
             graph.initializer = initializers;
             // Old files name their weights among the inputs, and may say less of them there.
             graph.input.retain(|input| !weights.contains_key(&input.name));
-            graph.input.extend(weights.iter().map(|(name, tensor)| input(name, tensor)));
+            graph.input.extend(weights.iter().map(|(name, tensor)| input(name, stored(tensor), tensor.shape())));
             proto.graph = Some(graph);
         }
         Ok(Self { proto, weights })
+    }
+
+    /// Takes out the float16 weights that become float32 for one product alone, and the casts; inputs stand for the floats.
+    pub(crate) fn take_halves(&mut self) -> Halves {
+        let mut halves = Halves::new();
+        let Some(graph) = &mut self.proto.graph else { return halves };
+        // What a graph within a node reads is not among the node's inputs.
+        if graph.node.iter().flat_map(|node| &node.attribute).any(|attribute| attribute.g.is_some()) {
+            return halves;
+        }
+        let mut readers: BTreeMap<&str, Vec<(&NodeProto, usize)>> = BTreeMap::new();
+        for node in &graph.node {
+            for (slot, name) in node.input.iter().enumerate() {
+                readers.entry(name).or_default().push((node, slot));
+            }
+        }
+        let is_output = |name: &str| graph.output.iter().any(|output| output.name == *name);
+        let mut casts = BTreeMap::new();
+        for (name, tensor) in self.weights.iter().filter(|(_, tensor)| tensor.datum_type() == DatumType::F16) {
+            let Some([(cast, 0)]) = readers.get(name.as_str()).map(Vec::as_slice) else { continue };
+            let ([floats], true) = (cast.output.as_slice(), is_cast_to_float(cast)) else { continue };
+            let Some([(product, 1)]) = readers.get(floats.as_str()).map(Vec::as_slice) else { continue };
+            if tensor.rank() == 2 && product.op_type == "MatMul" && !is_output(name) && !is_output(floats) {
+                casts.insert(name.clone(), floats.clone());
+            }
+        }
+        graph.node.retain(|node| !node.input.first().is_some_and(|input| casts.contains_key(input)));
+        graph.input.retain(|input| !casts.contains_key(&input.name));
+        for (name, floats) in casts {
+            if let Some(tensor) = self.weights.remove(&name) {
+                graph.input.push(input(&floats, DataType::Float, tensor.shape()));
+                halves.insert(floats, tensor);
+            }
+        }
+        halves
     }
 
     /// Puts the large weights into the model that was made of `proto`: constants where inputs stood for them.
@@ -105,14 +149,24 @@ fn is_large(tensor: &TensorProto) -> bool {
     is_weight && is_here && tensor.raw_data.len() >= LARGE
 }
 
+/// Whether `node` makes float32 of what it reads.
+fn is_cast_to_float(node: &NodeProto) -> bool {
+    let to_float = |attribute: &AttributeProto| attribute.name == "to" && attribute.i == DataType::Float as i64;
+    node.op_type == "Cast" && node.attribute.iter().any(to_float)
+}
+
+/// The type that a weight has in a file.
+fn stored(tensor: &Tensor) -> DataType {
+    let same = TYPES.iter().find(|(_, loaded)| tensor.datum_type() == *loaded);
+    same.map_or(DataType::Undefined, |(stored, _)| *stored)
+}
+
 /// What stands for a weight in the graph.
-fn input(name: &str, tensor: &Tensor) -> ValueInfoProto {
+fn input(name: &str, data_type: DataType, shape: &[usize]) -> ValueInfoProto {
     let side =
         |side: &usize| Dimension { value: Some(dimension::Value::DimValue(*side as i64)), ..Dimension::default() };
-    let shape = TensorShapeProto { dim: tensor.shape().iter().map(side).collect() };
-    let elem_type =
-        TYPES.iter().find(|(_, loaded)| tensor.datum_type() == *loaded).map_or(0, |(stored, _)| *stored as i32);
-    let tensor = type_proto::Tensor { elem_type, shape: Some(shape) };
+    let shape = TensorShapeProto { dim: shape.iter().map(side).collect() };
+    let tensor = type_proto::Tensor { elem_type: data_type as i32, shape: Some(shape) };
     let value = Some(type_proto::Value::TensorType(tensor));
     ValueInfoProto {
         name: name.to_owned(),
@@ -233,6 +287,66 @@ mod tests {
             let loaded = load_tensor(&MmapDataResolver, tensor, None).unwrap();
             assert_eq!(weights[&tensor.name], loaded, "{}", tensor.name);
         }
+    }
+
+    fn node(op_type: &str, input: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: op_type.to_owned(),
+            input: input.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn cast(input: &str, output: &str, to: DataType) -> NodeProto {
+        let to = AttributeProto { name: "to".to_owned(), i: to as i64, ..AttributeProto::default() };
+        NodeProto { attribute: vec![to], ..node("Cast", &[input], output) }
+    }
+
+    fn half(name: &str) -> TensorProto {
+        TensorProto { data_type: DataType::Float16 as i32, ..weight(name, &[16, 40], 1280) }
+    }
+
+    /// What is taken out of a graph with the float16 weights `weights`, and the nodes that are left.
+    fn taken(weights: Vec<TensorProto>, nodes: &[NodeProto], output: &str) -> (Vec<String>, usize) {
+        let mut whole = file(weights);
+        let graph = whole.graph.as_mut().unwrap();
+        graph.node = nodes.to_vec();
+        graph.output = vec![ValueInfoProto { name: output.to_owned(), ..ValueInfoProto::default() }];
+        let mut file = read(&whole.encode_to_vec()).unwrap();
+        let halves = file.take_halves();
+        assert!(halves.values().all(|tensor| tensor.datum_type() == DatumType::F16));
+        let graph = file.proto.graph.unwrap();
+        let typed = |input: &&ValueInfoProto| match &input.r#type.as_ref()?.value {
+            Some(type_proto::Value::TensorType(tensor)) => Some(tensor.elem_type),
+            _ => None,
+        };
+        for name in halves.keys() {
+            let stands = graph.input.iter().filter(|input| input.name == *name).collect::<Vec<_>>();
+            assert_eq!(stands.iter().map(typed).collect::<Vec<_>>(), [Some(DataType::Float as i32)]);
+        }
+        (halves.into_keys().collect(), graph.node.len())
+    }
+
+    #[test]
+    fn halves_that_become_the_floats_of_one_product_are_taken_out() {
+        let product = |input: [&str; 2]| node("MatMul", &input, "y");
+        let floats = || cast("w", "floats", DataType::Float);
+        let nodes = [floats(), product(["picture", "floats"])];
+        assert_eq!(taken(vec![half("w")], &nodes, "y"), (vec!["floats".to_owned()], 1));
+        let none = |nodes: &[NodeProto], output| assert_eq!(taken(vec![half("w")], nodes, output).0, [""; 0]);
+        // Read twice, by another operator, as the other operand, as an output, as other floats, within another graph.
+        none(&[floats(), product(["picture", "floats"]), node("Relu", &["floats"], "z")], "y");
+        none(&[floats(), product(["picture", "floats"]), node("Relu", &["w"], "z")], "y");
+        none(&[floats(), node("Add", &["picture", "floats"], "y")], "y");
+        none(&[floats(), product(["floats", "picture"])], "y");
+        none(&nodes, "floats");
+        none(&[cast("w", "floats", DataType::Double), product(["picture", "floats"])], "y");
+        let within = AttributeProto { g: Some(GraphProto::default()), ..AttributeProto::default() };
+        let branch = NodeProto { attribute: vec![within], ..node("If", &["picture"], "z") };
+        none(&[floats(), product(["picture", "floats"]), branch], "y");
+        let vector = TensorProto { dims: vec![640], ..half("w") };
+        assert_eq!(taken(vec![vector], &nodes, "y").0, [""; 0]);
     }
 
     #[test]

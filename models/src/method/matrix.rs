@@ -1,5 +1,8 @@
 //! Small dense matrices in float64.
 
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
 use crate::tensor::{Tensor, TensorError};
 
 /// A matrix, row by row. A vector is a matrix of one column.
@@ -74,32 +77,29 @@ impl Matrix {
 
     /// `self other`; the columns of `self` are as many as the rows of `other`.
     pub fn times(&self, other: &Self) -> Self {
-        debug_assert_eq!(self.cols, other.rows);
-        let mut product = Self::zeros(self.rows, other.cols);
-        for i in 0..self.rows {
-            for (&factor, row) in self.row(i).iter().zip(other.values.chunks_exact(other.cols.max(1))) {
-                axpy(factor, row, product.row_mut(i));
-            }
-        }
-        product
+        Self::product(self.as_faer(), other.as_faer())
     }
 
     /// `self^T other`; both have as many rows.
     pub fn transposed_times(&self, other: &Self) -> Self {
-        debug_assert_eq!(self.rows, other.rows);
-        let mut product = Self::zeros(self.cols, other.cols);
-        for i in 0..self.rows {
-            for (j, &factor) in self.row(i).iter().enumerate() {
-                axpy(factor, other.row(i), product.row_mut(j));
-            }
-        }
-        product
+        Self::product(self.as_faer().transpose(), other.as_faer())
     }
 
     /// `self other^T`; both have as many columns.
     pub fn times_transposed(&self, other: &Self) -> Self {
-        debug_assert_eq!(self.cols, other.cols);
-        Self::from_fn(self.rows, other.rows, |i, j| dot(self.row(i), other.row(j)))
+        Self::product(self.as_faer(), other.as_faer().transpose())
+    }
+
+    fn product(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Self {
+        let mut product = Self::zeros(left.nrows(), right.ncols());
+        let transposed = MatMut::from_column_major_slice_mut(&mut product.values, right.ncols(), left.nrows());
+        // Layers go through threads of their own.
+        matmul(transposed.transpose_mut(), Accum::Replace, left, right, 1.0, Par::Seq);
+        product
+    }
+
+    fn as_faer(&self) -> MatRef<'_, f64> {
+        MatRef::from_row_major_slice(&self.values, self.rows, self.cols)
     }
 
     /// `self += factor other`, both of one shape.

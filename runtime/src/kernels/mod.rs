@@ -7,6 +7,7 @@ mod aligned;
 mod attention;
 mod depthwise;
 mod elementary;
+mod halves;
 pub(crate) mod int8;
 mod interleave;
 mod layer_norm;

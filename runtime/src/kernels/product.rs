@@ -2,8 +2,9 @@
 
 use pulp::Simd;
 
+use super::aligned;
 use super::interleave::interleave;
-use super::prefetch::{self, Coming};
+use super::prefetch;
 use super::{Activation, Kernel, Weights};
 
 /// `out = activation(input W + bias)`; `out` is added before the activation where it is to accumulate.
@@ -19,7 +20,7 @@ pub(crate) struct Product<'a> {
     pub(crate) accumulate: bool,
     /// `[rows, columns]`.
     pub(crate) out: &'a mut [f32],
-    /// Grows to what the packed input takes.
+    /// Grows to what the packed input takes, and a panel where it is not stored as floats.
     pub(crate) scratch: &'a mut Vec<f32>,
 }
 
@@ -35,19 +36,19 @@ impl Kernel for Product<'_> {
             return;
         }
         let rows = out.len() / columns;
-        scratch.resize(rows.next_multiple_of(ROWS) * depth, 0.0);
-        pack_rows::<ROWS>(input, [depth, 1], rows, depth, scratch);
-        let lefts = (0..columns).step_by(width);
-        let panels = weights.panels().chunks_exact((depth * width).max(1));
-        let following = panels.clone().skip(1).chain([&[][..]]);
-        for ((panel, next), left) in panels.zip(following).zip(lefts) {
+        let packed_len = rows.next_multiple_of(ROWS) * depth;
+        scratch.resize(packed_len + aligned::space::<f32>(weights.room()), 0.0);
+        let (packed, room) = scratch.split_at_mut(packed_len);
+        let room = aligned::within(room, weights.room());
+        pack_rows::<ROWS>(input, [depth, 1], rows, depth, packed);
+        for (index, left) in (0..columns).step_by(width).enumerate() {
             // What a panel is multiplied with passes by several times, and meanwhile memory is idle.
-            let mut coming = Coming::new(next, rows.div_ceil(ROWS) * depth);
+            let mut coming = weights.coming(index + 1, rows.div_ceil(ROWS) * depth);
             let right = columns.min(left + width);
-            let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
+            let panel = S::as_simd_f32s(weights.panel(index, room)).0.as_chunks::<VECTORS>().0;
             let mut corner = [simd.splat_f32s(0.0); VECTORS];
             load(simd, &bias[left..right], &mut corner);
-            for (block, top) in scratch.chunks_exact((depth * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
+            for (block, top) in packed.chunks_exact((depth * ROWS).max(1)).zip((0..rows).step_by(ROWS)) {
                 let sums = tile::<S, ROWS, VECTORS>(simd, block.as_chunks().0, panel, corner, || coming.step());
                 for (row, mut sums) in (top..rows).zip(sums) {
                     let line = &mut out[row * columns + left..row * columns + right];
@@ -156,6 +157,7 @@ pub(super) fn store<S: Simd, const VECTORS: usize>(simd: S, vectors: [S::f32s; V
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tract_core::prelude::f16;
 
     use super::super::{Activation, noise, run};
     use super::*;
@@ -171,6 +173,33 @@ mod tests {
                 f64::from(*before) + f64::from(bias[column]) + products.sum::<f64>()
             })
             .collect()
+    }
+
+    #[test]
+    fn weights_in_sixteen_bits_give_what_their_floats_give() {
+        for (rows, depth, columns) in [(1, 1, 1), (3, 7, 5), (40, 33, 100), (9, 48, 48)] {
+            let mut values = noise(5);
+            let (input, bias) = (values(rows * depth), values(columns));
+            let halves: Vec<f16> = values(depth * columns).into_iter().map(f16::from_f32).collect();
+            let at = |p: usize, j: usize| halves[p * columns + j];
+            let product = |weights: Weights| {
+                let (mut out, mut scratch) = (vec![0.0; rows * columns], Vec::new());
+                let (activation, accumulate) = (Activation::Identity, false);
+                run(Product {
+                    input: &input,
+                    weights: &weights,
+                    activation,
+                    accumulate,
+                    out: &mut out,
+                    scratch: &mut scratch,
+                });
+                out
+            };
+            let stored = Weights::pack_halves(depth, &bias, |p, j| at(p, j).to_bits()).unwrap();
+            assert_eq!(product(stored), product(Weights::pack(depth, bias.clone(), |p, j| at(p, j).to_f32())));
+        }
+        let infinite = |p: usize, _: usize| if p == 1 { f16::INFINITY.to_bits() } else { 0 };
+        assert!(Weights::pack_halves(2, &[0.0; 3], infinite).is_none());
     }
 
     proptest! {

@@ -1,16 +1,16 @@
 //! The weights of a linear layer, laid out in the order in which a product reads them.
 
 use super::aligned::Aligned;
-use super::tile;
+use super::prefetch::Coming;
+use super::{halves, tile};
 
-/// A matrix `[depth, columns]` and a bias `[columns]`, float32.
+/// A matrix `[depth, columns]` and a bias `[columns]`.
 ///
 /// The matrix is cut into panels as wide as a product's tile. Each panel is stored row after row, the last one filled with
 /// zeros up to its width.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    /// The panels.
-    values: Aligned<f32>,
+    panels: Panels,
     pub(super) bias: Vec<f32>,
     pub(super) depth: usize,
     pub(super) columns: usize,
@@ -18,28 +18,65 @@ pub(crate) struct Weights {
     pub(super) width: usize,
 }
 
+/// The panels, one after another, `depth * width` values each.
+#[derive(Debug)]
+enum Panels {
+    Floats(Aligned<f32>),
+    /// In sixteen bits, made floats panel by panel in every product.
+    Halves(Aligned<u16>),
+}
+
 impl Weights {
     /// Packs the matrix `[depth, bias.len()]` whose value at row `p` and column `j` is `at(p, j)`.
     pub(crate) fn pack(depth: usize, bias: Vec<f32>, at: impl Fn(usize, usize) -> f32) -> Self {
-        /// Rows that go into all panels before the next: they are read from one end to the other, whichever way they lie.
-        const BAND: usize = 8;
-        let (columns, [_, width]) = (bias.len(), tile());
-        let mut values = Aligned::new(depth * columns.next_multiple_of(width));
-        for top in (0..depth).step_by(BAND) {
-            let panels = values.chunks_exact_mut(depth * width);
-            for (panel, left) in panels.zip((0..columns).step_by(width)) {
-                for row in top..depth.min(top + BAND) {
-                    let line = &mut panel[row * width..][..width];
-                    line.iter_mut().zip(left..columns).for_each(|(value, column)| *value = at(row, column));
-                }
-            }
-        }
-        Self { values, bias, depth, columns, width }
+        let panels = Panels::Floats(packed(depth, bias.len(), at));
+        Self::of(panels, depth, bias)
     }
 
-    /// The panels, one after another, `depth * width` values each.
-    pub(super) fn panels(&self) -> &[f32] {
-        &self.values
+    /// Packs a matrix whose values are given as the bits of float16; none where one of these is infinite or no number.
+    pub(crate) fn pack_halves(depth: usize, bias: &[f32], at: impl Fn(usize, usize) -> u16) -> Option<Self> {
+        let values = packed(depth, bias.len(), at);
+        let finite = values.iter().all(|&half| halves::is_finite(half));
+        finite.then(|| Self::of(Panels::Halves(values), depth, bias.to_vec()))
+    }
+
+    fn of(panels: Panels, depth: usize, bias: Vec<f32>) -> Self {
+        let (columns, [_, width]) = (bias.len(), tile());
+        Self { panels, bias, depth, columns, width }
+    }
+
+    /// How many values a panel has.
+    fn panel_len(&self) -> usize {
+        self.depth * self.width
+    }
+
+    /// How many floats [`panel`](Self::panel) needs room for.
+    pub(super) fn room(&self) -> usize {
+        match self.panels {
+            Panels::Floats(_) => 0,
+            Panels::Halves(_) => self.panel_len(),
+        }
+    }
+
+    /// Panel `index`, in `room` where it is not stored as floats.
+    pub(super) fn panel<'a>(&'a self, index: usize, room: &'a mut [f32]) -> &'a [f32] {
+        let len = self.panel_len();
+        match &self.panels {
+            Panels::Floats(values) => &values[index * len..][..len],
+            Panels::Halves(values) => {
+                halves::widen(&values[index * len..][..len], room);
+                room
+            }
+        }
+    }
+
+    /// What begins to fetch panel `index`, if there is one, in so many steps.
+    pub(super) fn coming(&self, index: usize, steps: usize) -> Coming {
+        let len = self.panel_len();
+        match &self.panels {
+            Panels::Floats(values) => Coming::new(values.chunks(len.max(1)).nth(index).unwrap_or_default(), steps),
+            Panels::Halves(values) => Coming::new(values.chunks(len.max(1)).nth(index).unwrap_or_default(), steps),
+        }
     }
 
     /// The length of a row that is multiplied with them.
@@ -51,4 +88,22 @@ impl Weights {
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
+}
+
+/// The panels of a matrix.
+fn packed<T: Clone + Default>(depth: usize, columns: usize, at: impl Fn(usize, usize) -> T) -> Aligned<T> {
+    /// Rows that go into all panels before the next: they are read from one end to the other, whichever way they lie.
+    const BAND: usize = 8;
+    let [_, width] = tile();
+    let mut values = Aligned::new(depth * columns.next_multiple_of(width));
+    for top in (0..depth).step_by(BAND) {
+        let panels = values.chunks_exact_mut((depth * width).max(1));
+        for (panel, left) in panels.zip((0..columns).step_by(width)) {
+            for row in top..depth.min(top + BAND) {
+                let line = &mut panel[row * width..][..width];
+                line.iter_mut().zip(left..columns).for_each(|(value, column)| *value = at(row, column));
+            }
+        }
+    }
+    values
 }

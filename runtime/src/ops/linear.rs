@@ -8,7 +8,7 @@ use tract_core::ops::einsum::EinSum;
 
 use super::axes::{Axis, axes, offsets, places};
 use super::following::Following;
-use super::pattern::{constant, filled, replace, values};
+use super::pattern::{filled, replace, stored, values};
 use super::spare;
 use crate::kernels::{self, Activation, Weights};
 
@@ -98,18 +98,32 @@ pub(super) fn rule(
     op: &EinSum,
 ) -> TractResult<Option<TypedModelPatch>> {
     let Some(axes) = axes(model, node, op)? else { return Ok(None) };
-    let Some((input, weights)) = (0..2).find_map(|slot| Some((1 - slot, constant(model, node.inputs[slot])?))) else {
+    let Some((input, matrix)) = (0..2).find_map(|slot| Some((1 - slot, stored(model, node.inputs[slot])?))) else {
         return Ok(None);
     };
     let Some(layout) = Layout::of(axes, input) else { return Ok(None) };
-    let Layout { depth, columns, column_axes, .. } = layout;
 
-    let Following { last, scale, bias, activation, residual } = Following::of(model, node, column_axes, columns)?;
+    let following = Following::of(model, node, layout.column_axes, layout.columns)?;
+    let Following { last, scale, bias, activation, residual } = following;
     let inputs: Vec<_> = [node.inputs[input]].into_iter().chain(residual).collect();
     let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
-    let weights = values(&weights)?;
-    let weights = Weights::pack(depth, bias, |p, j| weights[layout.rows_at[p] + layout.columns_at[j]] * scale[j]);
+    let weights = packed(&matrix, &layout, &scale, bias)?;
     replace(model, &inputs, last, name, Linear::new(weights, activation, shape))
+}
+
+/// The weights times a factor for each output. What is stored in sixteen bits stays so where that changes no value.
+fn packed(matrix: &Tensor, layout: &Layout, scale: &[f32], bias: Vec<f32>) -> TractResult<Weights> {
+    let place = |p: usize, j: usize| layout.rows_at[p] + layout.columns_at[j];
+    if matrix.datum_type() == DatumType::F16 && scale.iter().all(|&factor| factor == 1.0) {
+        let halves: &[f16] = matrix.try_as_plain_ram()?.as_slice()?;
+        let packed = Weights::pack_halves(layout.depth, &bias, |p, j| halves[place(p, j)].to_bits());
+        if let Some(weights) = packed {
+            return Ok(weights);
+        }
+    }
+    let floats = matrix.cast_to::<f32>()?;
+    let floats = values(&floats)?;
+    Ok(Weights::pack(layout.depth, bias, |p, j| floats[place(p, j)] * scale[j]))
 }
 
 /// A product read as one of two matrices: rows of `depth` values times weights `[depth, columns]`.

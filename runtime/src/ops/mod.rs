@@ -8,6 +8,7 @@ mod axes;
 mod convolution;
 mod depthwise;
 mod following;
+mod halves;
 mod int8;
 mod layer_norm;
 mod linear;
@@ -22,13 +23,19 @@ use tract_core::internal::*;
 use tract_core::model::Rewriter;
 use tract_core::optim::Optimizer;
 
+pub(crate) use halves::fill;
 pub(crate) use int8::register;
 
 use crate::kernels;
 
+/// Whether this machine has kernels of ours.
+pub(crate) fn are_ours() -> bool {
+    kernels::name().is_some()
+}
+
 /// Declutters a graph, and replaces what this machine has kernels of ours for.
 pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
-    if kernels::name().is_none() {
+    if !are_ours() {
         return model.declutter();
     }
     model.prop_consts()?;
@@ -51,6 +58,7 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
             .with_rule_for("depthwise convolution", depthwise::rule)
             .with_rule_for("linear layer", linear::rule)
             .with_rule_for("quantised linear layer", int8::rule),
+        Rewriter::default().with_rule_for("weights that no layer took", halves::rule),
     ] {
         rules.rewrite(&(), model)?;
     }

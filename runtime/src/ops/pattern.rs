@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tract_core::internal::*;
 use tract_core::ops::binary::{BinMiniOp, TypedBinOp};
 
+use super::halves;
+
 /// The one node that reads `node`, if nothing else needs what `node` gives.
 pub(super) fn only_reader<'m>(model: &'m TypedModel, node: &TypedNode) -> Option<&'m TypedNode> {
     let [output] = node.outputs.as_slice() else { return None };
@@ -26,6 +28,11 @@ pub(super) fn other_operand<Op: BinMiniOp>(node: &TypedNode, outlet: OutletId) -
 /// A float32 constant.
 pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<Arc<Tensor>> {
     model.outlet_fact(outlet).ok()?.konst.clone().filter(|tensor| values(tensor).is_ok())
+}
+
+/// A constant that is float32 in the graph, as it is stored: in float32 or float16.
+pub(super) fn stored(model: &TypedModel, outlet: OutletId) -> Option<Arc<Tensor>> {
+    constant(model, outlet).or_else(|| halves::stored(model, outlet))
 }
 
 /// The value of a float32 constant that has only one.

@@ -4,7 +4,8 @@ use edge_vit::Rejection;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{self, Calibration, Confidence};
-use super::samples::{Part, Samples, UnknownFolder};
+use super::samples::{Samples, UnknownFolder};
+use crate::data::Part;
 
 /// How many of the most confident mistakes an [`Evaluation`] keeps.
 pub const WORST_KEPT: usize = 24;

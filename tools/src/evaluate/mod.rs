@@ -23,7 +23,7 @@ use crate::data::{DataError, open_picture};
 
 pub use clips::evaluate_clips;
 pub use figures::{ClassFigures, Evaluation, Mistake, Outcome, Share, Skipped, WORST_KEPT, median};
-pub use samples::{Part, Sample, Samples, UnknownFolder};
+pub use samples::{Sample, Samples, UnknownFolder};
 pub(crate) use text::printable;
 pub use text::to_text;
 

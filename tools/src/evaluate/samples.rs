@@ -6,22 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::EvaluateError;
-use crate::data::{self, Listing, Picture, PictureSet};
+use crate::data::{Listing, Part, Picture, PictureSet};
 
 /// How many names an error message lists.
 const NAMES_SHOWN: usize = 8;
-
-/// Which part of a data set was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// Its test part: pictures that neither training nor the choice of the epoch saw.
-    Test,
-    /// Its validation part: pictures that may have chosen the epoch.
-    Val,
-    /// All of it, for it has no parts.
-    Whole,
-}
 
 /// One picture and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,10 +64,8 @@ impl Samples {
     /// picture.
     pub fn find(data: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
         let mut parts = Listing::read(data)?.parts;
-        for (taken, part) in
-            [(data::Part::Test, Part::Test), (data::Part::Val, Part::Val), (data::Part::Whole, Part::Whole)]
-        {
-            if let Some(set) = parts.remove(&taken) {
+        for part in [Part::Test, Part::Val, Part::Whole] {
+            if let Some(set) = parts.remove(&part) {
                 return Self::of(set, part, labels);
             }
         }
@@ -94,7 +80,7 @@ impl Samples {
     /// # Errors
     /// As [`Self::find`], and when `data` has no test part.
     pub fn test(data: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
-        match Listing::read(data)?.parts.remove(&data::Part::Test) {
+        match Listing::read(data)?.parts.remove(&Part::Test) {
             Some(set) => Self::of(set, Part::Test, labels),
             None => Err(EvaluateError::NoTest { path: data.to_owned() }),
         }
@@ -106,14 +92,14 @@ impl Samples {
     /// As [`Self::find`], and when `data` has other parts alone or is itself the test part.
     pub fn validation(data: &Path, labels: &[String]) -> Result<Self, EvaluateError> {
         let mut parts = Listing::read(data)?.parts;
-        if let Some(set) = parts.remove(&data::Part::Val) {
+        if let Some(set) = parts.remove(&Part::Val) {
             return Self::of(set, Part::Val, labels);
         }
-        if let Some(set) = parts.remove(&data::Part::Whole) {
+        if let Some(set) = parts.remove(&Part::Whole) {
             return Self::of(set, Part::Whole, labels);
         }
         let path = data.to_owned();
-        Err(match (parts.contains_key(&data::Part::Train), parts.contains_key(&data::Part::Test)) {
+        Err(match (parts.contains_key(&Part::Train), parts.contains_key(&Part::Test)) {
             (false, true) => EvaluateError::IsTest { path },
             (false, false) => EvaluateError::NoPictures { path },
             (true, _) => EvaluateError::NoVal { path },

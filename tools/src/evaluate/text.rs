@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Evaluation, Part, Share};
+use super::{Evaluation, Share};
+use crate::data::Part;
 
 /// Above this many classes the confusion matrix is given as its most frequent pairs.
 const MATRIX_CLASSES: usize = 20;
@@ -16,6 +17,7 @@ pub fn to_text(evaluation: &Evaluation) -> String {
     let part = match evaluation.part {
         Part::Test => "test part",
         Part::Val => "validation part: it may have chosen the epoch",
+        Part::Train => "training part",
         Part::Whole => "no parts",
     };
     let _ = writeln!(text, "data           {} ({part})", printable(&evaluation.folder));

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::QuantizeError;
-use crate::data::{Dataset, Group, Picture, PictureSet, open_picture, split};
-use crate::evaluate::{Part, Sample, Samples};
+use crate::data::{Dataset, Group, Part, Picture, PictureSet, open_picture, split};
+use crate::evaluate::{Sample, Samples};
 use crate::preprocessing::frames_of;
 use crate::segmentation::{MaskedDataset, MaskedSet};
 

@@ -7,7 +7,8 @@ use super::looks::{Look, looks};
 use super::run::Run;
 use super::words::{file_name, grouped, percent};
 use super::{ReportError, believed, confusion, picture};
-use crate::evaluate::{Evaluation, Mistake, Part, Samples, Share, evaluate};
+use crate::data::Part;
+use crate::evaluate::{Evaluation, Mistake, Samples, Share, evaluate};
 
 /// The figures of a classifier, with what the page shows of the pictures.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ impl Classes {
         let what = match evaluation.part {
             Part::Test => "Test top-1",
             Part::Val => "Validation top-1",
-            Part::Whole => "Top-1",
+            Part::Train | Part::Whole => "Top-1",
         };
         let interval = format!("{correct} of {of}; 95 % interval {} to {}", percent(low), percent(high));
         let labelled = evaluation.classes.iter().filter(|class| class.count > 0).count();

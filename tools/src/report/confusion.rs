@@ -148,7 +148,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::evaluate::{Outcome, Part, Sample, Samples};
+    use crate::data::Part;
+    use crate::evaluate::{Outcome, Sample, Samples};
     use crate::report::html::tests::assert_well_formed;
 
     /// Two pictures a class; one of every seventh class is called as the next.

@@ -4,7 +4,7 @@ use super::classes::Classes;
 use super::html::{Element, pairs};
 use super::masks::Masks;
 use crate::data::Part;
-use crate::evaluate::{self, Skipped};
+use crate::evaluate::Skipped;
 
 /// The figures measured, with what the page shows of the pictures.
 #[derive(Debug, Clone)]
@@ -28,11 +28,7 @@ impl Figures {
     /// The part of the data set that was measured.
     pub fn part(&self) -> Part {
         match self {
-            Self::Classes(classes) => match classes.evaluation.part {
-                evaluate::Part::Test => Part::Test,
-                evaluate::Part::Val => Part::Val,
-                evaluate::Part::Whole => Part::Whole,
-            },
+            Self::Classes(classes) => classes.evaluation.part,
             Self::Masks(masks) => masks.figures.part,
         }
     }
