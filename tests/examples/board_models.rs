@@ -1,5 +1,6 @@
-//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, five times, with golden cases that this machine computed, and a picture:
-//! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx, int8.onnx, which is the simplified one with all layers in eight bits, and picture.png.
+//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, six times, with golden cases that this machine computed, and a picture:
+//! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx, the simplified one with all layers in eight bits, int8.onnx, and with its matrices in
+//! sixteen, f16.onnx, and picture.png.
 //! Weights are random and the same every time; those of the adapters follow from a seed.
 //! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED [NAME SIDE]]`, NAME one of `edge-vit-tools models`.
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use edge_vit::{Activation, Bundle, GoldenCase, Preprocessing, Provenance};
 use edge_vit_models::backbone::{self, Architecture};
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
+use edge_vit_models::quant;
 use edge_vit_tests::variants;
 use edge_vit_tools::cpu::CpuEngine;
 use edge_vit_tools::engine::Engine as _;
@@ -34,8 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A head of zeros would say nothing of how alike two models compute.
     graph.weights.clear();
     let graphs = variants(graph, seed)?;
-    let int8 = graphs.iter().find(|(name, _)| *name == "simplified").map(|(_, graph)| ("int8", graph.clone()));
-    for (name, graph) in graphs.into_iter().chain(int8) {
+    let (_, simplified) = graphs.iter().find(|(name, _)| *name == "simplified").ok_or("there is no simplified one")?;
+    let shorter = [("int8", simplified.clone()), ("f16", quant::round_to_f16(simplified)?)];
+    for (name, graph) in graphs.into_iter().chain(shorter) {
         let layers = if name == "int8" { onnx::int8_layers(&graph) } else { Vec::new() };
         let logits = match layers.is_empty() {
             true => CpuEngine::<f32>::new(&graph, &BTreeSet::new())?.forward(&input, 1)?,
@@ -57,7 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             task: edge_vit::Task::Classification,
             golden_tolerance: (!layers.is_empty()).then_some(INT8_TOLERANCE),
         };
-        let precisions: Precisions = layers.into_iter().map(|layer| (layer, Precision::Int8)).collect();
+        let precisions: Precisions = match name {
+            "f16" => onnx::all_f16(&graph),
+            _ => layers.into_iter().map(|layer| (layer, Precision::Int8)).collect(),
+        };
         fs::write(
             folder.join(format!("{name}.onnx")),
             onnx::to_bytes_at(&graph, Batch::One, &precisions, &bundle.to_metadata()?)?,

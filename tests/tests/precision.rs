@@ -124,11 +124,17 @@ fn models_in_eight_bits_are_the_same_everywhere() {
 #[test]
 fn models_in_sixteen_bits_are_the_same_everywhere() {
     for (name, graph) in graphs() {
-        let expected = float32(&quant::round_to_f16(&graph).unwrap());
+        let rounded = quant::round_to_f16(&graph).unwrap();
+        let expected = float32(&rounded);
         let error = relative(&expected, &float32(&graph));
         assert!(error > F32_OUTPUTS && error < 1e-2, "{name}: {error:e}");
         let (model, whole) = (bytes(&graph, &onnx::all_f16(&graph)), bytes(&graph, &Precisions::new()));
         everywhere(name, &model, &expected, F32_OUTPUTS);
+        // The device runs the same operators on the same numbers, however these are stored.
+        let [halves, floats] =
+            [&model, &bytes(&rounded, &Precisions::new())].map(|file| Model::from_bytes(file).unwrap());
+        assert_eq!(halves.operators(), floats.operators(), "{name}");
+        assert_eq!(halves.run(&picture()).unwrap(), floats.run(&picture()).unwrap(), "{name}");
         let share = model.len() as f64 / whole.len() as f64;
         assert!(share < 0.6, "{name}: {share} of float32");
     }
