@@ -10,15 +10,15 @@ use super::{Cpu, Model};
 const SHARE_OF_PEAK: f64 = 0.5;
 /// The program with its libraries, before it has a model.
 const PROGRAM_MIB: f64 = 24.0;
-/// How often the parameters lie in memory while a model is loaded: as the kernels want them, and the largest of them as they
-/// were read besides, with what the allocator keeps between the two.
-const COPIES: f64 = 1.75;
+/// How often the parameters lie in memory while a model is loaded: as the kernels want them, and a quarter for some of them as
+/// they were read besides, with what the allocator keeps between the two.
+const COPIES: f64 = 1.25;
 
 /// What a model is likely to cost on a board. Nothing of it is measured.
 ///
 /// Operations are two for each multiplication with an addition in linear layers, convolutions and attention. The time is theirs
 /// at half of one core's peak, for the engine uses one core. Memory is what the program needs at its most, while it loads
-/// the model: 7 bytes a parameter, the widest layer's activations or attention's scores twice, and 24 MiB for the program.
+/// the model: 5 bytes a parameter, the widest layer's activations or attention's scores twice, and 24 MiB for the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// Billions of floating point operations for a picture.
