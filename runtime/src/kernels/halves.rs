@@ -45,7 +45,6 @@ pub(super) fn widen(halves: &[u16], wide: &mut [f32]) {
 }
 
 /// On any processor.
-#[cfg_attr(target_arch = "aarch64", allow(dead_code, reason = "the reference of its test"))]
 fn by_bits(halves: &[u16], wide: &mut [f32]) {
     wide.iter_mut().zip(halves).for_each(|(wide, &half)| *wide = widened(half));
 }
