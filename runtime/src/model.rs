@@ -258,7 +258,7 @@ fn prepare(onnx: &tract_onnx::Onnx, mut file: OnnxFile) -> Result<(Arc<TypedSimp
 /// Brings the graph into the form in which it runs: operators of ours where there are some, tract's elsewhere.
 fn optimize(model: InferenceModel, halves: Halves) -> TractResult<Arc<TypedSimplePlan>> {
     let mut model = model.into_typed()?;
-    ops::fill(&mut model, halves);
+    ops::put_halves(&mut model, halves);
     ops::declutter(&mut model)?;
     model.optimize()?;
     model.into_runnable()

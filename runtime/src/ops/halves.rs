@@ -38,7 +38,7 @@ impl TypedOp for Halves {
 }
 
 /// Puts `halves`, by the names of inputs that stand for them, into the places of these.
-pub(crate) fn fill(model: &mut TypedModel, mut halves: BTreeMap<String, Tensor>) {
+pub(crate) fn put_halves(model: &mut TypedModel, mut halves: BTreeMap<String, Tensor>) {
     let mut inputs = Vec::new();
     for outlet in model.inputs.drain(..) {
         let node = &mut model.nodes[outlet.node];

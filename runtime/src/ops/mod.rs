@@ -23,7 +23,7 @@ use tract_core::internal::*;
 use tract_core::model::Rewriter;
 use tract_core::optim::Optimizer;
 
-pub(crate) use halves::fill;
+pub(crate) use halves::put_halves;
 pub(crate) use int8::register;
 
 use crate::kernels;
