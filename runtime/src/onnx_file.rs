@@ -90,6 +90,10 @@ impl OnnxFile {
     /// Takes out the float16 weights that become float32 for one product alone, and the casts; inputs stand for the floats.
     pub(crate) fn take_halves(&mut self) -> Halves {
         let mut halves = Halves::new();
+        let is_half = |tensor: &Tensor| tensor.datum_type() == DatumType::F16;
+        if !self.weights.values().any(is_half) {
+            return halves;
+        }
         let Some(graph) = &mut self.proto.graph else { return halves };
         // What a graph within a node reads is not among the node's inputs.
         if graph.node.iter().flat_map(|node| &node.attribute).any(|attribute| attribute.g.is_some()) {
@@ -103,7 +107,7 @@ impl OnnxFile {
         }
         let is_output = |name: &str| graph.output.iter().any(|output| output.name == *name);
         let mut casts = BTreeMap::new();
-        for (name, tensor) in self.weights.iter().filter(|(_, tensor)| tensor.datum_type() == DatumType::F16) {
+        for (name, tensor) in self.weights.iter().filter(|(_, tensor)| is_half(tensor)) {
             let Some([(cast, 0)]) = readers.get(name.as_str()).map(Vec::as_slice) else { continue };
             let ([floats], true) = (cast.output.as_slice(), is_cast_to_float(cast)) else { continue };
             let Some([(product, 1)]) = readers.get(floats.as_str()).map(Vec::as_slice) else { continue };

@@ -13,6 +13,12 @@ use super::pattern::replace;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Halves(Arc<Tensor>);
 
+impl Halves {
+    fn floats(&self) -> TractResult<Tensor> {
+        Ok(self.0.cast_to::<f32>()?.into_owned())
+    }
+}
+
 impl Op for Halves {
     fn name(&self) -> StaticName {
         "EdgeVitHalves".into()
@@ -25,7 +31,7 @@ impl EvalOp for Halves {
     not_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, _: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        Ok(tvec!(self.0.cast_to::<f32>()?.into_owned().into_tvalue()))
+        Ok(tvec!(self.floats()?.into_tvalue()))
     }
 }
 
@@ -71,6 +77,6 @@ pub(super) fn rule(
     name: &str,
     op: &Halves,
 ) -> TractResult<Option<TypedModelPatch>> {
-    let constant = Const::new(Arc::new(op.0.cast_to::<f32>()?.into_owned()))?;
+    let constant = Const::new(Arc::new(op.floats()?))?;
     replace(model, &[], node, name, constant)
 }
