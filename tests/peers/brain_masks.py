@@ -19,7 +19,7 @@ import numpy as np
 from nilearn import datasets
 from PIL import Image
 
-from runs import Runs, best_epoch, run
+from runs import Runs, kept_epoch, run
 
 LABELS = ["background", "fluid", "grey", "white"]
 SIDE, PATCH = 168, 14
@@ -109,8 +109,8 @@ def train(name):
     def make():
         arguments = ["--task", "segmentation", "--method", method, *BUDGET, "--lr", lr, "--mask-scale", scale]
         _, seconds = run(tool, "train", "--backbone", backbone, "--data", tiles, "--out", folder, *arguments)
-        best = best_epoch(folder)
-        return {"val": best["val_miou"], "epoch": best["epoch"], "seconds": seconds}
+        kept = kept_epoch(folder)
+        return {"val": kept["val_miou"], "epoch": kept["epoch"], "seconds": seconds}
 
     runs.once(f"train {name}", make)
 

@@ -18,7 +18,7 @@ import tempfile
 
 from PIL import Image, ImageDraw
 
-from runs import Runs, best_epoch, run
+from runs import Runs, kept_epoch, run
 
 BUDGET = "--image-size 56 --epochs 2 --batch-size 16 --device cpu --quiet".split()
 # Flags, and the highest learning rate.
@@ -62,8 +62,8 @@ def train(method, lr):
     def make():
         arguments = ["--method", method, *BUDGET, "--lr", lr]
         _, seconds = run(tool, "train", "--backbone", backbone, "--data", clips, "--out", folder, *arguments)
-        best = best_epoch(folder)
-        return {"val": best["val_top1"], "epoch": best["epoch"], "seconds": seconds}
+        kept = kept_epoch(folder)
+        return {"val": kept["val_top1"], "epoch": kept["epoch"], "seconds": seconds}
 
     runs.once(f"train {method}", make)
 

@@ -13,7 +13,7 @@ import pathlib
 import statistics
 import sys
 
-from runs import Runs, best_epoch, run
+from runs import Runs, kept_epoch, run
 
 BUDGET = "--image-size 56 --epochs 6 --batch-size 32 --val-fraction 0.2 --device cpu --no-probe --quiet".split()
 SEEDS = [0, 1, 2]
@@ -49,8 +49,8 @@ def train(name, flags, lr, seed):
     def make():
         arguments = ["--method", name.split()[0], *flags, *BUDGET, "--lr", lr, "--seed", seed]
         _, seconds = run(tool, "train", "--backbone", backbone, "--data", data, "--out", folder, *arguments)
-        best = best_epoch(folder)
-        return {"val": best["val_top1"], "val_loss": best["val_loss"], "epoch": best["epoch"], "seconds": seconds}
+        kept = kept_epoch(folder)
+        return {"val": kept["val_top1"], "val_loss": kept["val_loss"], "epoch": kept["epoch"], "seconds": seconds}
 
     return folder, runs.once(f"train {name} {lr} {seed}", make)
 

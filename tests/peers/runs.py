@@ -34,7 +34,7 @@ class Runs:
         return self.done[key]
 
 
-def best_epoch(folder):
-    """What the log of a training tells of the epoch that was chosen."""
+def kept_epoch(folder):
+    """What the log of a training tells of the epoch that was kept."""
     epochs = [record for record in map(json.loads, (folder / "log.jsonl").open()) if record["kind"] == "epoch"]
-    return next(record for record in reversed(epochs) if record["best"])
+    return next(record for record in reversed(epochs) if record["kept"])

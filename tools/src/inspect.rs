@@ -274,11 +274,12 @@ fn run_state(checkpoint: &Checkpoint, state: &str) -> Result<Description, String
     let mut state: Value = serde_json::from_str(state).map_err(|error| error.to_string())?;
     let trained = checkpoint.tensors.iter().filter(|(name, _)| name.starts_with("value/"));
     let parameters: usize = trained.map(|(_, tensor)| tensor.len()).sum();
+    let kept_epoch = state.pointer("/kept/epoch").cloned().unwrap_or_default();
     let mut take = |key: &str| state.get_mut(key).map(Value::take).unwrap_or_default();
     let facts = vec![
         ("steps", take("steps")),
         ("epochs", take("epochs")),
-        ("best_epoch", take("best_epoch")),
+        ("kept_epoch", kept_epoch),
         ("device", take("device")),
         ("trained_parameters", json!(parameters)),
         ("config", take("config")),
@@ -436,11 +437,13 @@ mod tests {
         assert_eq!(strange["parameters"], 6);
         assert!(strange["backbone"].as_str().unwrap().starts_with("none that is known"), "{strange}");
 
-        let state = r#"{"steps":7,"epochs":2,"best_epoch":1,"device":"cpu","config":{"seed":0},"format_version":1}"#;
+        let state =
+            r#"{"steps":7,"epochs":2,"kept":{"epoch":1},"device":"cpu","config":{"seed":0},"format_version":1}"#;
         let metadata = BTreeMap::from([(STATE_KEY.to_owned(), state.to_owned())]);
         checkpoint::write_safetensors(&path, &tensors("value/head.weight"), &metadata).unwrap();
         let state = inspect(&path).unwrap().to_json();
-        assert_eq!((&state["steps"], &state["trained_parameters"]), (&json!(7), &json!(6)));
+        assert_eq!((&state["steps"], &state["kept_epoch"]), (&json!(7), &json!(1)));
+        assert_eq!(state["trained_parameters"], 6);
 
         let whole = fs::read(&path).unwrap();
         let cut = described(&whole[..whole.len() - 3]).unwrap_err();

@@ -16,7 +16,7 @@ use edge_vit_models::Task;
 
 use super::interrupt;
 use crate::train::series::{self, Series, Spread, Trial};
-use crate::train::{self, Best, Options, Outcome, Recipe};
+use crate::train::{self, Options, Outcome, Recipe, Validated};
 pub(super) use device::{DeviceArgs, PrecisionName};
 pub(super) use display::Display;
 use display::accuracy;
@@ -77,7 +77,7 @@ pub struct Args {
     activation_checkpointing: bool,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Share of the validation pictures that the threshold for `unknown`, fitted at the best epoch, may give up
+    /// Share of the validation pictures that the threshold for `unknown`, fitted at the kept epoch, may give up
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, help_heading = "Optimisation")]
     false_rejection_rate: f64,
     /// Decides first weights, split, order, augmentation and what is dropped
@@ -181,15 +181,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// A line for each run, then what follows from all of them.
 fn series_summary(args: &Args, series: &Series) -> io::Result<()> {
-    for Trial { folder, settings, best, failed } in &series.trials {
+    for Trial { folder, settings, kept, failed } in &series.trials {
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
         write!(stdout(), "{folder} ({}): ", settings.join(", "))?;
-        match (best, failed) {
-            (Some(Best { epoch, val_top1, val_miou, val_loss }), _) => writeln!(
-                stdout(),
-                "best epoch {epoch}, validation {}, loss {val_loss:.4}",
-                accuracy(*val_top1, *val_miou)
-            )?,
+        match (kept, failed) {
+            (Some(Validated { epoch, val_top1, val_miou, val_loss }), _) => {
+                writeln!(stdout(), "epoch {epoch}, validation {}, loss {val_loss:.4}", accuracy(*val_top1, *val_miou))?
+            }
             (None, failed) => writeln!(stdout(), "{}", failed.as_deref().unwrap_or("no epoch ended"))?,
         }
     }
@@ -199,24 +197,24 @@ fn series_summary(args: &Args, series: &Series) -> io::Result<()> {
         writeln!(stdout(), "adapters: {}", args.out.join("adapters.safetensors").display())?;
         return writeln!(stdout(), "trials: {}", args.out.join("search.json").display());
     }
-    if let Some(Spread { mean, deviation }) = Spread::of(series, |best| best.val_top1) {
+    if let Some(Spread { mean, deviation }) = Spread::of(series, |kept| kept.val_top1) {
         writeln!(stdout(), "validation top-1: mean {:.2} %, deviation {:.2}", 100.0 * mean, 100.0 * deviation)?;
     }
-    if let Some(Spread { mean, deviation }) = Spread::of(series, |best| best.val_loss) {
+    if let Some(Spread { mean, deviation }) = Spread::of(series, |kept| kept.val_loss) {
         writeln!(stdout(), "validation loss: mean {mean:.4}, deviation {deviation:.4}")?;
     }
     writeln!(stdout(), "runs: {}", args.out.join("seeds.json").display())
 }
 
 fn summary(args: &Args, outcome: &Outcome) -> io::Result<()> {
-    if let Some(best) = outcome.best {
+    if let Some(kept) = outcome.kept {
         writeln!(
             stdout(),
-            "best epoch {} of {}: validation {}, loss {:.4}",
-            best.epoch,
+            "kept epoch {} of {}: validation {}, loss {:.4}",
+            kept.epoch,
             outcome.epochs,
-            accuracy(best.val_top1, best.val_miou),
-            best.val_loss
+            accuracy(kept.val_top1, kept.val_miou),
+            kept.val_loss
         )?;
     }
     if outcome.skipped > 0 {

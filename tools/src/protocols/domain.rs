@@ -139,7 +139,7 @@ impl Domains {
                     let figures = Figures::of_those_there(classifier, samples)?;
                     let settings = [("strength", json!(strength)), ("data", json!(set))];
                     let settings = settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
-                    Ok(Some(Measurement { name: name.clone(), settings, best: trained.best, figures }))
+                    Ok(Some(Measurement { name: name.clone(), settings, kept: trained.kept, figures }))
                 };
                 if !self.measured.part(ledger, &name, measure)? {
                     return Ok(());

@@ -112,7 +112,7 @@ fn training(
     let samples = Samples::test(data, labels)?.filmstrips(preprocessing.frames)?;
     log::info!("{name}: measuring on {} test pictures", samples.pictures.len());
     let figures = Figures::of(&classifier, &samples)?;
-    Ok(Some(Measurement { name: name.to_owned(), settings, best: trained.best, figures }))
+    Ok(Some(Measurement { name: name.to_owned(), settings, kept: trained.kept, figures }))
 }
 
 impl FewShots {

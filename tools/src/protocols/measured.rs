@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Figures, ProtocolError};
 use crate::train::series::Ledger;
-use crate::train::{Best, TrainError};
+use crate::train::{TrainError, Validated};
 
 /// One measurement of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Measurement {
     /// What distinguishes it from the others.
     pub settings: Map<String, Value>,
     /// The epoch that was kept, with its validation figures.
-    pub best: Best,
+    pub kept: Validated,
     /// The figures of the folded model.
     pub figures: Figures,
 }

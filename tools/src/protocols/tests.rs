@@ -19,7 +19,7 @@ use super::{Measurement, ProtocolError, vtab};
 use crate::train::record::Record;
 use crate::train::series::Spread;
 use crate::train::tests::{CLASSES, SIDE, backbone, shape};
-use crate::train::{Best, DeviceChoice, Options, Recipe, TrainError};
+use crate::train::{DeviceChoice, Options, Recipe, TrainError, Validated};
 
 /// A folder with a backbone and data sets.
 struct Place {
@@ -115,10 +115,10 @@ fn tasks(names: &[&str]) -> Vec<Task> {
 fn quiet(_: &str, _: Record) {}
 
 /// What was measured. A mean that was read from a file may differ in its last digit.
-fn told(measured: &[Measurement]) -> Vec<(&str, Best, [usize; 2])> {
+fn told(measured: &[Measurement]) -> Vec<(&str, Validated, [usize; 2])> {
     let measured = measured
         .iter()
-        .map(|Measurement { name, best, figures, .. }| (name.as_str(), *best, [figures.top1.correct, figures.top1.of]));
+        .map(|Measurement { name, kept, figures, .. }| (name.as_str(), *kept, [figures.top1.correct, figures.top1.of]));
     measured.collect()
 }
 
@@ -133,7 +133,7 @@ fn tasks_of_vtab_are_measured_once_and_those_that_are_missing_named() {
     assert_eq!((&whole.missing[..], whole.measured.failed.len()), (&["eurosat"][..], 0));
     let names: Vec<&str> = whole.measured.measurements.iter().map(|task| task.name.as_str()).collect();
     assert_eq!(names, ["cifar", "svhn"]);
-    for Measurement { name, figures, best, .. } in &whole.measured.measurements {
+    for Measurement { name, figures, kept, .. } in &whole.measured.measurements {
         let pictures = |class: usize| {
             let folder = place.path(&format!("vtab/{name}/images/test"));
             (0..5).map(move |n| (folder.join(format!("{class}-{n:02}.png")), class))
@@ -142,7 +142,7 @@ fn tasks_of_vtab_are_measured_once_and_those_that_are_missing_named() {
         assert_eq!((figures.top1.of, figures.classes), (15, 3));
         assert_eq!(figures.top1.correct, place.right(&format!("out/{name}"), 1.0, &test));
         // Chance is a third, and the shapes have colours.
-        assert!(figures.top1.correct > 7 && best.val_top1 > 0.5, "{figures:?} {best:?}");
+        assert!(figures.top1.correct > 7 && kept.val_top1 > 0.5, "{figures:?} {kept:?}");
     }
     let file = place.json("out/vtab.json");
     assert_eq!(file["trials"].as_array().unwrap().len(), 2);
@@ -256,9 +256,9 @@ fn the_strength_is_chosen_on_validation_pictures_and_classes_are_found_by_name()
     let failed: Vec<&str> = whole.measured.failed.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(failed, ["gone", "trained"]);
     let figures = |name: &str| &whole.measured.find(name).unwrap().figures;
-    let best = whole.measured.measurements[0].best;
+    let kept = whole.measured.measurements[0].kept;
     let validation = figures("strength-1/validation");
-    assert!((validation.top1.share - f64::from(best.val_top1)).abs() < 1e-6, "{validation:?} {best:?}");
+    assert!((validation.top1.share - f64::from(kept.val_top1)).abs() < 1e-6, "{validation:?} {kept:?}");
     let all = ["0", "0.5", "1"].map(|strength| figures(&format!("strength-{strength}/validation")).top1.correct);
     let chosen = whole.chosen.unwrap();
     let of_chosen = figures(&format!("strength-{chosen}/validation")).top1.correct;
@@ -313,7 +313,7 @@ fn a_search_may_choose_the_scale_of_each_task() {
     let search = place.json("out/cifar/search.json");
     let best = search["best"].as_str().unwrap();
     let trial = search["trials"].as_array().unwrap().iter().find(|trial| trial["folder"] == best).unwrap();
-    let epoch = whole.measured.measurements[0].best.epoch;
-    assert_eq!(trial["best"]["epoch"], epoch);
+    let epoch = whole.measured.measurements[0].kept.epoch;
+    assert_eq!(trial["kept"]["epoch"], epoch);
     assert!(place.path(&format!("out/cifar/{best}/adapters.safetensors")).exists());
 }

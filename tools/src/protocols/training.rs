@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ProtocolError;
 use crate::merge::{Merge, MergeError};
 use crate::train::series::{self, Records};
-use crate::train::{self, Best, Options, TrainError};
+use crate::train::{self, Options, TrainError, Validated};
 
 /// Checks what no later step would, before hours are spent: the recipe, that the method can be folded, and the backbone. What
 /// comes back tells one protocol from another in its file: the recipe, the backbone and `more`.
@@ -43,7 +43,7 @@ pub(super) fn begin(options: &Options, more: Value) -> Result<Value, ProtocolErr
 #[derive(Debug)]
 pub(super) struct Trained {
     /// The epoch that was kept.
-    pub(super) best: Best,
+    pub(super) kept: Validated,
     /// The file of adapters.
     pub(super) adapters: PathBuf,
 }
@@ -66,11 +66,11 @@ pub(super) fn train(
         if series.interrupted {
             return Ok(None);
         }
-        let best = series.best().and_then(|trial| trial.best).ok_or(ProtocolError::NothingTrained)?;
-        return Ok(Some(Trained { best, adapters }));
+        let kept = series.best().and_then(|trial| trial.kept).ok_or(ProtocolError::NothingTrained)?;
+        return Ok(Some(Trained { kept, adapters }));
     }
     let outcome = train::run(&own, &mut |record| records(name, record))?;
-    Ok(outcome.best.filter(|_| !outcome.interrupted).map(|best| Trained { best, adapters }))
+    Ok(outcome.kept.filter(|_| !outcome.interrupted).map(|kept| Trained { kept, adapters }))
 }
 
 /// A path as it stands in a file of results.

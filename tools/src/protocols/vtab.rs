@@ -144,7 +144,7 @@ fn task(
     log::info!("{name}: measuring on {} test pictures", samples.pictures.len());
     let figures = Figures::of(&classifier, &samples)?;
     let settings = Map::from_iter([("group".to_owned(), Value::from(group.name()))]);
-    Ok(Some(Measurement { name: name.to_owned(), settings, best: trained.best, figures }))
+    Ok(Some(Measurement { name: name.to_owned(), settings, kept: trained.kept, figures }))
 }
 
 /// Checks that the lists of a task are there: without one, others would be taken in its place.

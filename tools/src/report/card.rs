@@ -175,7 +175,7 @@ fn training(report: &Report) -> String {
             escaped(&start.device)
         );
     }
-    if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.best()) {
+    if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.kept()) {
         let _ = write!(
             text,
             "On the validation pictures it reaches {:.1} %, a linear head on the frozen backbone {:.1} %.\n\n",

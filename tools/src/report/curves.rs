@@ -48,7 +48,7 @@ fn epoch_loss(run: &Run) -> Element {
     let all: Vec<(f64, f64)> = train.iter().chain(&val).copied().collect();
     let (x, y) = axes(&all, [0.0]);
     let chart = Chart::new("epoch-loss", ("Loss by epoch", &text), "epoch", x, y, false);
-    let chart = with_line(with_line(mark_best(run, chart), "a", &train), "b", &val);
+    let chart = with_line(with_line(mark_kept(run, chart), "a", &train), "b", &val);
     figure("Loss by epoch", &[("line a", "training"), ("line b", "validation")], chart.finish())
 }
 
@@ -56,14 +56,16 @@ fn epoch_accuracy(run: &Run) -> Element {
     let overlap = run.epochs.values().any(|epoch| epoch.val_miou.is_some());
     let of = |epoch: &Epoch| if overlap { epoch.val_miou.unwrap_or(f32::NAN) } else { epoch.val_top1 };
     let points = by_epoch(run, of);
-    let text = match run.best() {
-        Some((number, epoch)) => format!("The best is {:.2} % in epoch {number}.", of(epoch) * 100.0),
-        None => "No epoch was marked as the best.".to_owned(),
+    let text = match run.kept() {
+        Some((number, epoch)) => {
+            format!("It is {:.2} % in epoch {number}, whose adapters were kept.", of(epoch) * 100.0)
+        }
+        None => "No epoch was marked as kept.".to_owned(),
     };
     let (x, y) = axes(&points, []);
     let title = if overlap { "Validation mean IoU by epoch" } else { "Validation top-1 by epoch" };
     let chart = Chart::new("val-accuracy", (title, &text), "epoch", x, y.at_most(1.0), true);
-    figure(title, &[("line b", "validation")], with_line(mark_best(run, chart), "b", &points).finish())
+    figure(title, &[("line b", "validation")], with_line(mark_kept(run, chart), "b", &points).finish())
 }
 
 fn learning_rate(run: &Run) -> Element {
@@ -90,8 +92,8 @@ fn with_line(chart: Chart, class: &str, points: &[(f64, f64)]) -> Chart {
     if points.len() <= 40 { chart.dots(&format!("dot {class}"), points) } else { chart }
 }
 
-fn mark_best(run: &Run, chart: Chart) -> Chart {
-    match run.best() {
+fn mark_kept(run: &Run, chart: Chart) -> Chart {
+    match run.kept() {
         Some((number, _)) => chart.upright(f64::from(number), &format!("kept: epoch {number}")),
         None => chart,
     }

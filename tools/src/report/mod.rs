@@ -266,7 +266,7 @@ mod tests {
         "\n",
         r#"{"kind":"step","epoch":1,"step":1,"loss":2.0,"lr":0.001}"#,
         "\n",
-        r#"{"kind":"epoch","epoch":1,"train_loss":2.0,"val_loss":1.5,"val_top1":0.75,"best":true,"seconds":61.0}"#,
+        r#"{"kind":"epoch","epoch":1,"train_loss":2.0,"val_loss":1.5,"val_top1":0.75,"kept":true,"seconds":61.0}"#,
         "\n",
         r#"{"kind":"step","epoch":2,"step":2,"lo"#,
     );

@@ -56,7 +56,7 @@ fn cards(report: &Report) -> Element {
         Some(measured) => cards.extend(measured.figures.cards()),
         None => cards.push(card("card main", "Accuracy", "not measured", "no pictures were named")),
     }
-    if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.best()) {
+    if let (Some(probe), Some((_, epoch))) = (&report.run.probe, report.run.kept()) {
         let adapted = format!("validation; adapted {}", percent(f64::from(epoch.val_top1)));
         cards.push(card("card", "Linear probe", percent(f64::from(probe.val_top1)), adapted));
     }
@@ -136,14 +136,14 @@ fn chosen(report: &Report) -> Element {
             grouped(start.val)
         )
     });
-    let text = match run.best() {
+    let text = match run.kept() {
         Some((number, epoch)) => format!(
             "The adapters are those of epoch {number} of {}, chosen on the validation pictures alone, where they reach \
              {}.",
             run.epochs.len(),
             reached(epoch)
         ),
-        None => "The log marks no epoch as the best: the run was stopped before its first validation.".to_owned(),
+        None => "The log marks no epoch as kept: the run was stopped before its first validation.".to_owned(),
     };
     let probe = run.probe.map_or_else(String::new, |probe| {
         format!(

@@ -41,8 +41,8 @@ pub struct Epoch {
     pub val_top1: f32,
     /// In segmentation, where [`val_top1`](Self::val_top1) is of pixels, the mean intersection over union.
     pub val_miou: Option<f32>,
-    /// Whether it was the best so far.
-    pub best: bool,
+    /// Whether its adapters were kept, and those of the epoch before it given up.
+    pub kept: bool,
     /// Seconds it took.
     pub seconds: f64,
 }
@@ -137,8 +137,8 @@ impl Run {
     }
 
     /// The epoch whose adapters were kept, with its number.
-    pub fn best(&self) -> Option<(u32, &Epoch)> {
-        self.epochs.iter().rev().find(|(_, epoch)| epoch.best).map(|(&number, epoch)| (number, epoch))
+    pub fn kept(&self) -> Option<(u32, &Epoch)> {
+        self.epochs.iter().rev().find(|(_, epoch)| epoch.kept).map(|(&number, epoch)| (number, epoch))
     }
 
     /// Where the kept adapters are.
@@ -177,8 +177,8 @@ impl Run {
             Record::Step { step, loss, lr, .. } => {
                 self.steps.insert(step, Step { loss, lr });
             }
-            Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds } => {
-                self.epochs.insert(epoch, Epoch { train_loss, val_loss, val_top1, val_miou, best, seconds });
+            Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, kept, seconds } => {
+                self.epochs.insert(epoch, Epoch { train_loss, val_loss, val_top1, val_miou, kept, seconds });
             }
         }
     }
@@ -275,7 +275,7 @@ mod tests {
             |step: u64, loss: f32| serde_json::to_string(&Record::Step { epoch: 1, step, loss, lr: 0.1 }).unwrap();
         let skipped = r#"{"kind":"skipped","path":"a.png","reason":"cut short"}"#;
         let probe = r#"{"kind":"probe","val_top1":0.25,"val_loss":1.5,"seconds":2.0}"#;
-        let epoch = r#"{"kind":"epoch","epoch":1,"train_loss":1,"val_loss":1,"val_top1":0.5,"best":true,"seconds":1}"#;
+        let epoch = r#"{"kind":"epoch","epoch":1,"train_loss":1,"val_loss":1,"val_top1":0.5,"kept":true,"seconds":1}"#;
         let log = [
             start,
             skipped,
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(run.steps.values().map(|step| step.loss).collect::<Vec<_>>(), [3.0, 2.0]);
         assert_eq!((run.starts, run.skipped.len(), run.unreadable.as_slice()), (2, 1, [10].as_slice()));
         assert_eq!(run.probe.map(|probe| probe.val_top1), Some(0.25));
-        assert_eq!(run.best().map(|(number, _)| number), Some(1));
+        assert_eq!(run.kept().map(|(number, _)| number), Some(1));
         assert_eq!((run.data(), run.adapters), (None, None));
     }
 

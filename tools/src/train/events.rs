@@ -122,7 +122,7 @@ mod tests {
             val_loss: 0.7,
             val_top1: 0.75,
             val_miou: None,
-            best: true,
+            kept: true,
             seconds: 1.0,
         };
         let skipped = Record::Skipped { path: "a".into(), reason: "b".into() };

@@ -1,6 +1,7 @@
 //! Training: the loop, the schedule, the log, and what is kept so that a killed run goes on.
 
 pub mod augment;
+mod choice;
 mod device;
 mod error;
 mod events;
@@ -23,6 +24,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use choice::Validated;
 pub(crate) use device::Device;
 pub use device::DeviceChoice;
 pub use error::TrainError;
@@ -32,5 +34,4 @@ pub use preset::Preset;
 pub use probe::Probe;
 pub use run::{Outcome, run};
 pub use sampler::Sampler;
-pub use state::Best;
 pub(crate) use state::STATE_KEY;

@@ -62,8 +62,8 @@ pub enum Record {
         /// In segmentation, the mean over the classes of intersection over union on the validation pictures, 0 to 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         val_miou: Option<f32>,
-        /// Whether this epoch is the best so far and its adapters were kept.
-        best: bool,
+        /// Whether its adapters were kept: it is the best so far, or the validation pictures cannot tell it from the best.
+        kept: bool,
         /// Seconds of training and validation.
         seconds: f64,
     },

@@ -10,6 +10,7 @@ use edge_vit_models::file::write_atomic;
 use edge_vit_models::{Task, adapter};
 use serde_json::{Value, json};
 
+use super::choice::{Choice, Validated};
 use super::device::Device;
 use super::loader::{Batch, Draw, Loader};
 use super::masks::Fit;
@@ -20,7 +21,7 @@ use super::random::{Purpose, stream};
 use super::record::Record;
 use super::run_log::RunLog;
 use super::schedule::{Schedule, drop_path_rates, noise_seed};
-use super::state::{Best, Progress, Saved};
+use super::state::{Progress, Saved};
 use super::{Options, Recipe, TrainError};
 use crate::engine::{Average, Engine, Hyper, Noise, Step, targets};
 use crate::evaluate::calibration::{self, FEW, Judged};
@@ -29,7 +30,7 @@ use crate::evaluate::calibration::{self, FEW, Judged};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The epoch whose adapters were kept; none where the run was stopped within the first.
-    pub best: Option<Best>,
+    pub kept: Option<Validated>,
     /// Epochs trained and validated, over all resumptions.
     pub epochs: u32,
     /// Steps taken, over all resumptions.
@@ -42,13 +43,13 @@ pub struct Outcome {
     pub device: String,
     /// The most bytes of activations, gradients and scratch that were held at a time.
     pub peak_bytes: u64,
-    /// The best epoch's adapters.
+    /// The kept epoch's adapters.
     pub adapters: PathBuf,
 }
 
 /// Trains, and hands every line of the log to `records` as it is written.
 ///
-/// The run's folder holds `adapters.safetensors` (the best epoch on the validation pictures), `last.safetensors` (the
+/// The run's folder holds `adapters.safetensors` (of the last epoch that the validation pictures cannot tell from the best), `last.safetensors` (the
 /// state to resume from), `log.jsonl`, `log.csv` and `config.json`.
 ///
 /// # Errors
@@ -89,7 +90,7 @@ pub fn run(options: &Options, records: &mut dyn FnMut(Record)) -> Result<Outcome
     let peak_bytes = run.engine.peak_bytes();
     log::info!("most held at a time for a step: {:.1} MB beside the weights", peak_bytes as f64 / 1e6);
     Ok(Outcome {
-        best: run.progress.best,
+        kept: run.progress.choice.kept,
         epochs: run.progress.epochs,
         steps: run.steps,
         interrupted: !finished,
@@ -255,17 +256,17 @@ impl Run<'_> {
                 self.step(&batches[number], batches.get(number + 1), schedule.lr(self.steps), &drop_path)?;
             }
             self.settle()?;
-            let Some((this, best)) = self.judge(epoch)? else {
+            let Some((this, choice)) = self.judge(epoch)? else {
                 self.progress.seconds = seconds();
                 self.save()?;
                 return Ok(false);
             };
             let train_loss = (self.progress.loss_sum / per_epoch as f64) as f32;
             let seconds = seconds();
-            let best_so_far = if best { Some(this) } else { self.progress.best };
-            self.progress = Progress { epochs: epoch + 1, loss_sum: 0.0, seconds: 0.0, best: best_so_far };
-            let Best { epoch, val_top1, val_miou, val_loss } = this;
-            self.emit(Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds })?;
+            self.progress = Progress { epochs: epoch + 1, loss_sum: 0.0, seconds: 0.0, choice };
+            let kept = choice.keeps(&this);
+            let Validated { epoch, val_top1, val_miou, val_loss } = this;
+            self.emit(Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, kept, seconds })?;
             self.save()?;
         }
         Ok(true)
@@ -273,13 +274,13 @@ impl Run<'_> {
 
     /// Whether as many epochs as the recipe waits for were no better than the best.
     fn out_of_patience(&self) -> bool {
-        let waited = self.progress.best.map_or(0, |best| self.progress.epochs - best.epoch);
+        let waited = self.progress.choice.best.map_or(0, |best| self.progress.epochs - best.epoch);
         self.options.recipe.patience.is_some_and(|patience| waited >= patience)
     }
 
-    /// The model of an epoch, counted from 0, on the validation pictures, and whether it is the best so far and was kept;
+    /// The model of an epoch, counted from 0, on the validation pictures, and the choice after it, whose adapters are written;
     /// `None` where it was stopped. It is the model of the averages where there are some.
-    fn judge(&mut self, epoch: u32) -> Result<Option<(Best, bool)>, TrainError> {
+    fn judge(&mut self, epoch: u32) -> Result<Option<(Validated, Choice)>, TrainError> {
         let own = match self.engine.average()? {
             None => None,
             Some(average) => {
@@ -290,12 +291,12 @@ impl Run<'_> {
         };
         let mut judged = None;
         if let Some(Validation { top1: val_top1, miou: val_miou, loss: val_loss, judged: answers }) = self.validate()? {
-            let this = Best { epoch: epoch + 1, val_top1, val_miou, val_loss };
-            let best = self.progress.best.is_none_or(|best| this.beats(&best));
-            if best {
+            let this = Validated { epoch: epoch + 1, val_top1, val_miou, val_loss };
+            let choice = self.progress.choice.after(this, self.prepared.val.len());
+            if choice.keeps(&this) {
                 self.keep(&this, &answers)?;
             }
-            judged = Some((this, best));
+            judged = Some((this, choice));
         }
         if let Some(own) = own {
             self.engine.set_weights(&own)?;
@@ -418,7 +419,7 @@ impl Run<'_> {
     }
 
     /// Writes the adapters as they are now, with the rejection that fits their logits on the validation pictures.
-    fn keep(&mut self, best: &Best, judged: &Judged) -> Result<(), TrainError> {
+    fn keep(&mut self, kept: &Validated, judged: &Judged) -> Result<(), TrainError> {
         let Prepared { config, preprocessing, backbone, train, val, .. } = &self.prepared;
         let training = json!({
             "tool": concat!("edge-vit-tools ", env!("CARGO_PKG_VERSION")),
@@ -426,10 +427,10 @@ impl Run<'_> {
             "data": fs::canonicalize(&self.options.data).unwrap_or_else(|_| self.options.data.clone()),
             "train_pictures": train.len(),
             "val_pictures": val.len(),
-            "epoch": best.epoch,
-            "val_top1": best.val_top1,
-            "val_miou": best.val_miou,
-            "val_loss": best.val_loss,
+            "epoch": kept.epoch,
+            "val_top1": kept.val_top1,
+            "val_miou": kept.val_miou,
+            "val_loss": kept.val_loss,
             "rejection": calibration::fit(judged, config.recipe.false_rejection_rate),
             "recipe": config.recipe,
         });

@@ -12,7 +12,7 @@ use super::probe::Probe;
 use super::record::Record;
 use super::{TrainError, events};
 
-const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,best,seconds";
+const CSV_HEADER: &str = "epoch,train_loss,val_loss,val_top1,kept,seconds";
 /// What the lines of a segmentation have behind that.
 const CSV_OF_MASKS: &str = ",val_miou";
 
@@ -104,9 +104,9 @@ fn csv_header(task: Task) -> String {
 }
 
 fn csv_line(record: &Record) -> Option<String> {
-    let Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds } = record else { return None };
+    let Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, kept, seconds } = record else { return None };
     let miou = val_miou.map_or(String::new(), |miou| format!(",{miou}"));
-    Some(format!("{epoch},{train_loss},{val_loss},{val_top1},{best},{seconds:.2}{miou}\n"))
+    Some(format!("{epoch},{train_loss},{val_loss},{val_top1},{kept},{seconds:.2}{miou}\n"))
 }
 
 /// A file that is written to, and its name for the error.
@@ -147,7 +147,7 @@ mod tests {
             val_loss: 0.25,
             val_top1: 0.75,
             val_miou: None,
-            best: true,
+            kept: true,
             seconds: 1.5,
         }
     }

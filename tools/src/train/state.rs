@@ -8,34 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::TrainError;
+use super::choice::{Choice, Validated};
 use crate::engine::{LossScale, State, Trained};
 
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// Key of a run's state in the metadata of `last.safetensors`.
 pub(crate) const STATE_KEY: &str = "edge_vit.training_state";
-
-/// The epoch whose adapters were kept.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Best {
-    /// Counted from 1.
-    pub epoch: u32,
-    /// Share of validation pictures whose best class is right, 0 to 1; in segmentation, of their pixels.
-    pub val_top1: f32,
-    /// In segmentation, the mean over the classes of intersection over union on the validation pictures, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub val_miou: Option<f32>,
-    /// Mean cross-entropy on the validation pictures.
-    pub val_loss: f32,
-}
-
-impl Best {
-    /// Whether this epoch is better than `other`: more pictures right, in segmentation a higher mean overlap; or as much at a
-    /// lower loss.
-    pub(super) fn beats(&self, other: &Self) -> bool {
-        let [own, others] = [self, other].map(|best| best.val_miou.unwrap_or(best.val_top1));
-        own > others || (own == others && self.val_loss < other.val_loss)
-    }
-}
 
 /// How far a run has come. Its place within the epoch follows from the engine's count of steps.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -46,8 +24,8 @@ pub(super) struct Progress {
     pub(super) loss_sum: f64,
     /// Seconds spent on the epoch at hand.
     pub(super) seconds: f64,
-    /// The best epoch so far.
-    pub(super) best: Option<Best>,
+    /// The epochs that count so far.
+    pub(super) choice: Choice,
 }
 
 /// The file's metadata. Numbers that must not change by a bit are kept as such.
@@ -58,11 +36,8 @@ struct Meta {
     epochs: u32,
     loss_sum_bits: u64,
     seconds: f64,
-    best_epoch: Option<u32>,
-    best_top1_bits: u32,
-    best_loss_bits: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    best_miou_bits: Option<u32>,
+    best: Option<ValidatedMeta>,
+    kept: Option<ValidatedMeta>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     loss_scale: Option<ScaleMeta>,
     device: String,
@@ -87,6 +62,28 @@ impl ScaleMeta {
     }
 }
 
+/// [`Validated`] in the file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct ValidatedMeta {
+    epoch: u32,
+    top1_bits: u32,
+    loss_bits: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    miou_bits: Option<u32>,
+}
+
+impl ValidatedMeta {
+    fn of(Validated { epoch, val_top1, val_miou, val_loss }: Validated) -> Self {
+        let [top1_bits, loss_bits] = [val_top1, val_loss].map(f32::to_bits);
+        Self { epoch, top1_bits, loss_bits, miou_bits: val_miou.map(f32::to_bits) }
+    }
+
+    fn state(self) -> Validated {
+        let [val_top1, val_loss] = [self.top1_bits, self.loss_bits].map(f32::from_bits);
+        Validated { epoch: self.epoch, val_top1, val_miou: self.miou_bits.map(f32::from_bits), val_loss }
+    }
+}
+
 /// A run as it lies in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Saved {
@@ -103,17 +100,15 @@ pub(super) struct Saved {
 impl Saved {
     /// Writes the file, or leaves the old one.
     pub(super) fn write(&self, path: &Path) -> Result<(), TrainError> {
-        let best = self.progress.best;
+        let Choice { best, kept } = self.progress.choice;
         let meta = Meta {
             format_version: FORMAT_VERSION,
             steps: self.engine.steps,
             epochs: self.progress.epochs,
             loss_sum_bits: self.progress.loss_sum.to_bits(),
             seconds: self.progress.seconds,
-            best_epoch: best.map(|best| best.epoch),
-            best_top1_bits: best.map_or(0, |best| best.val_top1.to_bits()),
-            best_loss_bits: best.map_or(0, |best| best.val_loss.to_bits()),
-            best_miou_bits: best.and_then(|best| best.val_miou).map(f32::to_bits),
+            best: best.map(ValidatedMeta::of),
+            kept: kept.map(ValidatedMeta::of),
             loss_scale: self.engine.loss_scale.map(ScaleMeta::of),
             device: self.device.clone(),
             config: self.config.clone(),
@@ -158,12 +153,7 @@ impl Saved {
         if !average.is_empty() && !average.keys().eq(trained.keys()) {
             return Err(invalid("its averages are not those of its weights".to_owned()));
         }
-        let best = meta.best_epoch.map(|epoch| Best {
-            epoch,
-            val_top1: f32::from_bits(meta.best_top1_bits),
-            val_loss: f32::from_bits(meta.best_loss_bits),
-            val_miou: meta.best_miou_bits.map(f32::from_bits),
-        });
+        let [best, kept] = [meta.best, meta.kept].map(|one| one.map(ValidatedMeta::state));
         Ok(Self {
             engine: State { steps: meta.steps, trained, loss_scale: meta.loss_scale.map(ScaleMeta::state) },
             average: (!average.is_empty()).then_some(average),
@@ -171,7 +161,7 @@ impl Saved {
                 epochs: meta.epochs,
                 loss_sum: f64::from_bits(meta.loss_sum_bits),
                 seconds: meta.seconds,
-                best,
+                choice: Choice { best, kept },
             },
             device: meta.device,
             config: meta.config,
@@ -198,7 +188,10 @@ mod tests {
                 epochs: 3,
                 loss_sum: 0.1 + 0.2,
                 seconds: 1.5,
-                best: Some(Best { epoch: 2, val_top1: 1.0 / 3.0, val_miou: Some(0.7), val_loss: 0.1 }),
+                choice: Choice {
+                    best: Some(Validated { epoch: 2, val_top1: 1.0 / 3.0, val_miou: Some(0.7), val_loss: 0.1 }),
+                    kept: Some(Validated { epoch: 3, val_top1: 0.3, val_miou: None, val_loss: 0.2 }),
+                },
             },
             device: "a device".into(),
             config: serde_json::json!({"lr": 0.002}),
@@ -230,15 +223,5 @@ mod tests {
         let tensors = BTreeMap::from([("x".to_owned(), Tensor::full([1], 0.0).unwrap())]);
         checkpoint::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
         assert!(matches!(Saved::read(&path), Err(TrainError::State { .. })));
-    }
-
-    #[test]
-    fn ties_go_to_the_lower_loss() {
-        let best = |val_top1, val_loss| Best { epoch: 1, val_top1, val_miou: None, val_loss };
-        assert!(best(0.9, 1.0).beats(&best(0.8, 0.1)));
-        assert!(best(0.9, 0.4).beats(&best(0.9, 0.5)));
-        assert!(!best(0.9, 0.5).beats(&best(0.9, 0.5)));
-        let overlap = |val_miou, val_top1| Best { val_miou: Some(val_miou), ..best(val_top1, 1.0) };
-        assert!(overlap(0.6, 0.8).beats(&overlap(0.5, 0.9)));
     }
 }

@@ -134,8 +134,8 @@ fn coloured_shapes_are_learned_and_a_broken_picture_is_named() {
     let mut options = bench.options("run");
     options.recipe.epochs = 12;
     let (outcome, records) = trained(&options);
-    let best = outcome.best.unwrap();
-    assert!(best.val_top1 > 0.9, "{best:?}");
+    let kept = outcome.kept.unwrap();
+    assert!(kept.val_top1 > 0.9, "{kept:?}");
     assert!(!outcome.interrupted);
     assert_eq!((outcome.epochs, outcome.steps, outcome.skipped), (12, 12 * 5, 1));
     assert!(outcome.peak_bytes > 0);
@@ -183,15 +183,15 @@ fn a_stopped_run_goes_on_to_the_bit() {
     records.extend(rest);
 
     assert_eq!(losses(&records), losses(&whole_records));
-    assert_eq!(parts.best, whole.best);
+    assert_eq!(parts.kept, whole.kept);
     let adapters = |outcome: &Outcome| adapter::File::read(&outcome.adapters).unwrap().tensors;
     assert_eq!(adapters(&parts), adapters(&whole));
     let last = |out: &str| Saved::read(&bench.path(out).join("last.safetensors")).unwrap();
     assert_eq!(last("parts").engine, last("whole").engine);
     let epochs = |records: &[Record]| {
         let epoch = |record: &Record| match record {
-            Record::Epoch { train_loss, val_loss, val_top1, best, .. } => {
-                Some((*train_loss, *val_loss, *val_top1, *best))
+            Record::Epoch { train_loss, val_loss, val_top1, kept, .. } => {
+                Some((*train_loss, *val_loss, *val_top1, *kept))
             }
             _ => None,
         };
@@ -311,7 +311,7 @@ fn assert_folded(bench: &Bench, options: &Options, outcome: &Outcome) {
             right += usize::from(best == class);
         }
     }
-    let top1 = outcome.best.unwrap().val_top1;
+    let top1 = outcome.kept.unwrap().val_top1;
     assert!((right as f32 / 18.0 - top1).abs() < 1e-6, "{method:?}: {right} of 18, trained to {top1}");
 }
 

@@ -88,11 +88,11 @@ impl Display {
                 self.bar.set_message(format!("epoch {epoch} loss {loss:.4}"));
                 self.bar.set_position(*step);
             }
-            Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, best, seconds } => self.line(&format!(
+            Record::Epoch { epoch, train_loss, val_loss, val_top1, val_miou, kept, seconds } => self.line(&format!(
                 "epoch {epoch}/{}: train loss {train_loss:.4}, validation loss {val_loss:.4}, {}, {seconds:.1} s{}",
                 self.epochs,
                 accuracy(*val_top1, *val_miou),
-                if *best { ", best so far" } else { "" }
+                if *kept { ", kept" } else { "" }
             )),
         }
     }

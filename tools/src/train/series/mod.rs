@@ -7,8 +7,8 @@ mod seeds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::choice::Validated;
 use super::record::Record;
-use super::state::Best;
 use super::{Options, TrainError, run};
 pub(crate) use ledger::Ledger;
 pub use search::{SCALES, search};
@@ -22,7 +22,7 @@ pub struct Trial {
     /// What distinguishes it from the others.
     pub settings: Map<String, Value>,
     /// The epoch whose adapters were kept; `None` where the run failed.
-    pub best: Option<Best>,
+    pub kept: Option<Validated>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -40,7 +40,7 @@ pub struct Series {
 impl Series {
     /// The run of the lowest validation loss; `None` where none ended well.
     pub fn best(&self) -> Option<&Trial> {
-        let of = |trial: &Trial| trial.best.map(|best| best.val_loss);
+        let of = |trial: &Trial| trial.kept.map(|kept| kept.val_loss);
         let ended = self.trials.iter().filter_map(|trial| Some((trial, of(trial)?)));
         ended.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(trial, _)| trial)
     }
@@ -63,9 +63,9 @@ fn trial(
     let out = options.out.join(&folder);
     let resume = out.join("last.safetensors").exists();
     let own = Options { out, resume, ..options.clone() };
-    let (best, failed) = match run(&own, &mut |record| records(&folder, record)) {
+    let (kept, failed) = match run(&own, &mut |record| records(&folder, record)) {
         Ok(outcome) if outcome.interrupted => return Ok(None),
-        Ok(outcome) => (outcome.best, None),
+        Ok(outcome) => (outcome.kept, None),
         Err(TrainError::Stopped) => return Ok(None),
         Err(error @ TrainError::Diverged { .. }) => {
             log::warn!("{folder}: {error}");
@@ -73,7 +73,7 @@ fn trial(
         }
         Err(error) => return Err(error),
     };
-    let trial = Trial { folder, settings, best, failed };
+    let trial = Trial { folder, settings, kept, failed };
     ledger.add(trial.clone())?;
     Ok(Some(trial))
 }

@@ -77,7 +77,7 @@ fn next(base: &Adaptation, tried: &[Adaptation], trials: &[Trial]) -> Option<Ada
 
 /// The position of the trial with the lowest validation loss.
 fn lowest(trials: &[Trial]) -> Option<usize> {
-    let losses = trials.iter().enumerate().filter_map(|(at, trial)| Some((at, trial.best?.val_loss)));
+    let losses = trials.iter().enumerate().filter_map(|(at, trial)| Some((at, trial.kept?.val_loss)));
     losses.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
 }
 
@@ -174,15 +174,15 @@ mod tests {
     use edge_vit_models::method::LoraTarget;
 
     use super::*;
-    use crate::train::Best;
+    use crate::train::Validated;
 
     /// All trials of a search in which `loss` is what a trial of a scale and a width comes to.
     fn planned(base: &Adaptation, loss: impl Fn(f64, usize) -> Option<f32>) -> Vec<(f64, usize)> {
         let (mut tried, mut trials) = (Vec::new(), Vec::new());
         while let Some(adaptation) = next(base, &tried, &trials) {
             let at = (scale(&adaptation).unwrap_or(f64::NAN), width(&adaptation).unwrap_or(0));
-            let best = loss(at.0, at.1).map(|val_loss| Best { epoch: 1, val_top1: 0.5, val_miou: None, val_loss });
-            trials.push(Trial { folder: String::new(), settings: settings(&adaptation), best, failed: None });
+            let kept = loss(at.0, at.1).map(|val_loss| Validated { epoch: 1, val_top1: 0.5, val_miou: None, val_loss });
+            trials.push(Trial { folder: String::new(), settings: settings(&adaptation), kept, failed: None });
             tried.push(adaptation);
         }
         tried.iter().map(|adaptation| (scale(adaptation).unwrap_or(0.0), width(adaptation).unwrap_or(0))).collect()

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Ledger, Records, Series, trial};
-use crate::train::{Best, Options, Recipe, TrainError};
+use crate::train::{Options, Recipe, TrainError, Validated};
 
 /// Mean and spread of a figure over some runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -16,10 +16,10 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of `figure` over the best epochs of all runs that have one; `None` where none has.
-    pub fn of(series: &Series, figure: impl Fn(&Best) -> f32) -> Option<Self> {
-        let bests = series.trials.iter().filter_map(|trial| trial.best.as_ref());
-        Self::of_figures(&bests.map(|best| f64::from(figure(best))).collect::<Vec<_>>())
+    /// Of `figure` over the kept epochs of all runs that have one; `None` where none has.
+    pub fn of(series: &Series, figure: impl Fn(&Validated) -> f32) -> Option<Self> {
+        let kept = series.trials.iter().filter_map(|trial| trial.kept.as_ref());
+        Self::of_figures(&kept.map(|kept| f64::from(figure(kept))).collect::<Vec<_>>())
     }
 
     /// Of `figures`; `None` where there is none.
@@ -57,8 +57,8 @@ pub fn seeds(options: &Options, seeds: &[u64], records: Records<'_>) -> Result<S
         }
     }
     let summary = json!({
-        "val_top1": Spread::of(&series, |best| best.val_top1),
-        "val_loss": Spread::of(&series, |best| best.val_loss),
+        "val_top1": Spread::of(&series, |kept| kept.val_top1),
+        "val_loss": Spread::of(&series, |kept| kept.val_loss),
     });
     ledger.conclude(summary.as_object().cloned().unwrap_or_default())?;
     Ok(series)
@@ -74,12 +74,12 @@ mod tests {
         let trial = |val_loss: Option<f32>| Trial {
             folder: "seed-0".into(),
             settings: Map::new(),
-            best: val_loss.map(|val_loss| Best { epoch: 1, val_top1: 0.5, val_miou: None, val_loss }),
+            kept: val_loss.map(|val_loss| Validated { epoch: 1, val_top1: 0.5, val_miou: None, val_loss }),
             failed: None,
         };
         let of = |losses: &[Option<f32>]| {
             let trials = losses.iter().copied().map(trial).collect();
-            Spread::of(&Series { trials, interrupted: false }, |best| best.val_loss)
+            Spread::of(&Series { trials, interrupted: false }, |kept| kept.val_loss)
         };
         assert_eq!(of(&[Some(1.0), None, Some(3.0), Some(5.0)]), Some(Spread { mean: 3.0, deviation: 2.0 }));
         assert_eq!(of(&[Some(1.5)]), Some(Spread { mean: 1.5, deviation: 0.0 }));

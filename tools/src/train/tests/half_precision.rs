@@ -31,7 +31,7 @@ fn what_float32_learns_half_precision_learns() {
     half.recipe.epochs = 12;
     let mut single = Options { out: bench.path("single"), ..half.clone() };
     single.recipe.precision = Precision::F32;
-    let [half, single] = [half, single].map(|options| trained(&options).0.best.unwrap());
+    let [half, single] = [half, single].map(|options| trained(&options).0.kept.unwrap());
     assert!(single.val_top1 > 0.9, "{single:?}");
     assert!(half.val_top1 >= single.val_top1, "{half:?}, in float32 {single:?}");
     assert_ne!(half.val_loss, single.val_loss, "nothing was rounded");

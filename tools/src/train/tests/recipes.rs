@@ -52,7 +52,7 @@ fn an_augmented_and_averaged_run_goes_on_to_the_bit() {
     let (parts, rest) = trained(&Options { resume: true, ..short(&bench, "parts", everything()) });
     records.extend(rest);
     assert_eq!(losses(&records), losses(&whole_records));
-    assert_eq!((parts.best, tensors(&parts)), (whole.best, tensors(&whole)));
+    assert_eq!((parts.kept, tensors(&parts)), (whole.kept, tensors(&whole)));
     let [parts, whole] = ["parts", "whole"].map(|out| last(&bench, out));
     assert_eq!((parts.engine, parts.average), (whole.engine, whole.average));
 }
@@ -115,7 +115,7 @@ fn the_average_is_what_is_validated_and_kept() {
         without.recipe.ema = None;
         let (plain, plain_records) = trained(&without);
         assert_eq!(losses(&records), losses(&plain_records));
-        assert_ne!(plain.best, outcome.best);
+        assert_ne!(plain.kept, outcome.kept);
     }
 }
 
@@ -126,7 +126,7 @@ fn a_run_that_no_longer_gets_better_ends() {
     let mut options = short(&bench, "run", Recipe { patience: Some(2), ..Recipe::default() });
     (options.recipe.epochs, options.recipe.lr) = (9, 1e-20);
     let (outcome, _) = trained(&options);
-    assert_eq!((outcome.epochs, outcome.best.unwrap().epoch, outcome.interrupted), (3, 1, false));
+    assert_eq!((outcome.epochs, outcome.kept.unwrap().epoch, outcome.interrupted), (3, 3, false));
     let (again, records) = trained(&Options { resume: true, ..options });
     assert_eq!((again.epochs, losses(&records).len()), (3, 0));
 }
@@ -216,11 +216,11 @@ fn seeds_are_run_one_after_the_other_and_gone_on_with() {
     assert_eq!(whole.trials[0], stopped.trials[0]);
     let mut alone = bench.options("alone");
     (alone.recipe.epochs, alone.recipe.seed) = (1, 7);
-    assert_eq!(whole.trials[1].best, trained(&alone).0.best);
+    assert_eq!(whole.trials[1].kept, trained(&alone).0.kept);
 
     let text = fs::read_to_string(bench.path("series/seeds.json")).unwrap();
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let spread = Spread::of(&whole, |best| best.val_loss).unwrap();
+    let spread = Spread::of(&whole, |kept| kept.val_loss).unwrap();
     assert_eq!(told["val_loss"]["mean"], spread.mean);
     assert_eq!(told["trials"][1]["settings"]["seed"], 7);
     assert!(seeds(&resume, &[4, 4], &mut |_, _| {}).unwrap_err().to_string().contains("4 twice"));
@@ -237,7 +237,7 @@ fn a_search_keeps_the_trial_of_the_lowest_validation_loss() {
     let found = search(&options, &mut |_, _| {}).unwrap();
     assert_eq!((found.trials.len(), found.interrupted), (SCALES.len() + 2, false));
     let best = found.best().unwrap();
-    let loss = |of: &crate::train::series::Trial| of.best.map_or(f32::INFINITY, |best| best.val_loss);
+    let loss = |of: &crate::train::series::Trial| of.kept.map_or(f32::INFINITY, |kept| kept.val_loss);
     assert!(found.trials.iter().all(|trial| loss(trial) >= loss(best)));
     let kept = adapter::File::read(&bench.path("search/adapters.safetensors")).unwrap();
     let of_best = adapter::File::read(&bench.path("search").join(&best.folder).join("adapters.safetensors")).unwrap();

@@ -57,15 +57,15 @@ fn shapes_are_segmented_and_the_device_says_what_the_trainer_said() {
     options.recipe.epochs = 60;
     options.probe = true;
     let (outcome, records) = trained(&options);
-    let best = outcome.best.unwrap();
-    let miou = best.val_miou.unwrap();
+    let kept = outcome.kept.unwrap();
+    let miou = kept.val_miou.unwrap();
     // The ground alone has about three quarters of the pixels, which is a mean overlap of a quarter.
-    assert!(miou > 0.4 && best.val_top1 > 0.78, "{best:?}");
+    assert!(miou > 0.4 && kept.val_top1 > 0.78, "{kept:?}");
     assert!(matches!(records[0], Record::Run { task: Task::Segmentation, train: 36, val: 8, classes: 3, .. }));
     assert!(!records.iter().any(|record| matches!(record, Record::Probe(_))));
     let log = fs::read_to_string(bench.path("run/log.csv")).unwrap();
     let columns: Vec<usize> = log.lines().map(|line| line.split(',').count()).collect();
-    assert!(log.starts_with("epoch,train_loss,val_loss,val_top1,best,seconds,val_miou\n"), "{log}");
+    assert!(log.starts_with("epoch,train_loss,val_loss,val_top1,kept,seconds,val_miou\n"), "{log}");
     assert_eq!(columns, [7; 61]);
 
     let file = adapter::File::read(&outcome.adapters).unwrap();
@@ -87,7 +87,7 @@ fn shapes_are_segmented_and_the_device_says_what_the_trainer_said() {
     let val = measured("val");
     // Single pixels on a border may fall to the other side of it.
     assert!((val.mean_iou - f64::from(miou)).abs() < 1e-3, "{} {miou}", val.mean_iou);
-    assert!((val.pixel_accuracy - f64::from(best.val_top1)).abs() < 1e-3);
+    assert!((val.pixel_accuracy - f64::from(kept.val_top1)).abs() < 1e-3);
     let test = measured("");
     assert_eq!((test.part, test.pictures, test.skipped.len()), (Part::Test, 6, 0));
     assert!(test.mean_iou > 0.35 && test.classes.iter().all(|class| class.iou > Some(0.15)), "{test:?}");
@@ -120,7 +120,7 @@ fn masks_finer_than_patches_fit_better_and_the_device_gives_them() {
         let (outcome, _) = trained(&options);
         let merged = merge(&options, &outcome).run().unwrap();
         assert!(merged.difference.relative < 1e-5, "{:e}", merged.difference.relative);
-        (outcome.best.unwrap().val_miou.unwrap(), Segmenter::from_bytes(&merged.bytes).unwrap())
+        (outcome.kept.unwrap().val_miou.unwrap(), Segmenter::from_bytes(&merged.bytes).unwrap())
     };
     let ((coarse, _), (fine, model)) = (fitted(1), fitted(2));
     assert!(fine > coarse + 0.02, "{fine} {coarse}");
@@ -242,7 +242,7 @@ fn a_stopped_run_of_masks_goes_on_to_the_bit() {
     .unwrap();
     parts.stop.store(false, Ordering::Relaxed);
     let (rest, later) = trained(&Options { resume: true, ..parts });
-    assert_eq!(rest.best, whole.best);
+    assert_eq!(rest.kept, whole.kept);
     assert_eq!(losses(&later), losses(&records)[4..]);
 
     let mask = bench.path("scenes/train/masks/00.png");
@@ -265,15 +265,15 @@ fn what_fewer_bits_cost_is_measured_on_masks_that_were_not_trained_on() {
         let others = ["scenes/test", "scenes/train"].map(|folder| bench.path(folder));
         let plain = merge(&options, &outcome);
         let bits = |bits, calibrate| Quantize { bits, calibrate, max_drop: 5.0 };
-        let best = records.iter().rev().find_map(|record| match record {
-            Record::Epoch { val_miou, best: true, .. } => *val_miou,
+        let kept = records.iter().rev().find_map(|record| match record {
+            Record::Epoch { val_miou, kept: true, .. } => *val_miou,
             _ => None,
         });
         let merged = Merge { quantize: Some(bits(Bits::Int8, None)), ..plain }.run().unwrap();
         let Quantized { record, layers } = merged.quantized.unwrap();
         let measured = record.measured.unwrap();
         assert_eq!(measured.pictures, pictures);
-        assert!((measured.float32_accuracy - f64::from(best.unwrap())).abs() < 1e-3, "{measured:?} {best:?}");
+        assert!((measured.float32_accuracy - f64::from(kept.unwrap())).abs() < 1e-3, "{measured:?} {kept:?}");
         assert!(measured.drop <= 5.0 && measured.agreement > 0.9, "{measured:?}");
         assert!(record.int8_layers > 0 && record.int8_layers <= layers.len());
         let model = Segmenter::from_bytes(&merged.bytes).unwrap();
