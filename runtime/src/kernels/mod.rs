@@ -24,7 +24,7 @@ pub(crate) use layer_norm::LayerNorm;
 pub(crate) use parallel::over_rows;
 pub(crate) use product::Product;
 pub(crate) use similarity::{MostSimilar, SimilarScratch};
-pub(crate) use weights::Weights;
+pub(crate) use weights::{Weights, each};
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -159,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
     use tract_core::prelude::f16;
 
-    use super::super::{Activation, noise, run};
+    use super::super::{Activation, each, noise, run};
     use super::*;
 
     /// What a product is, in float64.
@@ -195,11 +195,11 @@ mod tests {
                 });
                 out
             };
-            let stored = Weights::pack_halves(depth, &bias, |p, j| at(p, j).to_bits()).unwrap();
-            assert_eq!(product(stored), product(Weights::pack(depth, bias.clone(), |p, j| at(p, j).to_f32())));
+            let stored = Weights::pack_halves(depth, &bias, each(|p, j| at(p, j).to_bits())).unwrap();
+            assert_eq!(product(stored), product(Weights::pack(depth, bias.clone(), each(|p, j| at(p, j).to_f32()))));
         }
         let infinite = |p: usize, _: usize| if p == 1 { f16::INFINITY.to_bits() } else { 0 };
-        assert!(Weights::pack_halves(2, &[0.0; 3], infinite).is_none());
+        assert!(Weights::pack_halves(2, &[0.0; 3], each(infinite)).is_none());
     }
 
     proptest! {
@@ -213,7 +213,7 @@ mod tests {
             let (input, matrix, bias) = (values(rows * depth), values(depth * columns), values(columns));
             let mut out = if accumulate { values(rows * columns) } else { vec![0.0; rows * columns] };
             let expected = expected(&input, &matrix, &bias, depth, &out);
-            let weights = Weights::pack(depth, bias, |p, j| matrix[p * columns + j]);
+            let weights = Weights::pack(depth, bias, each(|p, j| matrix[p * columns + j]));
             let (activation, mut scratch) = (Activation::Identity, Vec::new());
             run(Product { input: &input, weights: &weights, activation, accumulate, out: &mut out, scratch: &mut scratch });
             for (value, expected) in out.iter().zip(expected) {

@@ -1,5 +1,7 @@
 //! The weights of a linear layer, laid out in the order in which a product reads them.
 
+use std::ops::Range;
+
 use super::aligned::Aligned;
 use super::prefetch::Coming;
 use super::{halves, tile};
@@ -27,15 +29,19 @@ enum Panels {
 }
 
 impl Weights {
-    /// Packs the matrix `[depth, bias.len()]` whose value at row `p` and column `j` is `at(p, j)`.
-    pub(crate) fn pack(depth: usize, bias: Vec<f32>, at: impl Fn(usize, usize) -> f32) -> Self {
-        let panels = Panels::Floats(packed(depth, bias.len(), at));
+    /// Packs the matrix `[depth, bias.len()]` of which `fill(row, columns, values)` writes the values of a row in some of its columns.
+    pub(crate) fn pack(depth: usize, bias: Vec<f32>, fill: impl Fn(usize, Range<usize>, &mut [f32])) -> Self {
+        let panels = Panels::Floats(packed(depth, bias.len(), fill));
         Self::of(panels, depth, bias)
     }
 
     /// Packs a matrix whose values are given as the bits of float16; none where one of these is infinite or no number.
-    pub(crate) fn pack_halves(depth: usize, bias: &[f32], at: impl Fn(usize, usize) -> u16) -> Option<Self> {
-        let values = packed(depth, bias.len(), at);
+    pub(crate) fn pack_halves(
+        depth: usize,
+        bias: &[f32],
+        fill: impl Fn(usize, Range<usize>, &mut [u16]),
+    ) -> Option<Self> {
+        let values = packed(depth, bias.len(), fill);
         let finite = values.iter().all(|&half| halves::is_finite(half));
         finite.then(|| Self::of(Panels::Halves(values), depth, bias.to_vec()))
     }
@@ -90,8 +96,17 @@ impl Weights {
     }
 }
 
+/// What fills a matrix for [`Weights::pack`] whose value at row `p` and column `j` is `at(p, j)`.
+pub(crate) fn each<T>(at: impl Fn(usize, usize) -> T) -> impl Fn(usize, Range<usize>, &mut [T]) {
+    move |row, columns, values| values.iter_mut().zip(columns).for_each(|(value, column)| *value = at(row, column))
+}
+
 /// The panels of a matrix.
-fn packed<T: Clone + Default>(depth: usize, columns: usize, at: impl Fn(usize, usize) -> T) -> Aligned<T> {
+fn packed<T: Clone + Default>(
+    depth: usize,
+    columns: usize,
+    fill: impl Fn(usize, Range<usize>, &mut [T]),
+) -> Aligned<T> {
     /// Rows that go into all panels before the next: they are read from one end to the other, whichever way they lie.
     const BAND: usize = 8;
     let [_, width] = tile();
@@ -100,8 +115,8 @@ fn packed<T: Clone + Default>(depth: usize, columns: usize, at: impl Fn(usize, u
         let panels = values.chunks_exact_mut((depth * width).max(1));
         for (panel, left) in panels.zip((0..columns).step_by(width)) {
             for row in top..depth.min(top + BAND) {
-                let line = &mut panel[row * width..][..width];
-                line.iter_mut().zip(left..columns).for_each(|(value, column)| *value = at(row, column));
+                let right = columns.min(left + width);
+                fill(row, left..right, &mut panel[row * width..][..right - left]);
             }
         }
     }

@@ -1,20 +1,23 @@
 //! Softmax attention in one operator.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tract_core::internal::*;
+use tract_core::ops::array::TypedConcat;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math::{Add, Mul};
 use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
-use super::axes::{Axis, axes, offsets, row_major};
+use super::axes::{Axis, axes_at, offsets, row_major};
 use super::pattern::{filled, only_reader, other_operand, replace, scalar, values};
 use super::spare;
+use super::view::{View, turned};
 use crate::kernels::{self, Head, Scratch, Strides};
 
-/// `softmax(scale Q K^T + bias) V`; the inputs are Q, K, V and perhaps the bias, of any axes.
+/// `softmax(scale Q K^T + bias) V`; the inputs are what holds Q, K and V, which may be one tensor, and perhaps the bias, of any axes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Attention {
     query: Strides,
@@ -124,7 +127,51 @@ impl TypedOp for Attention {
         Ok(tvec!(f32::fact(&self.shape)))
     }
 
+    fn slice(
+        &self,
+        patch: &mut TypedModelPatch,
+        _: &TypedModel,
+        _: &TypedNode,
+        prefix: &str,
+        inputs: &[OutletId],
+        output_axis: usize,
+        start: &TDim,
+        end: &TDim,
+    ) -> TractResult<Option<TVec<OutletId>>> {
+        match self.some_queries(output_axis, start.to_usize()?..end.to_usize()?) {
+            Some(op) => patch.wire_node(prefix, op, inputs).map(Some),
+            None => Ok(None),
+        }
+    }
+
     as_op!();
+}
+
+impl Attention {
+    /// The same for some of the queries; none where `axis` is not theirs.
+    fn some_queries(&self, axis: usize, some: Range<usize>) -> Option<Self> {
+        let is_theirs =
+            self.queries > 1 && self.shape[axis] == self.queries && row_major(&self.shape)[axis] == self.out.row;
+        if !is_theirs {
+            return None;
+        }
+        let mut shape = self.shape.clone();
+        shape[axis] = some.len();
+        // The axes that lie around the queries' become shorter with it.
+        let (around, now_around) = (self.queries * self.out.row, some.len() * self.out.row);
+        let bias_row = self.bias.map_or(0, |bias| bias.row);
+        let heads: Arc<[Head]> = (self.heads.iter())
+            .map(|head| Head {
+                query: head.query + some.start * self.query.row,
+                bias: head.bias + some.start * bias_row,
+                out: head.out / around * now_around + head.out % around,
+                ..*head
+            })
+            .collect();
+        let total = shape.iter().product();
+        let apart = Apart::of(&heads, self.out, some.len(), self.value_dim, total);
+        Some(Self { heads, queries: some.len(), shape, apart, ..self.clone() })
+    }
 }
 
 /// Scores, perhaps a scale, perhaps a bias, a softmax over the keys, and the product with the values.
@@ -146,21 +193,28 @@ pub(super) fn rule(
         return Ok(None);
     };
     let Some(mixing) = mixed.op_as::<EinSum>() else { return Ok(None) };
-    let product = model.node(product);
-    let (Some(scores), Some(mixing)) = (axes(model, product, scores)?, axes(model, mixed, mixing)?) else {
-        return Ok(None);
-    };
-    let Some(places) = Places::of(&scores, &mixing, usize::from(mixed.inputs[0] == node.id.into())) else {
-        return Ok(None);
-    };
-    let mut query = product.inputs[places.query];
-    if let Some((input, factor)) = scaled(model, query) {
-        (query, scale) = (input, scale * factor);
+    let (product, value_slot) = (model.node(product), usize::from(mixed.inputs[0] == node.id.into()));
+    let mut factors = product.inputs.clone();
+    for factor in &mut factors {
+        if let Some((input, by)) = scaled(model, *factor) {
+            (*factor, scale) = (input, scale * by);
+        }
     }
-    let out_shape = mixed.outputs[0].fact.shape.as_concrete().map(TVec::from_slice);
-    let Some(out_shape) = out_shape else { return Ok(None) };
+    let operands = [factors[0], factors[1], mixed.inputs[value_slot]];
+    let (Some([first, second, value]), Some((last, out))) = (views(model, operands), turned(model, mixed)) else {
+        return Ok(None);
+    };
+    let scores = axes_at(model, product, scores, [Some(&first.strides), Some(&second.strides), None])?;
+    let mut mixing_strides = [None, None, Some(out.as_slice())];
+    mixing_strides[value_slot] = Some(&value.strides);
+    let (Some(scores), Some(mixing)) = (scores, axes_at(model, mixed, mixing, mixing_strides)?) else {
+        return Ok(None);
+    };
+    let Some(places) = Places::of(&scores, &mixing, value_slot) else { return Ok(None) };
+    let (query, key) = if places.query == 0 { (first, second) } else { (second, first) };
+    let Some(out_shape) = last.outputs[0].fact.shape.as_concrete().map(TVec::from_slice) else { return Ok(None) };
 
-    let mut inputs = vec![query, product.inputs[1 - places.query], mixed.inputs[places.value]];
+    let mut inputs = vec![query.source, key.source, value.source];
     let mut bias_strides = None;
     if let Some(bias) = bias {
         let Some(shape) = model.outlet_fact(bias)?.shape.as_concrete() else { return Ok(None) };
@@ -168,7 +222,21 @@ pub(super) fn rule(
         bias_strides = Some(row_major(shape).into_iter().zip(shape).map(broadcast).collect());
         inputs.push(bias);
     }
-    replace(model, &inputs, mixed, name, places.attention(shape, bias_strides, scale, out_shape))
+    let starts = [query.offset, key.offset, value.offset];
+    replace(model, &inputs, last, name, places.attention(shape, bias_strides, scale, starts, out_shape))
+}
+
+/// Queries, keys and values in what holds them. A tensor that holds all three is read as it is. Where they are put together for
+/// it, or go elsewhere first, they are better made in parts, as tract makes them where nothing reads the whole.
+fn views(model: &TypedModel, operands: [OutletId; 3]) -> Option<[View; 3]> {
+    let views = |cut: bool| {
+        let [first, second, value] = operands.map(|outlet| View::of(model, outlet, cut));
+        Some([first?, second?, value?])
+    };
+    let of_parts = views(true)?;
+    let source = of_parts[0].source;
+    let is_one = of_parts.iter().all(|view| view.source == source) && !model.node(source.node).op_is::<TypedConcat>();
+    if is_one { Some(of_parts) } else { views(false) }
 }
 
 /// What goes into a softmax.
@@ -267,8 +335,16 @@ impl Places {
         sound.then_some(Self { query, value, heads, queries, keys, dim: dim?, value_dim })
     }
 
-    /// The operator. `bias` are the bias's strides, if there is one, along the axes of the scores, whose shape is `scores`.
-    fn attention(&self, scores: &[usize], bias: Option<Vec<usize>>, scale: f32, shape: TVec<usize>) -> Attention {
+    /// The operator. `bias` are the bias's strides, if there is one, along the axes of the scores, whose shape is `scores`; `begin` says
+    /// where queries, keys and values begin in what holds them.
+    fn attention(
+        &self,
+        scores: &[usize],
+        bias: Option<Vec<usize>>,
+        scale: f32,
+        begin: [usize; 3],
+        shape: TVec<usize>,
+    ) -> Attention {
         let Self { query, value, ref heads, queries, keys, dim, value_dim } = *self;
         let key = 1 - query;
         let stride = |axis: &Axis, slot: usize| axis.strides[slot].unwrap_or(0);
@@ -294,7 +370,7 @@ impl Places {
         let heads: Arc<[Head]> = (0..starts[0].len())
             .map(|head| {
                 let [query, key, value, bias, out] = starts.each_ref().map(|starts| starts[head]);
-                Head { query, key, value, bias, out }
+                Head { query: begin[0] + query, key: begin[1] + key, value: begin[2] + value, bias, out }
             })
             .collect();
         let (row, row_out, row_bias) = match queries {

@@ -20,15 +20,25 @@ pub(super) fn has_axes(model: &TypedModel, node: &TypedNode, op: &EinSum, expect
 
 /// The axes of `node`, if it is the product of two float32 tensors of known shapes into a third.
 pub(super) fn axes(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Vec<Axis>>> {
+    axes_at(model, node, op, [None; 3])
+}
+
+/// The same where the first input, the second or the output lies in memory by other strides than row-major ones.
+pub(super) fn axes_at(
+    model: &TypedModel,
+    node: &TypedNode,
+    op: &EinSum,
+    own: [Option<&[usize]>; 3],
+) -> TractResult<Option<Vec<Axis>>> {
     let [first, second] = node.inputs.as_slice() else { return Ok(None) };
     let facts = [model.outlet_fact(*first)?, model.outlet_fact(*second)?, &node.outputs[0].fact];
     if op.q_params.is_some() || facts.iter().any(|fact| fact.datum_type != f32::datum_type()) {
         return Ok(None);
     }
     let mut strides = Vec::new();
-    for fact in facts {
+    for (fact, own) in facts.into_iter().zip(own) {
         let Some(shape) = fact.shape.as_concrete() else { return Ok(None) };
-        strides.push(row_major(shape));
+        strides.push(own.map_or_else(|| row_major(shape), <[usize]>::to_vec));
     }
     let mut axes = Vec::new();
     for axis in op.axes.iter_all_axes() {

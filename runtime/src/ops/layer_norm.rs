@@ -7,7 +7,7 @@ use tract_core::ops::math::{Add, Mul, Sub};
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 use super::pattern::{by_row, filled, other_operand, replace, scalar, values};
-use super::spare;
+use super::{rows, spare};
 use crate::kernels;
 
 /// Normalises the last axis, then scales and shifts it.
@@ -53,6 +53,28 @@ impl EvalOp for LayerNorm {
 impl TypedOp for LayerNorm {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(inputs[0].without_value()))
+    }
+
+    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+        rows::mapping(inputs, outputs, &[0], self.weight.len())
+    }
+
+    fn slice(
+        &self,
+        patch: &mut TypedModelPatch,
+        model: &TypedModel,
+        node: &TypedNode,
+        prefix: &str,
+        inputs: &[OutletId],
+        output_axis: usize,
+        _: &TDim,
+        _: &TDim,
+    ) -> TractResult<Option<TVec<OutletId>>> {
+        if !rows::are_apart(model, node, output_axis)? {
+            return Ok(None);
+        }
+        let op = self.clone();
+        patch.wire_node(prefix, op, inputs).map(Some)
     }
 
     as_op!();

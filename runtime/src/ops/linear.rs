@@ -8,9 +8,9 @@ use tract_core::ops::einsum::EinSum;
 
 use super::axes::{Axis, axes, offsets, places};
 use super::following::Following;
-use super::pattern::{filled, replace, stored, values};
-use super::spare;
-use crate::kernels::{self, Activation, Weights};
+use super::pattern::{filled, is_in_parts, replace, stored, values};
+use super::{rows, spare};
+use crate::kernels::{self, Activation, Weights, each};
 
 /// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
 #[derive(Debug, Clone)]
@@ -86,6 +86,29 @@ impl TypedOp for Linear {
         Ok(tvec!(f32::fact(&self.shape)))
     }
 
+    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+        rows::mapping(inputs, outputs, &[0, 1], self.weights.columns())
+    }
+
+    fn slice(
+        &self,
+        patch: &mut TypedModelPatch,
+        model: &TypedModel,
+        node: &TypedNode,
+        prefix: &str,
+        inputs: &[OutletId],
+        output_axis: usize,
+        start: &TDim,
+        end: &TDim,
+    ) -> TractResult<Option<TVec<OutletId>>> {
+        if !rows::are_apart(model, node, output_axis)? {
+            return Ok(None);
+        }
+        let mut op = self.clone();
+        op.shape[output_axis] = end.to_usize()? - start.to_usize()?;
+        patch.wire_node(prefix, op, inputs).map(Some)
+    }
+
     as_op!();
 }
 
@@ -104,6 +127,9 @@ pub(super) fn rule(
     let Some(layout) = Layout::of(axes, input) else { return Ok(None) };
 
     let following = Following::of(model, node, layout.column_axes, layout.columns)?;
+    if is_in_parts(model, following.last, layout.column_axes) {
+        return Ok(None);
+    }
     let Following { last, scale, bias, activation, residual } = following;
     let inputs: Vec<_> = [node.inputs[input]].into_iter().chain(residual).collect();
     let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
@@ -113,17 +139,28 @@ pub(super) fn rule(
 
 /// The weights times a factor for each output. What is stored in sixteen bits stays so where that changes no value.
 fn packed(matrix: &Tensor, layout: &Layout, scale: &[f32], bias: Vec<f32>) -> TractResult<Weights> {
-    let place = |p: usize, j: usize| layout.rows_at[p] + layout.columns_at[j];
     if matrix.datum_type() == DatumType::F16 && scale.iter().all(|&factor| factor == 1.0) {
         let halves: &[f16] = matrix.try_as_plain_ram()?.as_slice()?;
-        let packed = Weights::pack_halves(layout.depth, &bias, |p, j| halves[place(p, j)].to_bits());
+        let packed = match layout.rows_in_one() {
+            Some(row_at) => Weights::pack_halves(layout.depth, &bias, |row, columns, to: &mut [u16]| {
+                let from = &halves[row_at(row)..][columns];
+                to.iter_mut().zip(from).for_each(|(to, half)| *to = half.to_bits());
+            }),
+            None => Weights::pack_halves(layout.depth, &bias, each(|p, j| halves[layout.place(p, j)].to_bits())),
+        };
         if let Some(weights) = packed {
             return Ok(weights);
         }
     }
     let floats = matrix.cast_to::<f32>()?;
     let floats = values(&floats)?;
-    Ok(Weights::pack(layout.depth, bias, |p, j| floats[place(p, j)] * scale[j]))
+    Ok(match layout.rows_in_one() {
+        Some(row_at) => Weights::pack(layout.depth, bias, |row, columns, to: &mut [f32]| {
+            let from = floats[row_at(row)..][columns.clone()].iter().zip(&scale[columns]);
+            to.iter_mut().zip(from).for_each(|(to, (value, factor))| *to = value * factor);
+        }),
+        None => Weights::pack(layout.depth, bias, each(|p, j| floats[layout.place(p, j)] * scale[j])),
+    })
 }
 
 /// A product read as one of two matrices: rows of `depth` values times weights `[depth, columns]`.
@@ -156,5 +193,16 @@ impl Layout {
         places(&mut rows, 2, width)?;
         let (rows_at, columns_at) = (offsets(&deep, weights), offsets(&columns, weights));
         Some(Self { depth, columns: width, column_axes: columns.len(), rows_at, columns_at })
+    }
+    /// Where row `p` and column `j` of the weights lie.
+    fn place(&self, p: usize, j: usize) -> usize {
+        self.rows_at[p] + self.columns_at[j]
+    }
+
+    /// Where each row begins, if its columns lie one after another.
+    fn rows_in_one(&self) -> Option<impl Fn(usize) -> usize> {
+        let first = *self.columns_at.first()?;
+        let in_one = self.columns_at.iter().zip(first..).all(|(at, expected)| *at == expected);
+        in_one.then_some(move |row: usize| self.rows_at[row] + first)
     }
 }

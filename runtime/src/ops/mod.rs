@@ -17,7 +17,9 @@ mod merging;
 mod patches;
 mod pattern;
 mod place;
+mod rows;
 mod spare;
+mod view;
 
 use tract_core::internal::*;
 use tract_core::model::Rewriter;
@@ -44,20 +46,13 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         .with_rule_for("one place", place::slice)
         .rewrite(&(), model)?;
     simplify(model)?;
-    Rewriter::default().with_rule_for("layer norm", layer_norm::rule).rewrite(&(), model)?;
+    recognise(model)?;
     model.declutter()?;
-    Rewriter::default().with_rule_for("places ahead", place::ahead).rewrite(&(), model)?;
-    // A norm is recognised by its scaling, which must not have gone into anything else, and attention by operands that
-    // linear layers make: the rules of one pass do not see what another has taken away.
+    recognise(model)?;
     for rules in [
-        Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
-        Rewriter::default().with_rule_for("attention", attention::rule),
         Rewriter::default().with_rule_for("merged tokens", merging::rule),
         Rewriter::default().with_rule_for("similar tokens", matching::rule),
-        Rewriter::default()
-            .with_rule_for("depthwise convolution", depthwise::rule)
-            .with_rule_for("linear layer", linear::rule)
-            .with_rule_for("quantised linear layer", int8::rule),
+        Rewriter::default().with_rule_for("depthwise convolution", depthwise::rule),
         Rewriter::default().with_rule_for("weights that no layer took", halves::rule),
     ] {
         rules.rewrite(&(), model)?;
@@ -65,8 +60,23 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
     Ok(())
 }
 
+/// Puts in the layers that vision transformers are made of. A norm is recognised by its scaling, which must not have gone into anything
+/// else, and attention by its own: the rules of one pass do not see what another has taken away.
+fn recognise(model: &mut TypedModel) -> TractResult<()> {
+    for rules in [
+        Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
+        Rewriter::default().with_rule_for("attention", attention::rule),
+        Rewriter::default()
+            .with_rule_for("linear layer", linear::rule)
+            .with_rule_for("quantised linear layer", int8::rule),
+    ] {
+        rules.rewrite(&(), model)?;
+    }
+    Ok(())
+}
+
 /// Declutters each operator for itself. The passes of tract that are left out move axes and slices through the graph and search
-/// all of it for each move: they take most of the time that a file takes to open, and less in a graph whose norms are single
+/// all of it for each move: they take most of the time that a file takes to open, and little in a graph whose layers are single
 /// operators.
 fn simplify(model: &mut TypedModel) -> TractResult<()> {
     const MOVES: [&str; 2] = ["ChangeAxes", "PushSliceUp"];

@@ -7,7 +7,7 @@ use tract_core::ops::nn::DataFormat;
 use super::convolution;
 use super::linear::Linear;
 use super::pattern::{filled, only_reader, values};
-use crate::kernels::{Activation, Weights};
+use crate::kernels::{Activation, Weights, each};
 
 /// From pictures, or tubelets of a clip, `[pictures, channels, height, width]` to their patches `[pictures, rows, columns, channels *
 /// kernel]`, the values of each in the order of a convolution's weights. What does not fill a patch is left out.
@@ -98,7 +98,7 @@ pub(super) fn rule(
     if kernel.len() != depth * outputs || pictures * rows * columns == 0 {
         return Ok(None);
     }
-    let weights = Weights::pack(depth, bias, |p, j| kernel[j * depth + p]);
+    let weights = Weights::pack(depth, bias, each(|p, j| kernel[j * depth + p]));
     let (last, shape) = channels_last(model, node, [pictures, rows, columns], outputs);
     let linear = Linear::new(weights, Activation::Identity, &shape);
     let mut patch = TypedModelPatch::default();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tract_core::internal::*;
+use tract_core::ops::array::Slice;
 use tract_core::ops::binary::{BinMiniOp, TypedBinOp};
 
 use super::halves;
@@ -62,6 +63,16 @@ pub(super) fn by_row<'m, Op: BinMiniOp>(
         _ => return None,
     };
     (next.outputs[0].fact.shape == node.outputs[0].fact.shape).then_some((next, row))
+}
+
+/// Whether nothing but parts of the last `axes` axes of what `node` gives is read. tract makes layers of their own of these.
+pub(super) fn is_in_parts(model: &TypedModel, node: &TypedNode, axes: usize) -> bool {
+    let [output] = node.outputs.as_slice() else { return false };
+    let cuts = |reader: &InletId| {
+        let slice = model.node(reader.node).op_as::<Slice>();
+        slice.is_some_and(|slice| slice.axis + axes >= output.fact.rank())
+    };
+    !output.successors.is_empty() && output.successors.iter().all(cuts) && !model.outputs.contains(&node.id.into())
 }
 
 /// What puts `op` on `inputs` in the place of all nodes from these to `last`.

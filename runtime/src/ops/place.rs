@@ -3,9 +3,6 @@
 
 use tract_core::internal::*;
 use tract_core::ops::array::{Gather, Slice};
-use tract_core::ops::nn::Softmax;
-
-use super::pattern::only_reader;
 
 /// A gather of one place, written as a slice, which tract moves towards the input, past what works on each place by itself.
 pub(super) fn slice(
@@ -31,46 +28,5 @@ pub(super) fn slice(
     let slice = patch.wire_node(format!("{name}.slice"), Slice::new(axis, start, start + 1), &[input])?;
     let place = patch.wire_node(name, AxisOp::Rm(axis), &slice)?;
     patch.shunt_outside(model, node.id.into(), place[0])?;
-    Ok(Some(patch))
-}
-
-/// Moves a slice before the node that it alone reads: before a softmax over other axes, where tract leaves it, and from
-/// there on before whatever tract can move it.
-pub(super) fn ahead(
-    _: &(),
-    model: &TypedModel,
-    node: &TypedNode,
-    name: &str,
-    op: &Slice,
-) -> TractResult<Option<TypedModelPatch>> {
-    let before = model.node(node.inputs[0].node);
-    if only_reader(model, before).is_none() {
-        return Ok(None);
-    }
-    let (inputs, outputs) = model.node_facts(before.id)?;
-    let mapping = before.op.axes_mapping(&inputs, &outputs)?;
-    let axis = mapping.axis((InOut::Out(0), op.axis))?;
-    let mut patch = TypedModelPatch::default();
-    let mut sliced = tvec!();
-    for (slot, (input, fact)) in before.inputs.iter().zip(&inputs).enumerate() {
-        let mut wire = patch.tap_model(model, *input)?;
-        match axis.inputs[slot].as_slice() {
-            [] => {}
-            [axis] if fact.shape[*axis].is_one() => {}
-            [axis] => {
-                let slice = Slice { axis: *axis, ..op.clone() };
-                wire = patch.wire_node(format!("{name}.{}.{slot}", before.name), slice, &[wire])?[0];
-            }
-            _ => return Ok(None),
-        }
-        sliced.push(wire);
-    }
-    let out = match before.op_as::<Softmax>() {
-        Some(softmax) if softmax.axes.contains(&op.axis) => None,
-        Some(softmax) => Some(patch.wire_node(&before.name, softmax.clone(), &sliced)?),
-        None => before.op.slice(&mut patch, model, before, &before.name, &sliced, op.axis, &op.start, &op.end)?,
-    };
-    let Some(out) = out else { return Ok(None) };
-    patch.shunt_outside(model, node.id.into(), out[0])?;
     Ok(Some(patch))
 }

@@ -28,7 +28,11 @@ impl Weights {
     ///
     /// None where it has no instructions that multiply these values exactly.
     pub(crate) fn pack(matrix: &[i8], columns: usize) -> Option<Self> {
-        let range = matrix.iter().fold([0; 2], |[least, most], value| [*value.min(&least), *value.max(&most)]);
+        // The compiler makes vectors of one fold at a time.
+        let range = [
+            matrix.iter().fold(0, |least, value| *value.min(&least)),
+            matrix.iter().fold(0, |most, value| *value.max(&most)),
+        ];
         let depth = matrix.len() / columns.max(1);
         let path = Path::all().into_iter().find(|path| path.is_exact(depth, range))?;
         Some(Self::pack_for(path, matrix, columns))

@@ -13,8 +13,8 @@ use super::product::IntegerProduct;
 use crate::kernels::int8::{Product, Quantization, Scratch, Weights};
 use crate::kernels::{self, Activation};
 use crate::ops::following::Following;
-use crate::ops::pattern::{constant, filled, only_reader, other_operand, replace, values};
-use crate::ops::spare;
+use crate::ops::pattern::{constant, filled, is_in_parts, only_reader, other_operand, replace, values};
+use crate::ops::{rows, spare};
 
 /// `activation(s t (x - z) W + b)`, or `r + s t (x - z) W + b` where it has a fourth input `r`.
 ///
@@ -98,6 +98,29 @@ impl TypedOp for QuantizedLinear {
         Ok(tvec!(f32::fact(&self.shape)))
     }
 
+    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+        rows::mapping(inputs, outputs, &[0, 3], self.weights.columns())
+    }
+
+    fn slice(
+        &self,
+        patch: &mut TypedModelPatch,
+        model: &TypedModel,
+        node: &TypedNode,
+        prefix: &str,
+        inputs: &[OutletId],
+        output_axis: usize,
+        start: &TDim,
+        end: &TDim,
+    ) -> TractResult<Option<TVec<OutletId>>> {
+        if !rows::are_apart(model, node, output_axis)? {
+            return Ok(None);
+        }
+        let mut op = self.clone();
+        op.shape[output_axis] = end.to_usize()? - start.to_usize()?;
+        patch.wire_node(prefix, op, inputs).map(Some)
+    }
+
     as_op!();
 }
 
@@ -118,6 +141,9 @@ pub(in crate::ops) fn rule(
     }
     let Some((scaled, scale, scales)) = scaled(model, node, columns) else { return Ok(None) };
     let following = Following::of(model, scaled, 1, columns)?;
+    if is_in_parts(model, following.last, 1) {
+        return Ok(None);
+    }
 
     let weights = weights.try_as_plain_ram()?;
     let weights = weights.as_slice::<i8>()?;
