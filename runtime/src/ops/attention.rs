@@ -396,3 +396,85 @@ impl Places {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Attention of `[windows, tokens, heads, dim]` with a bias `[heads, tokens, tokens]`; what it gives has the tokens before the heads or
+    /// behind them.
+    fn attention([windows, tokens, heads, dim]: [usize; 4], tokens_first: bool) -> Attention {
+        let width = heads * dim;
+        let at = Strides { row: width, column: 1 };
+        let out = Strides { row: if tokens_first { width } else { dim }, column: 1 };
+        let each: Arc<[Head]> = (0..windows * heads)
+            .map(|head| {
+                let (window, head) = (head / heads, head % heads);
+                let start = window * tokens * width + head * dim;
+                let turned = (window * heads + head) * tokens * dim;
+                let out = if tokens_first { start } else { turned };
+                Head { query: start, key: start, value: start, bias: head * tokens * tokens, out }
+            })
+            .collect();
+        let shape = if tokens_first { [windows, tokens, heads, dim] } else { [windows, heads, tokens, dim] };
+        Attention {
+            query: at,
+            key: at,
+            value: at,
+            bias: Some(Strides { row: tokens, column: 1 }),
+            out,
+            apart: Apart::of(&each, out, tokens, dim, windows * tokens * width),
+            heads: each,
+            queries: tokens,
+            keys: tokens,
+            dim,
+            value_dim: dim,
+            scale: 0.5,
+            shape: shape.into(),
+        }
+    }
+
+    fn run(op: Attention, inputs: &[Tensor]) -> Tensor {
+        let mut model = TypedModel::default();
+        let sources: Vec<OutletId> = (0..)
+            .zip(inputs)
+            .map(|(slot, input)| model.add_source(format!("{slot}"), f32::fact(input.shape())).unwrap())
+            .collect();
+        let out = model.wire_node("attention", op, &sources).unwrap();
+        model.select_output_outlets(&out).unwrap();
+        let inputs = inputs.iter().map(|input| input.clone().into_tvalue()).collect();
+        model.into_runnable().unwrap().run(inputs).unwrap().remove(0).into_tensor()
+    }
+
+    proptest! {
+        #[test]
+        fn some_queries_give_their_part(
+            (windows, heads, dim) in (1_usize..4, 1_usize..4, 1_usize..5),
+            (tokens, start, len) in (2_usize..7).prop_flat_map(|tokens| (Just(tokens), 0..tokens, 0..tokens)),
+            tokens_first: bool,
+        ) {
+            let shape = [windows, tokens, heads, dim];
+            let values = |step: usize, shape: &[usize]| {
+                let count: usize = shape.iter().product();
+                let values: Vec<f32> = (0..count).map(|at| ((at * step) % 17) as f32 / 8.0 - 1.0).collect();
+                Tensor::from_shape(shape, &values).unwrap()
+            };
+            let inputs = [values(5, &shape), values(7, &shape), values(11, &shape), values(3, &[heads, tokens, tokens])];
+            let (all, axis) = (attention(shape, tokens_first), if tokens_first { 1 } else { 2 });
+            let some = start..tokens.min(start + len);
+            let part = all.some_queries(axis, some.clone()).unwrap();
+            for other in (0..4).filter(|other| *other != axis) {
+                prop_assert!(all.shape[other] == 1 || all.some_queries(other, 0..1).is_none());
+            }
+            let (all, part) = (run(all, &inputs), run(part, &inputs));
+            // tract's tensors have no slices of nothing.
+            if some.is_empty() {
+                prop_assert_eq!(part.len(), 0);
+            } else {
+                prop_assert_eq!(part, all.slice(axis, some.start, some.end).unwrap());
+            }
+        }
+    }
+}

@@ -21,26 +21,34 @@ impl View {
     /// Follows `outlet` back through changes of axes, and through slices if `cut`, as far as no value is moved. None where a shape is not
     /// known.
     pub(super) fn of(model: &TypedModel, outlet: OutletId, cut: bool) -> Option<Self> {
-        let shape = model.outlet_fact(outlet).ok()?.shape.as_concrete()?;
-        let node = model.node(outlet.node);
-        let turned = node.inputs.first().and_then(|input| {
-            let before = model.outlet_fact(*input).ok()?.shape.as_concrete()?;
-            if let Some(Slice { axis, start, .. }) = node.op_as::<Slice>().filter(|_| cut) {
-                let view = Self::of(model, *input, cut)?;
-                let offset = view.offset + start.to_usize().ok()? * view.strides[*axis];
-                return Some(Self { offset, ..view });
+        let (mut source, mut turns) = (outlet, Vec::new());
+        loop {
+            let node = model.node(source.node);
+            if !(node.op_is::<AxisOp>() || cut && node.op_is::<Slice>()) {
+                break;
             }
-            let op = node.op_as::<AxisOp>()?;
-            let view = Self::of(model, *input, cut)?;
-            let strides = moved(&view.strides, before, op)?;
-            Some(Self { strides, ..view })
-        });
-        Some(turned.unwrap_or_else(|| Self { source: outlet, offset: 0, strides: row_major(shape) }))
+            turns.push(node);
+            source = node.inputs[0];
+        }
+        let shape = |outlet: OutletId| model.outlet_fact(outlet).ok()?.shape.as_concrete();
+        let whole = |source: OutletId| Some(Self { source, offset: 0, strides: row_major(shape(source)?) });
+        turns.into_iter().rev().try_fold(whole(source)?, |view, node| {
+            let before = shape(node.inputs[0])?;
+            view.through(node, before).map_or_else(|| whole(node.id.into()), Some)
+        })
+    }
+
+    /// The view of what `node` gives of this one, whose shape is `shape`; none where values would have to be moved.
+    fn through(&self, node: &TypedNode, shape: &[usize]) -> Option<Self> {
+        if let Some(Slice { axis, start, .. }) = node.op_as::<Slice>() {
+            return Some(Self { offset: self.offset + start.to_usize().ok()? * self.strides[*axis], ..self.clone() });
+        }
+        Some(Self { strides: turned_strides(&self.strides, shape, node.op_as::<AxisOp>()?)?, ..self.clone() })
     }
 }
 
 /// The strides of the axes that `op` makes of those of `shape`; none where values would have to be moved.
-fn moved(strides: &[usize], shape: &[usize], op: &AxisOp) -> Option<Vec<usize>> {
+fn turned_strides(strides: &[usize], shape: &[usize], op: &AxisOp) -> Option<Vec<usize>> {
     let mut strides = strides.to_vec();
     match op {
         AxisOp::Add(axis) => strides.insert(*axis, 0),
