@@ -122,7 +122,6 @@ impl Args {
                     TaskName::Segmentation => Task::Segmentation,
                 },
                 mask_scale: self.mask_scale,
-                adapters: self.method.checked(),
                 head: self.head.clone(),
                 image_size: self.image_size,
                 val_fraction: self.split.val_fraction,
@@ -130,7 +129,7 @@ impl Args {
                 shots: self.shots,
                 false_rejection_rate: self.false_rejection_rate,
                 seed: self.seed,
-                ..self.recipe.resolve()
+                ..self.recipe.resolve(self.method.checked())
             },
             device: self.device.checked(),
             cache_limit: self.cache_limit.saturating_mul(1 << 20),
@@ -280,6 +279,14 @@ mod tests {
         for (values, line) in [
             (vec![default.epochs.into(), vtab.epochs.into(), few.epochs.into()], "[default: 30; vtab, few-shot 100]"),
             (vec![default.batch_size as f64, vtab.batch_size as f64], "[default: 32; vtab, few-shot 64]"),
+            (
+                [MethodSpec::LayerNorm, MethodSpec::Linear, MethodSpec::Full, MethodSpec::Ssf]
+                    .map(|method| {
+                        Preset::Default.recipe_for(Adaptation::Method(method)).lr.to_string().parse().unwrap()
+                    })
+                    .to_vec(),
+                "[default: 0.002, where --method says layernorm 0.02, linear 0.01, lastblocks 0.0002, full 0.00002;",
+            ),
             (vec![default.augment.flip, few.augment.flip], "[default: 0; few-shot 0.5]"),
             (vec![default.augment.erase, few.augment.erase], "[default: 0; few-shot 0.25]"),
             (vec![default.augment.mix.mixup, few.augment.mix.mixup], "[default: 0; few-shot 0.8]"),

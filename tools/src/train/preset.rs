@@ -1,5 +1,8 @@
 //! Recipes by name: the values that stand where the command line says nothing.
 
+use edge_vit_models::adapter::Adaptation;
+use edge_vit_models::method::MethodSpec;
+
 use super::augment::{Augment, Mix, RandAugment};
 use super::options::Recipe;
 
@@ -23,6 +26,28 @@ impl Preset {
             Self::Vtab => vtab(),
             Self::FewShot => few_shot(),
         }
+    }
+
+    /// The recipe to train `adapters` with. The default one has a learning rate for methods that train what the backbone itself holds:
+    /// the scales of norms bear more than weights beside the backbone's do, its matrices far less.
+    pub fn recipe_for(self, adapters: Adaptation) -> Recipe {
+        let lr = match (self, &adapters) {
+            (Self::Default, Adaptation::Method(method)) => own_lr(method),
+            _ => None,
+        };
+        let recipe = self.recipe();
+        Recipe { lr: lr.unwrap_or(recipe.lr), adapters, ..recipe }
+    }
+}
+
+/// The learning rate of a method that is not content with that of adapters.
+fn own_lr(method: &MethodSpec) -> Option<f32> {
+    match method {
+        MethodSpec::LayerNorm => Some(2e-2),
+        MethodSpec::Linear => Some(1e-2),
+        MethodSpec::LastBlocks { .. } => Some(2e-4),
+        MethodSpec::Full => Some(2e-5),
+        _ => None,
     }
 }
 
@@ -77,6 +102,16 @@ mod tests {
         for (step, expected) in [(0, 1e-6f32), (80, 0.5005e-3), (160, 1e-3), (880, 0.505e-3), (1600, 1e-5)] {
             assert!((schedule.lr(step) / expected - 1.0).abs() < 1e-5, "{step}: {}", schedule.lr(step));
         }
+    }
+
+    #[test]
+    fn what_is_trained_decides_the_default_learning_rate_and_no_other() {
+        let lr = |preset: Preset, method| preset.recipe_for(Adaptation::Method(method)).lr;
+        assert_eq!(lr(Preset::Default, MethodSpec::Ssf), Recipe::default().lr);
+        assert_eq!(lr(Preset::Default, MethodSpec::Full), 2e-5);
+        assert_eq!(lr(Preset::Vtab, MethodSpec::Full), Preset::Vtab.recipe().lr);
+        let adapters = Recipe::default().adapters;
+        assert_eq!(Preset::Default.recipe_for(adapters), Recipe::default());
     }
 
     #[test]

@@ -49,13 +49,12 @@ pub(super) struct TrainingArgs {
 impl TrainingArgs {
     /// The options of a training on `data`; Ctrl-C stops it from now on.
     pub(super) fn options(&self, data: &Path, split: Option<&SplitArgs>, seed: u64) -> anyhow::Result<Options> {
-        let base = self.recipe.resolve();
+        let base = self.recipe.resolve(self.method.checked());
         let (val_fraction, group) = match split {
             Some(split) => (split.val_fraction, split.group()),
             None => (base.val_fraction, None),
         };
-        let adapters = self.method.checked();
-        let recipe = Recipe { adapters, image_size: self.image_size, val_fraction, group, seed, ..base };
+        let recipe = Recipe { image_size: self.image_size, val_fraction, group, seed, ..base };
         Ok(Options {
             backbone: self.backbone.clone(),
             data: data.to_owned(),

@@ -50,7 +50,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::train::Preset;
+    use crate::train::{Preset, Recipe};
 
     #[derive(Debug, clap::Parser)]
     struct Cli {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_recipe_is_that_of_the_authors_where_none_is_named() {
-        let epochs = |more: &[&str]| parse(more).unwrap().training.recipe.resolve().epochs;
+        let epochs = |more: &[&str]| parse(more).unwrap().training.recipe.resolve(Recipe::default().adapters).epochs;
         assert_eq!(epochs(&[]), Preset::Vtab.recipe().epochs);
         assert_eq!(epochs(&["--recipe", "default"]), Preset::Default.recipe().epochs);
     }
