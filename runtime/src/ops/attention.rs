@@ -138,10 +138,8 @@ impl TypedOp for Attention {
         start: &TDim,
         end: &TDim,
     ) -> TractResult<Option<TVec<OutletId>>> {
-        match self.some_queries(output_axis, start.to_usize()?..end.to_usize()?) {
-            Some(op) => patch.wire_node(prefix, op, inputs).map(Some),
-            None => Ok(None),
-        }
+        let part = self.some_queries(output_axis, start.to_usize()?..end.to_usize()?);
+        part.map(|op| patch.wire_node(prefix, op, inputs)).transpose()
     }
 
     as_op!();

@@ -7,7 +7,8 @@ use tract_core::ops::math::{Add, Mul, Sub};
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 use super::pattern::{by_row, filled, other_operand, replace, scalar, values};
-use super::{rows, spare};
+use super::rows::{RowByRow, as_row_by_row};
+use super::spare;
 use crate::kernels;
 
 /// Normalises the last axis, then scales and shifts it.
@@ -55,29 +56,21 @@ impl TypedOp for LayerNorm {
         Ok(tvec!(inputs[0].without_value()))
     }
 
-    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
-        rows::mapping(inputs, outputs, &[0], self.weight.len())
-    }
-
-    fn slice(
-        &self,
-        patch: &mut TypedModelPatch,
-        model: &TypedModel,
-        node: &TypedNode,
-        prefix: &str,
-        inputs: &[OutletId],
-        output_axis: usize,
-        _: &TDim,
-        _: &TDim,
-    ) -> TractResult<Option<TVec<OutletId>>> {
-        if !rows::are_apart(model, node, output_axis)? {
-            return Ok(None);
-        }
-        let op = self.clone();
-        patch.wire_node(prefix, op, inputs).map(Some)
-    }
+    as_row_by_row!();
 
     as_op!();
+}
+
+impl RowByRow for LayerNorm {
+    const OPERANDS: &'static [usize] = &[0];
+
+    fn columns(&self) -> usize {
+        self.weight.len()
+    }
+
+    fn with_len(&self, _: usize, _: usize) -> Self {
+        self.clone()
+    }
 }
 
 /// `x - mean(x)`, its root mean square made 1, then perhaps a weight and a bias.

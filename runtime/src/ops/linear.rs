@@ -9,7 +9,8 @@ use tract_core::ops::einsum::EinSum;
 use super::axes::{Axis, axes, offsets, places};
 use super::following::Following;
 use super::pattern::{filled, is_in_parts, replace, stored, values};
-use super::{rows, spare};
+use super::rows::{RowByRow, as_row_by_row};
+use super::spare;
 use crate::kernels::{self, Activation, Weights, each};
 
 /// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
@@ -86,30 +87,23 @@ impl TypedOp for Linear {
         Ok(tvec!(f32::fact(&self.shape)))
     }
 
-    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
-        rows::mapping(inputs, outputs, &[0, 1], self.weights.columns())
-    }
-
-    fn slice(
-        &self,
-        patch: &mut TypedModelPatch,
-        model: &TypedModel,
-        node: &TypedNode,
-        prefix: &str,
-        inputs: &[OutletId],
-        output_axis: usize,
-        start: &TDim,
-        end: &TDim,
-    ) -> TractResult<Option<TVec<OutletId>>> {
-        if !rows::are_apart(model, node, output_axis)? {
-            return Ok(None);
-        }
-        let mut op = self.clone();
-        op.shape[output_axis] = end.to_usize()? - start.to_usize()?;
-        patch.wire_node(prefix, op, inputs).map(Some)
-    }
+    as_row_by_row!();
 
     as_op!();
+}
+
+impl RowByRow for Linear {
+    const OPERANDS: &'static [usize] = &[0, 1];
+
+    fn columns(&self) -> usize {
+        self.weights.columns()
+    }
+
+    fn with_len(&self, axis: usize, len: usize) -> Self {
+        let mut part = self.clone();
+        part.shape[axis] = len;
+        part
+    }
 }
 
 /// A product with constant weights; then perhaps a weight for each output, a bias, and an activation or a residual.

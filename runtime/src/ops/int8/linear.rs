@@ -14,7 +14,8 @@ use crate::kernels::int8::{Product, Quantization, Scratch, Weights};
 use crate::kernels::{self, Activation};
 use crate::ops::following::Following;
 use crate::ops::pattern::{constant, filled, is_in_parts, only_reader, other_operand, replace, values};
-use crate::ops::{rows, spare};
+use crate::ops::rows::{RowByRow, as_row_by_row};
+use crate::ops::spare;
 
 /// `activation(s t (x - z) W + b)`, or `r + s t (x - z) W + b` where it has a fourth input `r`.
 ///
@@ -98,30 +99,23 @@ impl TypedOp for QuantizedLinear {
         Ok(tvec!(f32::fact(&self.shape)))
     }
 
-    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
-        rows::mapping(inputs, outputs, &[0, 3], self.weights.columns())
-    }
-
-    fn slice(
-        &self,
-        patch: &mut TypedModelPatch,
-        model: &TypedModel,
-        node: &TypedNode,
-        prefix: &str,
-        inputs: &[OutletId],
-        output_axis: usize,
-        start: &TDim,
-        end: &TDim,
-    ) -> TractResult<Option<TVec<OutletId>>> {
-        if !rows::are_apart(model, node, output_axis)? {
-            return Ok(None);
-        }
-        let mut op = self.clone();
-        op.shape[output_axis] = end.to_usize()? - start.to_usize()?;
-        patch.wire_node(prefix, op, inputs).map(Some)
-    }
+    as_row_by_row!();
 
     as_op!();
+}
+
+impl RowByRow for QuantizedLinear {
+    const OPERANDS: &'static [usize] = &[0, 3];
+
+    fn columns(&self) -> usize {
+        self.weights.columns()
+    }
+
+    fn with_len(&self, axis: usize, len: usize) -> Self {
+        let mut part = self.clone();
+        part.shape[axis] = len;
+        part
+    }
 }
 
 /// A product with weights, converted to float32 and scaled; then what follows a linear layer.
