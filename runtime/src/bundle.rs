@@ -22,6 +22,7 @@ const GOLDEN: &str = "edge_vit.golden";
 const REJECTION: &str = "edge_vit.rejection";
 const GOLDEN_TOLERANCE: &str = "edge_vit.golden_tolerance";
 const TASK: &str = "edge_vit.task";
+const HALF_PRODUCTS: &str = "edge_vit.half_products";
 
 /// The widest tolerance of golden cases that a file may ask for. With a wider one a self-test would prove nothing.
 pub const LARGEST_GOLDEN_TOLERANCE: f32 = 0.5;
@@ -47,6 +48,28 @@ impl Task {
             Self::Classification => Some(labels),
             Self::Segmentation { grid: [rows, columns] } => rows.checked_mul(columns)?.checked_mul(labels),
         }
+    }
+}
+
+/// Whether linear layers whose weights a file holds in float16 are multiplied in float16 too: with half the instructions, on processors
+/// that have those, and with sums that are rounded to 11 bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HalfProducts {
+    /// In float32 on every processor. Files that say nothing mean this.
+    #[default]
+    Never,
+    /// In float16 on processors with arithmetic in it (ARMv8.2's FP16), in float32 on others.
+    WhereNative,
+    /// In float16 everywhere. Where the processor has no such arithmetic, float32 is rounded after each operation, which tells what others
+    /// answer, slowly.
+    Everywhere,
+}
+
+impl HalfProducts {
+    /// What a model file's metadata says.
+    pub(crate) fn of_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Ok(metadata.contains_key(HALF_PRODUCTS).then(|| read(metadata, HALF_PRODUCTS)).transpose()?.unwrap_or_default())
     }
 }
 
@@ -133,8 +156,11 @@ pub struct Bundle {
     pub rejection: Option<Rejection>,
     /// How far logits may be from the golden ones, relative to a case's largest, on a machine that computes as it should;
     /// `None` for that of float32. A model in 8 bits needs more: where one processor rounds a value up and another down, the
-    /// layers behind see a whole step of difference. So may one that merges tokens, where two pairs are nearly as alike.
+    /// layers behind see a whole step of difference. So may one that merges tokens, where two pairs are nearly as alike, and one with
+    /// [`HalfProducts`].
     pub golden_tolerance: Option<f32>,
+    /// In which numbers weights in float16 are multiplied.
+    pub half_products: HalfProducts,
     /// What the outputs answer.
     pub task: Task,
 }
@@ -156,6 +182,8 @@ impl Bundle {
         ]);
         metadata.extend(self.rejection.as_ref().map(|rejection| write(REJECTION, rejection)).transpose()?);
         metadata.extend(self.golden_tolerance.map(|tolerance| write(GOLDEN_TOLERANCE, &tolerance)).transpose()?);
+        let halves = self.half_products;
+        metadata.extend((halves != HalfProducts::default()).then(|| write(HALF_PRODUCTS, &halves)).transpose()?);
         metadata.extend((self.task != Task::default()).then(|| write(TASK, &self.task)).transpose()?);
         Ok(metadata)
     }
@@ -182,6 +210,7 @@ impl Bundle {
             rejection: metadata.contains_key(REJECTION).then(|| read(metadata, REJECTION)).transpose()?,
             golden_tolerance: (metadata.contains_key(GOLDEN_TOLERANCE).then(|| read(metadata, GOLDEN_TOLERANCE)))
                 .transpose()?,
+            half_products: HalfProducts::of_metadata(metadata)?,
             task: metadata.contains_key(TASK).then(|| read(metadata, TASK)).transpose()?.unwrap_or_default(),
         };
         bundle.check()?;
@@ -274,6 +303,7 @@ mod tests {
             golden: vec![case],
             rejection: Some(Rejection { temperature: 1.5, threshold: 0.4, false_rejection_rate: 0.05 }),
             golden_tolerance: Some(0.02),
+            half_products: HalfProducts::WhereNative,
             task: Task::Classification,
         }
     }
@@ -303,7 +333,7 @@ mod tests {
     #[test]
     fn metadata_is_read_back() {
         let mut metadata = bundle().to_metadata().unwrap();
-        assert_eq!(metadata.len(), 8);
+        assert_eq!(metadata.len(), 9);
         metadata.insert("someone.else".into(), "not JSON".into());
         assert_eq!(Bundle::from_metadata(&metadata).unwrap(), bundle());
     }
@@ -320,6 +350,9 @@ mod tests {
                 assert_eq!(Bundle::from_metadata(&metadata).unwrap(), Bundle { rejection: None, ..bundle() });
             } else if key == GOLDEN_TOLERANCE {
                 assert_eq!(Bundle::from_metadata(&metadata).unwrap(), Bundle { golden_tolerance: None, ..bundle() });
+            } else if key == HALF_PRODUCTS {
+                let plain = Bundle { half_products: HalfProducts::Never, ..bundle() };
+                assert_eq!(Bundle::from_metadata(&metadata).unwrap(), plain);
             } else {
                 let error = Bundle::from_metadata(&metadata).unwrap_err();
                 assert!(matches!(error, Error::BundleKeyMissing { .. }) && error.to_string().contains(key), "{error}");

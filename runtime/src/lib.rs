@@ -63,7 +63,7 @@ pub mod store;
 mod threads;
 mod workspace;
 
-pub use bundle::{Activation, Bundle, FORMAT_VERSION, LARGEST_GOLDEN_TOLERANCE, Rejection, Task};
+pub use bundle::{Activation, Bundle, FORMAT_VERSION, HalfProducts, LARGEST_GOLDEN_TOLERANCE, Rejection, Task};
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use golden::GoldenCase;

@@ -17,7 +17,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::onnx_file::{Halves, OnnxFile};
 use crate::threads::Threads;
-use crate::{Error, ops};
+use crate::{Error, HalfProducts, ops};
 
 /// A model with one input `[1, 3, height, width]`, or `[1, 3 frames, height, width]` for clips, and one output, a row `[1, values]` or one for each patch `[1, patches, values]`,
 /// both float32, ready to run in this thread.
@@ -57,7 +57,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NotOnnx`] if they are no ONNX model or not a whole one, [`Error::UnsupportedOperators`],
-    /// [`Error::ExternalWeights`], [`Error::ModelForm`] if it does not take one picture to one row or to one for each patch,
+    /// [`Error::ExternalWeights`], [`Error::BundleKeyInvalid`] if it says of its [`HalfProducts`] what is not known, [`Error::ModelForm`] if it does not take one picture to one row or to one for each patch,
     /// [`Error::Prepare`] if the graph does not hold together.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(read(bytes, bytes.len() as u64)?.map_err(|error| not_onnx(&error))?)
@@ -77,7 +77,8 @@ impl Model {
         check_graph(graph, &onnx)?;
         let properties = file.proto.metadata_props.iter();
         let metadata = properties.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
-        let (plan, input) = caught(|| prepare(&onnx, file))??;
+        let halves = HalfProducts::of_metadata(&metadata)?;
+        let (plan, input) = caught(|| prepare(&onnx, file, halves))??;
         let outputs = output_shape(&plan)?;
         Ok(Self { plan, input, outputs, metadata, threads: Threads::default() })
     }
@@ -236,7 +237,11 @@ fn check_graph(graph: &GraphProto, onnx: &tract_onnx::Onnx) -> Result<(), Error>
 }
 
 /// Compiles the graph with its batch axis fixed to 1; gives the plan and the input's `[3 frames, height, width]`.
-fn prepare(onnx: &tract_onnx::Onnx, mut file: OnnxFile) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
+fn prepare(
+    onnx: &tract_onnx::Onnx,
+    mut file: OnnxFile,
+    products: HalfProducts,
+) -> Result<(Arc<TypedSimplePlan>, [usize; 3]), Error> {
     let failed = |error: TractError| Error::Prepare { reason: format!("{error:#}") };
     let halves = if ops::are_ours() { file.take_halves() } else { Halves::new() };
     let mut model = onnx.model_for_proto_model(&file.proto).map_err(failed)?;
@@ -251,15 +256,15 @@ fn prepare(onnx: &tract_onnx::Onnx, mut file: OnnxFile) -> Result<(Arc<TypedSimp
     model
         .set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), tvec!(1, channels, height, width)))
         .map_err(failed)?;
-    let plan = optimize(model, halves).map_err(failed)?;
+    let plan = optimize(model, halves, products).map_err(failed)?;
     Ok((plan, input))
 }
 
 /// Brings the graph into the form in which it runs: operators of ours where there are some, tract's elsewhere.
-fn optimize(model: InferenceModel, halves: Halves) -> TractResult<Arc<TypedSimplePlan>> {
+fn optimize(model: InferenceModel, halves: Halves, products: HalfProducts) -> TractResult<Arc<TypedSimplePlan>> {
     let mut model = model.into_typed()?;
     ops::put_halves(&mut model, halves);
-    ops::declutter(&mut model)?;
+    ops::declutter(&mut model, products)?;
     model.optimize()?;
     model.into_runnable()
 }

@@ -61,6 +61,7 @@ fn bundle() -> Bundle {
         golden: Vec::new(),
         rejection: None,
         golden_tolerance: None,
+        half_products: edge_vit::HalfProducts::Never,
         task: Task::Segmentation { grid: GRID },
     }
 }

@@ -1,6 +1,6 @@
-//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, six times, with golden cases that this machine computed, and a picture:
+//! Writes a ViT-S/14 for pictures of 98 pixels, or another backbone, seven times, with golden cases that this machine computed, and a picture:
 //! plain.onnx, merged.onnx, simplified.onnx, unmerged.onnx, the simplified one with all layers in eight bits, int8.onnx, and with its matrices in
-//! sixteen, f16.onnx, and picture.png.
+//! sixteen, f16.onnx, and multiplied so where the processor can, f16-compute.onnx, and picture.png.
 //! Weights are random and the same every time; those of the adapters follow from a seed.
 //! `cargo run -p edge-vit-tests --example board_models -- FOLDER [SEED [NAME SIDE]]`, NAME one of `edge-vit-tools models`.
 
@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use edge_vit::{Activation, Bundle, GoldenCase, Preprocessing, Provenance};
+use edge_vit::{Activation, Bundle, GoldenCase, HalfProducts, Preprocessing, Provenance};
 use edge_vit_models::backbone::{self, Architecture};
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_models::quant;
@@ -22,6 +22,9 @@ const LABELS: [&str; 5] = ["bolt", "nut", "washer", "screw", "pin"];
 
 /// How far a processor's logits may be from the golden ones in eight bits, where it rounds some values to another step.
 const INT8_TOLERANCE: f32 = 0.2;
+
+/// The same of products in sixteen bits.
+const HALF_TOLERANCE: f32 = 0.02;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("say the folder to write to")?);
@@ -37,7 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     graph.weights.clear();
     let graphs = variants(graph, seed)?;
     let (_, simplified) = graphs.iter().find(|(name, _)| *name == "simplified").ok_or("there is no simplified one")?;
-    let shorter = [("int8", simplified.clone()), ("f16", quant::round_to_f16(simplified)?)];
+    let rounded = quant::round_to_f16(simplified)?;
+    let shorter = [("int8", simplified.clone()), ("f16", rounded.clone()), ("f16-compute", rounded)];
     for (name, graph) in graphs.into_iter().chain(shorter) {
         let layers = if name == "int8" { onnx::int8_layers(&graph) } else { Vec::new() };
         let logits = match layers.is_empty() {
@@ -58,10 +62,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             golden: vec![GoldenCase::new(&picture, &preprocessing, logits)?],
             rejection: None,
             task: edge_vit::Task::Classification,
-            golden_tolerance: (!layers.is_empty()).then_some(INT8_TOLERANCE),
+            golden_tolerance: match name {
+                "int8" => Some(INT8_TOLERANCE),
+                "f16-compute" => Some(HALF_TOLERANCE),
+                _ => None,
+            },
+            half_products: if name == "f16-compute" { HalfProducts::WhereNative } else { HalfProducts::Never },
         };
         let precisions: Precisions = match name {
-            "f16" => onnx::all_f16(&graph),
+            "f16" | "f16-compute" => onnx::all_f16(&graph),
             _ => layers.into_iter().map(|layer| (layer, Precision::Int8)).collect(),
         };
         fs::write(

@@ -142,6 +142,7 @@ pub fn model() -> Result<Vec<u8>, Box<dyn Error>> {
         golden: Vec::new(),
         rejection: None,
         golden_tolerance: None,
+        half_products: edge_vit::HalfProducts::Never,
         task: edge_vit::Task::Classification,
     };
     Ok(onnx::to_bytes(&graph, onnx::Batch::One, &bundle.to_metadata()?)?)

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use edge_vit::{Classifier, Preprocessing, open_picture};
+use edge_vit::{Classifier, HalfProducts, Preprocessing, open_picture};
 use edge_vit_models::{adapter, backbone, checkpoint, fold, onnx, vit};
 use edge_vit_tests::{fill_random, onnxruntime, relative};
 use edge_vit_tools::cpu::CpuEngine;
@@ -144,7 +144,7 @@ const INT8: Quantize<'_> = Quantize { bits: Bits::Int8, calibrate: None, max_dro
 fn a_fold_in_fewer_bits_is_measured_and_says_so() {
     let trained = train_tiny();
     let whole = trained.merge(None).unwrap().bytes;
-    for (bits, share) in [(Bits::F16, 0.55), (Bits::Int8, 0.35)] {
+    for (bits, share) in [(Bits::F16, 0.55), (Bits::F16Compute, 0.55), (Bits::Int8, 0.35)] {
         let merged = trained.merge(Some(Quantize { bits, ..INT8 })).unwrap();
         let size = merged.bytes.len() as f64 / whole.len() as f64;
         assert!(size < share, "{} takes {size} of float32", bits.name());
@@ -163,6 +163,11 @@ fn a_fold_in_fewer_bits_is_measured_and_says_so() {
         match bits {
             Bits::F32 | Bits::F16 => {
                 assert_eq!((record.layers, record.measured, report.cases[0].tolerance), (0, None, 1e-3))
+            }
+            Bits::F16Compute => {
+                assert_eq!((record.layers, record.measured.unwrap().pictures), (0, 6));
+                assert_eq!(classifier.bundle().half_products, HalfProducts::WhereNative);
+                assert!(report.cases[0].tolerance > 1e-3, "{report:?}");
             }
             Bits::Int8 => {
                 assert_eq!((record.int8_layers, record.layers), (8, 8));
@@ -187,7 +192,7 @@ fn a_fold_in_fewer_bits_is_measured_and_says_so() {
 fn merged_tokens_are_measured_by_themselves_and_with_fewer_bits() {
     let trained = train_tiny();
     // One of two blocks merges: 17 tokens, the class token among them.
-    for bits in [None, Some(Bits::F16), Some(Bits::Int8)] {
+    for bits in [None, Some(Bits::F16), Some(Bits::F16Compute), Some(Bits::Int8)] {
         let merged = trained.merge_tokens(Some(5), bits.map(|bits| Quantize { bits, ..INT8 })).unwrap();
         let classifier = Classifier::from_bytes(&merged.bytes).unwrap();
         trained.assert_learned(&classifier);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edge_vit::Model;
+use edge_vit::{HalfProducts, Model};
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_models::{Graph, Op, convnext, quant, swin, vit};
 use edge_vit_tests::{fill_random, noise, onnxruntime, plain_tract, relative};
@@ -118,6 +118,31 @@ fn models_in_eight_bits_are_the_same_everywhere() {
         let saved = whole.len() as f64 - model.len() as f64;
         // Three of four bytes, less a scale an output and the names of a few nodes.
         assert!(saved > 2.4 * weights as f64 && saved < 3.0 * weights as f64, "{name}: {saved} of {weights} weights");
+    }
+}
+
+/// What roundings of products in sixteen bits change of a model's outputs: 2^-11 each, of which most take each other away.
+const HALF_OUTPUTS: std::ops::Range<f64> = 2e-4..1e-2;
+
+#[test]
+fn products_in_sixteen_bits_are_computed_where_a_file_allows_them() {
+    for (name, graph) in graphs() {
+        let rounded = float32(&quant::round_to_f16(&graph).unwrap());
+        let that_says = |products: HalfProducts| {
+            let metadata =
+                BTreeMap::from([("edge_vit.half_products".into(), serde_json::to_string(&products).unwrap())]);
+            let bytes = onnx::to_bytes_at(&graph, Batch::One, &onnx::all_f16(&graph), &metadata).unwrap();
+            Model::from_bytes(&bytes).unwrap()
+        };
+        let [never, native, everywhere] =
+            [HalfProducts::Never, HalfProducts::WhereNative, HalfProducts::Everywhere].map(that_says);
+        let in_halves = |model: &Model| model.kernels().iter().any(|kernel| kernel.contains("mmm_f16"));
+        assert!(!in_halves(&never) && in_halves(&everywhere), "{name}: {:?}", everywhere.kernels());
+        let change = relative(&everywhere.run(&picture()).unwrap(), &rounded);
+        println!("{name}: products in sixteen bits change {change:.2e}");
+        assert!(HALF_OUTPUTS.contains(&change), "{name}: {change:e}");
+        let expected = if in_halves(&native) { &everywhere } else { &never };
+        assert_eq!(native.run(&picture()).unwrap(), expected.run(&picture()).unwrap(), "{name}");
     }
 }
 

@@ -333,6 +333,7 @@ fn onnx(bytes: &[u8]) -> Result<Description, String> {
             ("golden_cases", json!(bundle.golden.len())),
             ("rejection", as_json(&bundle.rejection)),
             ("golden_tolerance", json!(bundle.golden_tolerance.unwrap_or(edge_vit::LOGIT_TOLERANCE))),
+            ("half_products", json!(bundle.half_products)),
         ];
         let what = "merged model: one file for `edge-vit` (ONNX)";
         return Ok(Description { what, facts: own.into_iter().chain(graph_facts).collect() });
@@ -412,6 +413,7 @@ mod tests {
             golden: Vec::new(),
             rejection: Some(edge_vit::Rejection { temperature: 1.25, threshold: 0.5, false_rejection_rate: 0.05 }),
             golden_tolerance: None,
+            half_products: edge_vit::HalfProducts::Never,
             task: edge_vit::Task::Classification,
         };
         let metadata = bundle.to_metadata().unwrap();

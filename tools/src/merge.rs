@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use edge_vit::{
-    Activation, Bundle, GoldenCase, Measured, ModelFile, Preprocessing, Provenance, Quantization, Rejection,
-    TokenMerging,
+    Activation, Bundle, GoldenCase, HalfProducts, Measured, ModelFile, Preprocessing, Provenance, Quantization,
+    Rejection, TokenMerging,
 };
 use edge_vit_models::adapter::{AdapterError, File, Meta};
 use edge_vit_models::backbone::{self, BackboneError};
@@ -268,6 +268,7 @@ impl Merge<'_> {
             golden: Vec::new(),
             rejection: self.rejection(&file.meta)?,
             golden_tolerance: None,
+            half_products: HalfProducts::Never,
             task,
             preprocessing,
         };
@@ -282,9 +283,13 @@ impl Merge<'_> {
             let chosen = quantize.choose(whole, &file.meta, &input, pictures.len())?;
             let logits = chosen.logits(graph, &input, pictures.len())?;
             let shown = pictures.len().min(GOLDEN);
-            let input = &input[..input.len() / pictures.len() * shown];
-            bundle.golden_tolerance = chosen.tolerance(graph, input, shown, &logits[..shown * outputs])?;
-            let error = largest_difference(&logits, &golden_logits).relative;
+            let of_shown = &input[..input.len() / pictures.len() * shown];
+            bundle.golden_tolerance = chosen.tolerance(graph, of_shown, shown, &logits[..shown * outputs])?;
+            let in_halves = chosen.logits_in_halves(&input, pictures.len())?;
+            let shown_by = [Some(&logits), in_halves.as_ref()].into_iter().flatten();
+            let errors = shown_by.map(|logits| largest_difference(logits, &golden_logits).relative);
+            let error = errors.fold(0.0, largest);
+            bundle.half_products = chosen.half_products();
             if let Some((merged, measured)) = merged_tokens.as_ref().zip(chosen.measured) {
                 let gflop = [&folded, &merged.graph].map(|graph| Cost::of(graph).map(|cost| cost.gflop()));
                 bundle.provenance.token_merging = Some(token_merging(merged, gflop, error, measured)?);

@@ -4,6 +4,11 @@
 //! be there, and touches nothing but registers.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+use core::arch::aarch64::{float32x4_t, uint16x8_t};
+#[cfg(target_arch = "aarch64")]
+use core::arch::asm;
+
 /// The bits of a `half` that are its exponent and mantissa.
 const MAGNITUDE: u32 = 0x7fff;
 /// By how much the exponents of the two forms differ, where it stands in the longer one.
@@ -63,27 +68,30 @@ fn by_f16c(halves: &[u16], wide: &mut [f32]) {
 
 #[cfg(target_arch = "aarch64")]
 fn by_neon(halves: &[u16], wide: &mut [f32]) {
-    use core::arch::aarch64::{float32x4_t, uint16x8_t};
-    use core::arch::asm;
-
     let ((halves, rest), (wide, behind)) = (halves.as_chunks::<8>(), wide.as_chunks_mut::<8>());
     for (wide, &halves) in wide.iter_mut().zip(halves) {
-        let halves: uint16x8_t = pulp::cast!(halves);
-        let (low, high): (float32x4_t, float32x4_t);
-        // SAFETY: every 64-bit ARM processor with NEON has these, and they change nothing but the registers named.
-        unsafe {
-            asm!(
-                "fcvtl {low:v}.4s, {halves:v}.4h",
-                "fcvtl2 {high:v}.4s, {halves:v}.8h",
-                low = out(vreg) low,
-                high = lateout(vreg) high,
-                halves = in(vreg) halves,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        *wide = pulp::cast!([low, high]);
+        *wide = pulp::cast!(eight_by_neon(pulp::cast!(halves)));
     }
     by_bits(rest, behind);
+}
+
+/// The numbers that eight halves say, infinity and none among them.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+pub(super) fn eight_by_neon(halves: uint16x8_t) -> [float32x4_t; 2] {
+    let (low, high): (float32x4_t, float32x4_t);
+    // SAFETY: every 64-bit ARM processor with NEON has these, and they change nothing but the registers named.
+    unsafe {
+        asm!(
+            "fcvtl {low:v}.4s, {halves:v}.4h",
+            "fcvtl2 {high:v}.4s, {halves:v}.8h",
+            low = out(vreg) low,
+            high = lateout(vreg) high,
+            halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [low, high]
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod aligned;
 mod attention;
 mod depthwise;
 mod elementary;
+pub(crate) mod half;
 mod halves;
 pub(crate) mod int8;
 mod interleave;

@@ -5,7 +5,7 @@ use pulp::Simd;
 use super::aligned;
 use super::interleave::interleave;
 use super::prefetch;
-use super::{Activation, Kernel, Weights};
+use super::{Activation, Kernel, Weights, run};
 
 /// `out = activation(input W + bias)`; `out` is added before the activation where it is to accumulate.
 ///
@@ -24,12 +24,24 @@ pub(crate) struct Product<'a> {
     pub(crate) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for Product<'_> {
+impl Product<'_> {
+    pub(crate) fn run(self) {
+        match self.weights.half {
+            Some(half) => half.run(self),
+            None => run(InFloats(self)),
+        }
+    }
+}
+
+/// A product in thirty-two bits.
+struct InFloats<'a>(Product<'a>);
+
+impl Kernel for InFloats<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let Self { input, weights, activation, accumulate, out, scratch } = self;
+        let Product { input, weights, activation, accumulate, out, scratch } = self.0;
         let Weights { ref bias, depth, columns, width, .. } = *weights;
         assert_eq!(width, VECTORS * S::F32_LANES);
         if columns == 0 || out.is_empty() {
@@ -159,7 +171,7 @@ mod tests {
     use proptest::prelude::*;
     use tract_core::prelude::f16;
 
-    use super::super::{Activation, each, noise, run};
+    use super::super::{Activation, each, noise};
     use super::*;
 
     /// What a product is, in float64.
@@ -185,21 +197,15 @@ mod tests {
             let product = |weights: Weights| {
                 let (mut out, mut scratch) = (vec![0.0; rows * columns], Vec::new());
                 let (activation, accumulate) = (Activation::Identity, false);
-                run(Product {
-                    input: &input,
-                    weights: &weights,
-                    activation,
-                    accumulate,
-                    out: &mut out,
-                    scratch: &mut scratch,
-                });
+                let (out_at, scratch) = (&mut out, &mut scratch);
+                Product { input: &input, weights: &weights, activation, accumulate, out: out_at, scratch }.run();
                 out
             };
-            let stored = Weights::pack_halves(depth, &bias, each(|p, j| at(p, j).to_bits())).unwrap();
+            let stored = Weights::pack_halves(depth, &bias, None, each(|p, j| at(p, j).to_bits())).unwrap();
             assert_eq!(product(stored), product(Weights::pack(depth, bias.clone(), each(|p, j| at(p, j).to_f32()))));
         }
         let infinite = |p: usize, _: usize| if p == 1 { f16::INFINITY.to_bits() } else { 0 };
-        assert!(Weights::pack_halves(2, &[0.0; 3], each(infinite)).is_none());
+        assert!(Weights::pack_halves(2, &[0.0; 3], None, each(infinite)).is_none());
     }
 
     proptest! {
@@ -215,7 +221,7 @@ mod tests {
             let expected = expected(&input, &matrix, &bias, depth, &out);
             let weights = Weights::pack(depth, bias, each(|p, j| matrix[p * columns + j]));
             let (activation, mut scratch) = (Activation::Identity, Vec::new());
-            run(Product { input: &input, weights: &weights, activation, accumulate, out: &mut out, scratch: &mut scratch });
+            Product { input: &input, weights: &weights, activation, accumulate, out: &mut out, scratch: &mut scratch }.run();
             for (value, expected) in out.iter().zip(expected) {
                 prop_assert!((f64::from(*value) - expected).abs() < 1e-5 * (1.0 + depth as f64), "{value} {expected}");
             }

@@ -11,6 +11,7 @@ use super::following::Following;
 use super::pattern::{filled, is_in_parts, replace, stored, values};
 use super::rows::{RowByRow, as_row_by_row};
 use super::spare;
+use crate::HalfProducts;
 use crate::kernels::{self, Activation, Weights, each};
 
 /// `activation(x W + b)`, or `r + x W + b` where it has a second input `r`.
@@ -22,6 +23,11 @@ pub(super) struct Linear {
 }
 
 impl Linear {
+    /// The name of its kernel, if this machine has one of ours.
+    pub(super) fn kernel(&self) -> Option<&'static str> {
+        self.weights.name()
+    }
+
     /// A layer whose outputs have `shape`, the last axes of which are the columns of `weights`.
     pub(super) fn new(weights: Weights, activation: Activation, shape: &[usize]) -> Self {
         Self { weights: Arc::new(weights), activation, shape: shape.into() }
@@ -62,18 +68,19 @@ impl EvalOp for Linear {
         };
         let (depth, columns) = (self.weights.depth(), self.weights.columns());
         ensure!(out.len() / columns * depth == input.len());
-        let (rows, [tile, _]) = (values(&input)?, kernels::tile());
+        let rows = values(&input)?;
         let outputs = filled(out, |out| {
-            kernels::over_rows(out, columns, tile, |first, out| {
+            kernels::over_rows(out, columns, self.weights.rows(), |first, out| {
                 SCRATCH.with_borrow_mut(|scratch| {
-                    kernels::run(kernels::Product {
+                    let product = kernels::Product {
                         input: &rows[first * depth..],
                         weights: &self.weights,
                         activation: self.activation,
                         accumulate,
                         out,
                         scratch,
-                    });
+                    };
+                    product.run();
                 });
             });
         })?;
@@ -108,7 +115,7 @@ impl RowByRow for Linear {
 
 /// A product with constant weights; then perhaps a weight for each output, a bias, and an activation or a residual.
 pub(super) fn rule(
-    _: &(),
+    halves: &HalfProducts,
     model: &TypedModel,
     node: &TypedNode,
     name: &str,
@@ -127,20 +134,27 @@ pub(super) fn rule(
     let Following { last, scale, bias, activation, residual } = following;
     let inputs: Vec<_> = [node.inputs[input]].into_iter().chain(residual).collect();
     let Some(shape) = node.outputs[0].fact.shape.as_concrete() else { return Ok(None) };
-    let weights = packed(&matrix, &layout, &scale, bias)?;
+    let weights = packed(&matrix, &layout, &scale, bias, *halves)?;
     replace(model, &inputs, last, name, Linear::new(weights, activation, shape))
 }
 
 /// The weights times a factor for each output. What is stored in sixteen bits stays so where that changes no value.
-fn packed(matrix: &Tensor, layout: &Layout, scale: &[f32], bias: Vec<f32>) -> TractResult<Weights> {
+fn packed(
+    matrix: &Tensor,
+    layout: &Layout,
+    scale: &[f32],
+    bias: Vec<f32>,
+    products: HalfProducts,
+) -> TractResult<Weights> {
     if matrix.datum_type() == DatumType::F16 && scale.iter().all(|&factor| factor == 1.0) {
         let halves: &[f16] = matrix.try_as_plain_ram()?.as_slice()?;
+        let path = kernels::half::Path::of(products);
         let packed = match layout.rows_in_one() {
-            Some(row_at) => Weights::pack_halves(layout.depth, &bias, |row, columns, to: &mut [u16]| {
+            Some(row_at) => Weights::pack_halves(layout.depth, &bias, path, |row, columns, to: &mut [u16]| {
                 let from = &halves[row_at(row)..][columns];
                 to.iter_mut().zip(from).for_each(|(to, half)| *to = half.to_bits());
             }),
-            None => Weights::pack_halves(layout.depth, &bias, each(|p, j| halves[layout.place(p, j)].to_bits())),
+            None => Weights::pack_halves(layout.depth, &bias, path, each(|p, j| halves[layout.place(p, j)].to_bits())),
         };
         if let Some(weights) = packed {
             return Ok(weights);

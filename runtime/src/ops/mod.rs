@@ -28,15 +28,15 @@ use tract_core::optim::Optimizer;
 pub(crate) use halves::put_halves;
 pub(crate) use int8::register;
 
-use crate::kernels;
+use crate::{HalfProducts, kernels};
 
 /// Whether this machine has kernels of ours.
 pub(crate) fn are_ours() -> bool {
     kernels::name().is_some()
 }
 
-/// Declutters a graph, and replaces what this machine has kernels of ours for.
-pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
+/// Declutters a graph, and replaces what this machine has kernels of ours for; linear layers in sixteen bits multiply as `halves` says.
+pub(crate) fn declutter(model: &mut TypedModel, halves: HalfProducts) -> TractResult<()> {
     if !are_ours() {
         return model.declutter();
     }
@@ -46,9 +46,9 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
         .with_rule_for("one place", place::slice)
         .rewrite(&(), model)?;
     simplify(model)?;
-    recognise(model)?;
+    recognise(model, halves)?;
     model.declutter()?;
-    recognise(model)?;
+    recognise(model, halves)?;
     for rules in [
         Rewriter::default().with_rule_for("merged tokens", merging::rule),
         Rewriter::default().with_rule_for("similar tokens", matching::rule),
@@ -62,17 +62,17 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
 
 /// Puts in the layers that vision transformers are made of. A norm is recognised by its scaling, which must not have gone into anything
 /// else, and attention by its own: the rules of one pass do not see what another has taken away.
-fn recognise(model: &mut TypedModel) -> TractResult<()> {
+fn recognise(model: &mut TypedModel, halves: HalfProducts) -> TractResult<()> {
     for rules in [
         Rewriter::default().with_rule_for("layer norm", layer_norm::rule),
         Rewriter::default().with_rule_for("attention", attention::rule),
-        Rewriter::default()
-            .with_rule_for("linear layer", linear::rule)
-            .with_rule_for("quantised linear layer", int8::rule),
     ] {
         rules.rewrite(&(), model)?;
     }
-    Ok(())
+    Rewriter::default()
+        .with_rule_for("linear layer", linear::rule)
+        .with_rule_for("quantised linear layer", int8::rule)
+        .rewrite(&halves, model)
 }
 
 /// Declutters each operator for itself. The passes of tract that are left out move axes and slices through the graph and search
@@ -90,9 +90,11 @@ pub(crate) fn kernel(node: &TypedNode) -> Option<&'static str> {
     if let Some(layer) = node.op_as::<int8::QuantizedLinear>() {
         return Some(layer.kernel());
     }
+    if let Some(layer) = node.op_as::<linear::Linear>() {
+        return layer.kernel();
+    }
     let ours = node.op_is::<attention::Attention>()
         || node.op_is::<depthwise::Depthwise>()
-        || node.op_is::<layer_norm::LayerNorm>()
-        || node.op_is::<linear::Linear>();
+        || node.op_is::<layer_norm::LayerNorm>();
     kernels::name().filter(|_| ours)
 }

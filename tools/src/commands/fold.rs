@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     merge_tokens: Option<usize>,
     /// Labelled pictures, as train takes them, on which the accuracy that precision and merged tokens cost is measured; never the
-    /// test pictures [default with int8 or merged tokens: the validation pictures of the training]
+    /// test pictures [default with f16-compute, int8 or merged tokens: the validation pictures of the training]
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
     /// Points of accuracy, in segmentation of mean IoU, that may be lost: with int8 as few layers as will do stay in float32 [default: 0.5]
@@ -57,8 +57,10 @@ pub struct Args {
 enum Precision {
     /// 32-bit floats
     F32,
-    /// 16-bit floats
+    /// 16-bit floats, multiplied as 32-bit floats
     F16,
+    /// 16-bit floats, multiplied as such on processors that can (Raspberry Pi 5, Jetson Orin)
+    F16Compute,
     /// 8-bit integers in linear layers
     Int8,
 }
@@ -139,6 +141,7 @@ impl Args {
                 )
             }
             Precision::F16 => Bits::F16,
+            Precision::F16Compute => Bits::F16Compute,
             Precision::Int8 => Bits::Int8,
         };
         let max_drop = self.max_drop.unwrap_or(MAX_DROP);

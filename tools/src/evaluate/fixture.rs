@@ -48,6 +48,7 @@ pub(crate) fn colour_model(side: usize, labels: Option<[&str; 3]>) -> Vec<u8> {
             golden: Vec::new(),
             rejection: None,
             golden_tolerance: None,
+            half_products: edge_vit::HalfProducts::Never,
             task: edge_vit::Task::Classification,
         };
         bundle.to_metadata().unwrap()

@@ -15,7 +15,7 @@ mod validation;
 use std::borrow::Cow;
 use std::path::Path;
 
-use edge_vit::{Bundle, Measured, Quantization, Task};
+use edge_vit::{Bundle, HalfProducts, Measured, Model, Quantization, Task};
 use edge_vit_models::adapter::Meta;
 use edge_vit_models::onnx::{self, Batch, Precision, Precisions};
 use edge_vit_models::{Graph, quant};
@@ -35,8 +35,10 @@ pub const MAX_DROP: f64 = 0.5;
 pub enum Bits {
     /// 32-bit floats: the weights stay as they are, and the merging of tokens alone is measured.
     F32,
-    /// 16-bit floats: half the file, and float32 again when it is loaded.
+    /// 16-bit floats: half the file, multiplied in float32.
     F16,
+    /// The same, multiplied in 16 bits on processors with arithmetic in them.
+    F16Compute,
     /// 8-bit integers in linear layers: a quarter of the file, and products of integers.
     Int8,
 }
@@ -47,6 +49,7 @@ impl Bits {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::F16Compute => "f16-compute",
             Self::Int8 => "int8",
         }
     }
@@ -57,8 +60,8 @@ impl Bits {
 pub struct Quantize<'a> {
     /// In which numbers.
     pub bits: Bits,
-    /// Labelled pictures to measure the cost on; `None` for the validation pictures of the training where int8 or the merging of
-    /// tokens needs some.
+    /// Labelled pictures to measure the cost on; `None` for the validation pictures of the training where other arithmetic or the
+    /// merging of tokens needs some.
     pub calibrate: Option<&'a Path>,
     /// The most points (hundredths) of accuracy, in segmentation of mean IoU, that may be lost on them, 0 or above.
     pub max_drop: f64,
@@ -86,6 +89,8 @@ pub(crate) struct Chosen {
     pub(crate) layers: Vec<Layer>,
     /// What labelled pictures say.
     pub(crate) measured: Option<Measured>,
+    /// The file's bytes without golden cases, if it multiplies in 16 bits on some processors: as one that does so on all.
+    in_halves: Option<Vec<u8>>,
 }
 
 /// The model that is to be written, in float32.
@@ -111,7 +116,11 @@ impl Whole<'_> {
     }
 
     fn answers(&self, graph: &Graph, precisions: &Precisions, pictures: &Labelled) -> Result<Answers, QuantizeError> {
-        pictures.answers(&onnx::to_bytes_at(graph, self.batch, precisions, &self.bundle.to_metadata()?)?)
+        pictures.answers(&self.bytes(graph, precisions)?)
+    }
+
+    fn bytes(&self, graph: &Graph, precisions: &Precisions) -> Result<Vec<u8>, QuantizeError> {
+        Ok(onnx::to_bytes_at(graph, self.batch, precisions, &self.bundle.to_metadata()?)?)
     }
 }
 
@@ -135,6 +144,13 @@ impl Quantize<'_> {
         match (self.bits, labelled) {
             (Bits::F32, labelled) => self.alike(whole, Precisions::new(), labelled.as_ref()),
             (Bits::F16, labelled) => self.alike(whole, onnx::all_f16(whole.graph), labelled.as_ref()),
+            (Bits::F16Compute, labelled) => {
+                let everywhere = Bundle { half_products: HalfProducts::Everywhere, ..whole.bundle.clone() };
+                let (whole, precisions) = (Whole { bundle: &everywhere, ..whole }, onnx::all_f16(whole.graph));
+                let in_halves = whole.bytes(whole.graph, &precisions)?;
+                let chosen = self.alike(whole, precisions, labelled.as_ref())?;
+                Ok(Chosen { in_halves: Some(in_halves), ..chosen })
+            }
             (Bits::Int8, Some(labelled)) => self.int8(whole, &labelled, input, pictures),
             (Bits::Int8, None) => Err(QuantizeError::NoLayers),
         }
@@ -204,7 +220,7 @@ impl Quantize<'_> {
         layers: Vec<Layer>,
         measured: Option<Measured>,
     ) -> Chosen {
-        Chosen { bits: self.bits, merges: whole.unmerged.is_some(), precisions, layers, measured }
+        Chosen { bits: self.bits, merges: whole.unmerged.is_some(), precisions, layers, measured, in_halves: None }
     }
 
     fn refused(&self, whole: Whole<'_>, measured: &Measured, how: &str) -> QuantizeError {
@@ -240,9 +256,24 @@ impl Chosen {
     /// `graph` with the weights that the file holds, but for those in eight bits.
     fn written<'g>(&self, graph: &'g Graph) -> Result<Cow<'g, Graph>, EngineError> {
         Ok(match self.bits {
-            Bits::F16 => Cow::Owned(quant::round_to_f16(graph)?),
+            Bits::F16 | Bits::F16Compute => Cow::Owned(quant::round_to_f16(graph)?),
             Bits::F32 | Bits::Int8 => Cow::Borrowed(graph),
         })
+    }
+
+    /// In which numbers the file's weights in float16 are multiplied.
+    pub(crate) fn half_products(&self) -> HalfProducts {
+        match self.bits {
+            Bits::F16Compute => HalfProducts::WhereNative,
+            Bits::F32 | Bits::F16 | Bits::Int8 => HalfProducts::Never,
+        }
+    }
+
+    /// What processors with arithmetic in 16 bits will compute for `input` `[pictures, ...]`, if that is not what others do.
+    pub(crate) fn logits_in_halves(&self, input: &[f32], pictures: usize) -> Result<Option<Vec<f32>>, QuantizeError> {
+        let Some(bytes) = &self.in_halves else { return Ok(None) };
+        let model = Model::from_bytes(bytes)?;
+        Ok(Some(tolerance::each(&model, input, pictures)?))
     }
 
     /// What the file will compute for `input` `[pictures, ...]`: the logits of the same arithmetic on the CPU engine.
@@ -261,7 +292,11 @@ impl Chosen {
     ) -> Result<Option<f32>, QuantizeError> {
         match self.bits {
             Bits::F32 | Bits::F16 if !self.merges => Ok(None),
-            _ => tolerance::tolerance(&*self.written(graph)?, &self.int8(), input, pictures, logits).map(Some),
+            _ => {
+                let (written, int8) = (self.written(graph)?, self.int8());
+                let known = tolerance::Known { input, pictures, logits };
+                known.tolerance(&written, &int8, self.in_halves.as_deref()).map(Some)
+            }
         }
     }
 

@@ -56,6 +56,7 @@ fn bundle() -> Bundle {
         golden: Vec::new(),
         rejection: None,
         golden_tolerance: None,
+        half_products: edge_vit::HalfProducts::Never,
         task: edge_vit::Task::Classification,
     }
 }
@@ -151,6 +152,15 @@ fn sixteen_bits_are_measured_where_pictures_are_named() {
     assert_eq!((chosen.measured, chosen.layers.len()), (None, 0));
     let named = Quantize { calibrate: Some(folder.path()), ..f16 };
     assert_eq!(choose(&graph(true), named, folder.path()).unwrap().measured.unwrap().accuracy, 1.0);
+
+    let compute = Quantize { bits: Bits::F16Compute, ..named };
+    let chosen = choose(&graph(true), compute, folder.path()).unwrap();
+    assert_eq!(chosen.measured.unwrap().accuracy, 1.0);
+    let input = vec![0.3; 3 * SIDE * SIDE];
+    let in_halves = chosen.logits_in_halves(&input, 1).unwrap().unwrap();
+    assert_ne!(in_halves, chosen.logits(&graph(true), &input, 1).unwrap());
+    let error = choose(&graph(true), Quantize { calibrate: None, ..compute }, folder.path()).unwrap_err();
+    assert!(matches!(error, QuantizeError::NoValidation { .. }), "{error}");
 
     let mut large = graph(true);
     large.weights.get_mut("bad.weight").unwrap().values_mut()[3] = 1e5;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decision::MAX_CLIP;
-use crate::{Preprocessing, Provenance, Rejection};
+use crate::{HalfProducts, Preprocessing, Provenance, Rejection};
 
 fn bundle(classes: usize, rejection: Option<Rejection>) -> Bundle {
     Bundle {
@@ -16,6 +16,7 @@ fn bundle(classes: usize, rejection: Option<Rejection>) -> Bundle {
         golden: Vec::new(),
         rejection,
         golden_tolerance: None,
+        half_products: HalfProducts::Never,
         task: crate::Task::Classification,
     }
 }

@@ -10,6 +10,7 @@ use tract_core::ops::change_axes::AxisOp;
 use tract_core::ops::math::Mul;
 
 use super::product::IntegerProduct;
+use crate::HalfProducts;
 use crate::kernels::int8::{Product, Quantization, Scratch, Weights};
 use crate::kernels::{self, Activation};
 use crate::ops::following::Following;
@@ -120,7 +121,7 @@ impl RowByRow for QuantizedLinear {
 
 /// A product with weights, converted to float32 and scaled; then what follows a linear layer.
 pub(in crate::ops) fn rule(
-    _: &(),
+    _: &HalfProducts,
     model: &TypedModel,
     node: &TypedNode,
     name: &str,
