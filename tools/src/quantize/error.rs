@@ -48,7 +48,7 @@ pub enum QuantizeError {
     },
     /// It is not known which pictures chose the epoch.
     #[error(
-        "what int8 and merged tokens cost is measured on labelled pictures, and {reason}; name some that were not trained on with --calibrate DIR, \
+        "what int8, f16-compute and merged tokens cost is measured on labelled pictures, and {reason}; name some that were not trained on with --calibrate DIR, \
          as train takes them"
     )]
     NoValidation {

@@ -90,6 +90,11 @@ impl Instructions for Fp16 {
     }
 
     #[inline(always)]
+    fn room(self, _: &Weights) -> usize {
+        0
+    }
+
+    #[inline(always)]
     fn panel<'a>(self, weights: &'a Weights, index: usize, _: &'a mut [f32]) -> &'a [u16] {
         weights.half_panel(index)
     }

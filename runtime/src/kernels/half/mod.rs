@@ -20,8 +20,8 @@ use super::{Product, Weights, aligned, halves};
 /// of the size of one rounding, and so many that widening costs little.
 const DEPTH: usize = 64;
 
-/// What products of a row with weights stay below, with room for what sums are rounded up by: a quarter of the way to infinity
-/// is left.
+/// The power of two that sums of products of a row with weights stay below: half of what sixteen bits hold, so that what sums are
+/// rounded up by has room.
 const LIMIT_EXPONENT: i32 = 15;
 
 /// Instructions that multiply floats of sixteen bits.
@@ -34,7 +34,10 @@ trait Instructions: Copy {
 
     fn simd(self) -> Self::Simd;
 
-    /// Panel `index` of `weights`, perhaps in `room`, which has that of [`Weights::room`].
+    /// How many floats [`panel`](Self::panel) needs room for.
+    fn room(self, weights: &Weights) -> usize;
+
+    /// Panel `index` of `weights`, in `room` where it is not taken as it is stored.
     fn panel<'a>(self, weights: &'a Weights, index: usize, room: &'a mut [f32]) -> &'a [Self::Value];
 
     /// Rounds the values of a row, times a factor, to sixteen bits; `to` is as long.
@@ -108,11 +111,12 @@ fn multiply<I: Instructions, const ROWS: usize, const VECTORS: usize>(by: I, hal
     let blocks = rows.div_ceil(ROWS);
     let floats = |values: usize| (values * size_of::<I::Value>()).div_ceil(size_of::<f32>());
     let (narrow_len, packed_len) = (floats(ROWS * depth), floats(blocks * ROWS * depth));
-    scratch.resize(blocks * ROWS + narrow_len + packed_len + aligned::space::<f32>(weights.room()), 0.0);
+    let room_len = by.room(weights);
+    scratch.resize(blocks * ROWS + narrow_len + packed_len + aligned::space::<f32>(room_len), 0.0);
     let (factors, rest) = scratch.split_at_mut(blocks * ROWS);
     let (narrow, rest) = rest.split_at_mut(narrow_len);
     let (packed, room) = rest.split_at_mut(packed_len);
-    let room = aligned::within(room, weights.room());
+    let room = aligned::within(room, room_len);
     let narrow = &mut bytemuck::cast_slice_mut::<f32, I::Value>(narrow)[..ROWS * depth];
     let packed = &mut bytemuck::cast_slice_mut::<f32, I::Value>(packed)[..blocks * ROWS * depth];
 

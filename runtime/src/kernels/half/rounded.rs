@@ -34,6 +34,11 @@ impl<S: Simd> Instructions for Rounded<S> {
     }
 
     #[inline(always)]
+    fn room(self, weights: &Weights) -> usize {
+        weights.room()
+    }
+
+    #[inline(always)]
     fn panel<'a>(self, weights: &'a Weights, index: usize, room: &'a mut [f32]) -> &'a [f32] {
         weights.panel(index, room)
     }
