@@ -13,7 +13,7 @@ use edge_vit_models::backbone::{self, BackboneError};
 use edge_vit_models::cost::Cost;
 use edge_vit_models::file::hex;
 use edge_vit_models::fold::FoldError;
-use edge_vit_models::onnx::{Batch, OnnxError};
+use edge_vit_models::onnx::{Batch, OnnxError, Precisions};
 use edge_vit_models::tokens::{self, TokenError};
 use edge_vit_models::{Graph, GraphError, Op, Task, fold, onnx};
 use image::RgbImage;
@@ -255,7 +255,6 @@ impl Merge<'_> {
             (Task::Segmentation, Some(grid)) => edge_vit::Task::Segmentation { grid },
             _ => edge_vit::Task::Classification,
         };
-        let outputs = logits.len() / pictures.len();
         let mut bundle = Bundle {
             labels: file.meta.labels.clone(),
             activation: Activation::Softmax,
@@ -275,31 +274,19 @@ impl Merge<'_> {
         let batch = if self.free_batch { Batch::Free } else { Batch::One };
         let merged_tokens = self.merge_tokens.map(|per_block| tokens::merge(&folded, per_block)).transpose()?;
         let graph = merged_tokens.as_ref().map_or(&folded, |merged| &merged.graph);
-        let (mut precisions, mut golden_logits, mut quantized) = (onnx::Precisions::new(), logits, None);
-        if let Some(quantize) = self.quantize() {
-            let input: Vec<f32> = pictures.iter().flat_map(|picture| bundle.preprocessing.apply(picture)).collect();
-            let unmerged = merged_tokens.as_ref().map(|_| &folded);
-            let whole = Whole { graph, unmerged, batch, bundle: &bundle };
-            let chosen = quantize.choose(whole, &file.meta, &input, pictures.len())?;
-            let logits = chosen.logits(graph, &input, pictures.len())?;
-            let shown = pictures.len().min(GOLDEN);
-            let of_shown = &input[..input.len() / pictures.len() * shown];
-            bundle.golden_tolerance = chosen.tolerance(graph, of_shown, shown, &logits[..shown * outputs])?;
-            let in_halves = chosen.logits_in_halves(&input, pictures.len())?;
-            let shown_by = [Some(&logits), in_halves.as_ref()].into_iter().flatten();
-            let errors = shown_by.map(|logits| largest_difference(logits, &golden_logits).relative);
-            let error = errors.fold(0.0, largest);
-            bundle.half_products = chosen.half_products();
-            if let Some((merged, measured)) = merged_tokens.as_ref().zip(chosen.measured) {
-                let gflop = [&folded, &merged.graph].map(|graph| Cost::of(graph).map(|cost| cost.gflop()));
-                bundle.provenance.token_merging = Some(token_merging(merged, gflop, error, measured)?);
-            }
-            bundle.provenance.quantization = chosen.record(error);
-            (precisions, golden_logits) = (chosen.precisions, logits);
-            quantized =
-                bundle.provenance.quantization.clone().map(|record| Quantized { record, layers: chosen.layers });
-        }
-        let golden = pictures.iter().zip(golden_logits.chunks(outputs.max(1))).take(GOLDEN);
+        let whole = Folded {
+            graph: &folded,
+            merged_tokens: merged_tokens.as_ref(),
+            batch,
+            meta: &file.meta,
+            pictures: &pictures,
+            logits: &logits,
+        };
+        let Written { precisions, logits, quantized } = match self.quantize() {
+            Some(quantize) => whole.shorten(&quantize, &mut bundle)?,
+            None => Written { precisions: Precisions::new(), logits, quantized: None },
+        };
+        let golden = pictures.iter().zip(logits.chunks((logits.len() / pictures.len()).max(1))).take(GOLDEN);
         let golden = golden.map(|(picture, logits)| GoldenCase::new(picture, &bundle.preprocessing, logits.to_vec()));
         bundle.golden = golden.collect::<Result<_, _>>()?;
         let bytes = onnx::to_bytes_at(graph, batch, &precisions, &bundle.to_metadata()?)?;
@@ -374,6 +361,58 @@ impl Merge<'_> {
             return Err(MergeError::NoPictures { place });
         }
         Ok(pictures)
+    }
+}
+
+/// The folded model, and what is known of it.
+struct Folded<'a> {
+    graph: &'a Graph,
+    /// The same with fewer tokens, which is then what is written.
+    merged_tokens: Option<&'a tokens::Merged>,
+    batch: Batch,
+    /// Tells of the training.
+    meta: &'a Meta,
+    pictures: &'a [RgbImage],
+    /// Those of the pictures, in float32 and with all tokens.
+    logits: &'a [f32],
+}
+
+/// How a graph is written.
+struct Written {
+    precisions: Precisions,
+    /// What the file gives of the pictures of the check.
+    logits: Vec<f32>,
+    quantized: Option<Quantized>,
+}
+
+impl Folded<'_> {
+    /// Brings the model to fewer bits, measures what these and fewer tokens cost, and tells `bundle` of it.
+    fn shorten(&self, quantize: &Quantize<'_>, bundle: &mut Bundle) -> Result<Written, MergeError> {
+        let count = self.pictures.len();
+        let input: Vec<f32> = self.pictures.iter().flat_map(|picture| bundle.preprocessing.apply(picture)).collect();
+        let (graph, unmerged) = match self.merged_tokens {
+            Some(merged) => (&merged.graph, Some(self.graph)),
+            None => (self.graph, None),
+        };
+        let whole = Whole { graph, unmerged, batch: self.batch, bundle };
+        let chosen = quantize.choose(whole, self.meta, &input, count)?;
+        let logits = chosen.logits(graph, &input, count)?;
+        let in_halves = chosen.logits_in_halves(&input, count)?;
+        let errors = [Some(&logits), in_halves.as_ref()].into_iter().flatten();
+        let error = errors.map(|logits| largest_difference(logits, self.logits).relative).fold(0.0, largest);
+
+        let shown = count.min(GOLDEN);
+        let [of_shown, logits_of_shown] = [&input, &logits].map(|values| &values[..values.len() / count * shown]);
+        bundle.golden_tolerance = chosen.tolerance(graph, of_shown, shown, logits_of_shown)?;
+        bundle.half_products = chosen.half_products();
+        if let Some((merged, measured)) = self.merged_tokens.zip(chosen.measured) {
+            let gflop = [self.graph, graph].map(|graph| Cost::of(graph).map(|cost| cost.gflop()));
+            bundle.provenance.token_merging = Some(token_merging(merged, gflop, error, measured)?);
+        }
+        bundle.provenance.quantization = chosen.record(error);
+        let quantized =
+            bundle.provenance.quantization.clone().map(|record| Quantized { record, layers: chosen.layers });
+        Ok(Written { precisions: chosen.precisions, logits, quantized })
     }
 }
 
