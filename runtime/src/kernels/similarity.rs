@@ -1,9 +1,9 @@
 //! For each of some rows the most similar one of others.
 
-use pulp::Simd;
+use pulp::{Simd, bytemuck};
 
 use super::Kernel;
-use super::product::{pack_rows, tile};
+use super::product::{pack_rows, store, tile};
 
 /// With the mean of each token's keys over the heads, brought to length 1: for every token of `from` the largest product with a
 /// token of `to`, and the place in `to` of that token, the first of equal ones.
@@ -51,17 +51,17 @@ impl Kernel for MostSimilar<'_> {
         let token = |place: usize| &keys[place * heads * width..][..heads * width];
         let (rows, one) = units.split_at_mut(to.len() * width);
         for (&place, row) in to.iter().zip(rows.chunks_exact_mut(width)) {
-            unit(token(place), smallest, row);
+            unit(simd, token(place), smallest, row);
         }
         pack_rows::<ROWS>(rows, [width, 1], to.len(), width, blocks);
         for ((from, best), which) in from.chunks(lanes).zip(best.chunks_mut(lanes)).zip(which.chunks_mut(lanes)) {
             for (lane, &place) in from.iter().enumerate() {
-                unit(token(place), smallest, one);
+                unit(simd, token(place), smallest, one);
                 panel.chunks_exact_mut(lanes).zip(&*one).for_each(|(line, value)| line[lane] = *value);
             }
             let columns = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
-            best.fill(f32::NEG_INFINITY);
-            which.fill(0);
+            let mut most = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
+            let mut places = [simd.splat_u32s(0); VECTORS];
             for (block, top) in blocks.chunks_exact(width * ROWS).zip((0..to.len()).step_by(ROWS)) {
                 let sums = tile::<S, ROWS, VECTORS>(
                     simd,
@@ -70,35 +70,35 @@ impl Kernel for MostSimilar<'_> {
                     [simd.splat_f32s(0.0); VECTORS],
                     || (),
                 );
-                for (row, sums) in (top..to.len()).zip(&sums) {
-                    let sums = simd_values::<S>(sums);
-                    for ((sum, best), which) in sums.iter().zip(&mut *best).zip(&mut *which) {
-                        if sum > best {
-                            (*best, *which) = (*sum, row as i64);
-                        }
+                for (row, sums) in (top..to.len()).zip(sums) {
+                    let row = simd.splat_u32s(row as u32);
+                    for ((sum, most), place) in sums.into_iter().zip(&mut most).zip(&mut places) {
+                        let is_more = simd.less_than_f32s(*most, sum);
+                        *most = simd.select_f32s(is_more, sum, *most);
+                        *place = simd.select_u32s(is_more, row, *place);
                     }
                 }
             }
+            store(simd, most, best);
+            let places: &[u32] = bytemuck::cast_slice(&places);
+            which.iter_mut().zip(places).for_each(|(which, place)| *which = i64::from(*place));
         }
     }
 }
 
-/// The values of some vectors.
-#[inline(always)]
-fn simd_values<S: Simd>(vectors: &[S::f32s]) -> &[f32] {
-    pulp::bytemuck::cast_slice(vectors)
-}
-
 /// The mean of a token's keys over the heads, by its length.
 #[inline(always)]
-fn unit(token: &[f32], smallest: f32, out: &mut [f32]) {
+fn unit<S: Simd>(simd: S, token: &[f32], smallest: f32, out: &mut [f32]) {
     out.fill(0.0);
     for key in token.chunks_exact(out.len()) {
         out.iter_mut().zip(key).for_each(|(sum, value)| *sum += value);
     }
     let share = out.len() as f32 / token.len() as f32;
     out.iter_mut().for_each(|value| *value *= share);
-    let length = out.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let (vectors, end) = S::as_simd_f32s(out);
+    let squares = |sum, value| simd.mul_add_f32s(value, value, sum);
+    let whole = vectors.iter().fold(simd.splat_f32s(0.0), |sum, value| squares(sum, *value));
+    let length = simd.reduce_sum_f32s(squares(whole, simd.partial_load_f32s(end))).sqrt();
     let factor = 1.0 / length.max(smallest);
     out.iter_mut().for_each(|value| *value *= factor);
 }

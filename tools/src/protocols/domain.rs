@@ -176,15 +176,17 @@ impl Domains {
         let mut text = markdown(&header, &self.asked.strengths.iter().map(row).collect::<Vec<_>>());
         let first = |set| self.asked.strengths.iter().find_map(|&strength| self.measured.find(&key(strength, set)));
         let lines = self.sets().filter_map(|set| Some((set, &first(set)?.figures))).map(|(set, figures)| {
+            let (missing, unknown) = (figures.missing_classes.len(), figures.unknown_classes.len());
             let strange: usize = figures.unknown_classes.iter().map(|class| class.pictures).sum();
-            format!(
-                "- {set}: {} pictures of {} classes; {} classes of the model are missing there and were no answers; {} classes \
-                 with {strange} pictures are unknown to the model and were left out\n",
-                figures.top1.of,
-                figures.classes,
-                figures.missing_classes.len(),
-                figures.unknown_classes.len()
-            )
+            let mut line = format!("- {set}: {} pictures of {} classes", figures.top1.of, figures.classes);
+            if missing > 0 {
+                line += &format!("; {missing} classes of the model are missing there and were no answers");
+            }
+            if unknown > 0 {
+                line +=
+                    &format!("; {unknown} classes with {strange} pictures are unknown to the model and were left out");
+            }
+            line + "\n"
         });
         text.push('\n');
         text.extend(lines);
