@@ -57,8 +57,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NotOnnx`] if they are no ONNX model or not a whole one, [`Error::UnsupportedOperators`],
-    /// [`Error::ExternalWeights`], [`Error::BundleKeyInvalid`] if it says of its [`HalfProducts`] what is not known, [`Error::ModelForm`] if it does not take one picture to one row or to one for each patch,
-    /// [`Error::Prepare`] if the graph does not hold together.
+    /// [`Error::ExternalWeights`], [`Error::BundleKeyInvalid`] if it asks for [`HalfProducts`] that are not known,
+    /// [`Error::ModelForm`] if it does not take one picture to one row or to one for each patch, [`Error::Prepare`] if the
+    /// graph does not hold together.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(read(bytes, bytes.len() as u64)?.map_err(|error| not_onnx(&error))?)
     }
