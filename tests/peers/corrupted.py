@@ -3,8 +3,8 @@
 Usage: corrupted.py TOOL BACKBONE DATA OUT [ARGUMENT...], where TOOL is edge-vit-tools, DATA a data set with the folders train and test, and what
 follows goes to `bench domain`. Needs numpy and Pillow.
 
-Five of the changes of ImageNet-C (Hendrycks and Dietterich, arXiv 1903.12261) in a strength that a person sees and is not misled by, and pictures
-without colour. OUT/pictures holds a folder of each, OUT/look.png some of them side by side, and OUT/domain what `bench domain` writes.
+Changes after the manner of ImageNet-C's (Hendrycks and Dietterich, arXiv 1903.12261), simpler than those, in a strength that a person sees and is
+not misled by. OUT/pictures holds a folder of each, OUT/look.png some of them side by side, and OUT/domain what `bench domain` writes.
 """
 
 import io

@@ -89,8 +89,8 @@ pub(crate) struct Chosen {
     pub(crate) layers: Vec<Layer>,
     /// What labelled pictures say.
     pub(crate) measured: Option<Measured>,
-    /// The file's bytes without golden cases, if it multiplies in 16 bits on some processors: as one that does so on all.
-    in_halves: Option<Vec<u8>>,
+    /// The model as processors run it that multiply in 16 bits, if that is not how others do.
+    in_halves: Option<Model>,
 }
 
 /// The model that is to be written, in float32.
@@ -147,7 +147,7 @@ impl Quantize<'_> {
             (Bits::F16Compute, labelled) => {
                 let everywhere = Bundle { half_products: HalfProducts::Everywhere, ..whole.bundle.clone() };
                 let (whole, precisions) = (Whole { bundle: &everywhere, ..whole }, onnx::all_f16(whole.graph));
-                let in_halves = whole.bytes(whole.graph, &precisions)?;
+                let in_halves = Model::from_bytes(&whole.bytes(whole.graph, &precisions)?)?;
                 let chosen = self.alike(whole, precisions, labelled.as_ref())?;
                 Ok(Chosen { in_halves: Some(in_halves), ..chosen })
             }
@@ -271,9 +271,8 @@ impl Chosen {
 
     /// What processors with arithmetic in 16 bits will compute for `input` `[pictures, ...]`, if that is not what others do.
     pub(crate) fn logits_in_halves(&self, input: &[f32], pictures: usize) -> Result<Option<Vec<f32>>, QuantizeError> {
-        let Some(bytes) = &self.in_halves else { return Ok(None) };
-        let model = Model::from_bytes(bytes)?;
-        Ok(Some(tolerance::each(&model, input, pictures)?))
+        let logits = self.in_halves.as_ref().map(|model| tolerance::each(model, input, pictures));
+        Ok(logits.transpose()?)
     }
 
     /// What the file will compute for `input` `[pictures, ...]`: the logits of the same arithmetic on the CPU engine.
@@ -295,7 +294,7 @@ impl Chosen {
             _ => {
                 let (written, int8) = (self.written(graph)?, self.int8());
                 let known = tolerance::Known { input, pictures, logits };
-                known.tolerance(&written, &int8, self.in_halves.as_deref()).map(Some)
+                known.tolerance(&written, &int8, self.in_halves.as_ref()).map(Some)
             }
         }
     }

@@ -35,7 +35,7 @@ pub(super) struct Known<'a> {
 
 impl Known<'_> {
     /// The largest difference to allow from the logits, those of `graph` with the layers `int8` in eight bits, relative to a picture's
-    /// largest logit: twice the largest that other processors show, among them those that compute what the file `in_halves`
+    /// largest logit: twice the largest that other processors show, among them those that compute what the model `in_halves`
     /// does, and not below float32's own.
     ///
     /// # Errors
@@ -44,13 +44,12 @@ impl Known<'_> {
         self,
         graph: &Graph,
         int8: &[String],
-        in_halves: Option<&[u8]>,
+        in_halves: Option<&Model>,
     ) -> Result<f32, QuantizeError> {
         let mut engine = CpuEngine::<f64>::quantized(graph, int8)?;
         let mut spread = self.spread(|input| engine.forward(input, self.pictures))?;
-        if let Some(bytes) = in_halves {
-            let model = Model::from_bytes(bytes)?;
-            spread = largest(spread, self.spread(|input| each(&model, input, self.pictures))?);
+        if let Some(model) = in_halves {
+            spread = largest(spread, self.spread(|input| each(model, input, self.pictures))?);
         }
         let relative = SAFETY * spread;
         if relative.is_nan() || relative > f64::from(LARGEST_GOLDEN_TOLERANCE) {
